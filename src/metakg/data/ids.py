@@ -1,0 +1,125 @@
+"""`IdMap`: the only place where the outside world's ids (strings) and row numbers meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from metakg.errors import DataError
+from metakg.types import Rows
+
+Ids: TypeAlias = Sequence[str | None] | pa.Array | pa.ChunkedArray
+
+
+class IdMap:
+    """An immutable two-way map between string ids and row numbers 0..n-1, with optional labels for people.
+
+    Args:
+        ids: the ids in row order; unique, none missing.
+        labels: readable names in the same order; a missing one (None) falls back to the id.
+        kind: what the ids are ("user", "item", "entity", "relation"), for error messages.
+
+    Raises:
+        DataError: an id is missing or occurs twice, or the labels have another length.
+    """
+
+    def __init__(self, ids: Ids, labels: Ids | None = None, *, kind: str = "id") -> None:
+        self.kind = kind
+        self.array = _strings(ids)
+        self._labels = None if labels is None else _strings(labels)
+        if self.array.null_count:
+            raise DataError(f"{kind} ids", "a missing id", expected="a string in every row", fix="Remove the empty row.")
+        if self._labels is not None and len(self._labels) != len(self.array):
+            raise DataError(
+                f"{kind} labels",
+                f"{len(self._labels)} labels",
+                expected=f"one for each of the {len(self.array)} ids",
+                fix="Use null where an id has no label.",
+            )
+        counts = pc.value_counts(self.array)
+        if len(counts) != len(self.array):
+            twice = counts.filter(pc.greater(counts.field("counts"), 1))[0].as_py()
+            raise DataError(
+                f"{kind} ids",
+                f"{twice['values']!r} {twice['counts']} times",
+                expected="every id once",
+                fix="Merge or remove the repeated rows.",
+            )
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._index
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IdMap) and self.array.equals(other.array)
+
+    __hash__ = None  # type: ignore[assignment]  # equal maps may be large; nobody should key by one
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.array.to_pylist())}
+
+    def row(self, name: str) -> int | None:
+        """Return the row of one id, or None if it is unknown."""
+        return self._index.get(name)
+
+    def rows(self, names: Ids) -> Rows:
+        """Return the rows of many ids, -1 where unknown: (n,) strings -> (n,) int32."""
+        found = pc.index_in(_strings(names), value_set=self.array)
+        return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int32)
+
+    def id(self, row: int) -> str:
+        """Return the id of one row."""
+        return str(self.array[int(row)].as_py())
+
+    def ids(self, rows: Rows) -> list[str]:
+        """Return the ids of many rows: (n,) int32 -> n strings."""
+        return [str(name) for name in self.take(rows).to_pylist()]
+
+    def take(self, rows: Rows) -> pa.Array:
+        """Return the ids of many rows as an Arrow array, without making Python strings."""
+        return self.array.take(pa.array(rows))
+
+    def label(self, row: int) -> str:
+        """Return the readable name of one row, or its id where it has none."""
+        if self._labels is not None:
+            text = self._labels[int(row)].as_py()
+            if text:
+                return str(text)
+        return self.id(row)
+
+    @property
+    def labels(self) -> pa.Array | None:
+        """The labels as an Arrow array of strings with nulls, or None if no row has one."""
+        return self._labels
+
+    def select(self, rows: Rows) -> IdMap:
+        """Return the map of these rows, renumbered in the given order."""
+        labels = None if self._labels is None else self._labels.take(pa.array(rows))
+        return IdMap(self.take(rows), labels, kind=self.kind)
+
+    def extend(self, names: Iterable[str], labels: Iterable[str | None] | None = None) -> IdMap:
+        """Return a map with new ids appended; the existing rows keep their numbers."""
+        added = list(names)
+        if not added:
+            return self
+        text: pa.Array | None = None
+        if self._labels is not None or labels is not None:
+            old = self._labels if self._labels is not None else pa.nulls(len(self), pa.string())
+            new = list(labels) if labels is not None else [None] * len(added)
+            text = pa.concat_arrays([old, pa.array(new, pa.string())])
+        return IdMap(pa.concat_arrays([self.array, pa.array(added, pa.string())]), text, kind=self.kind)
+
+
+def _strings(values: Ids) -> pa.Array:
+    array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, pa.string())
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    return array if array.type == pa.string() else array.cast(pa.string())

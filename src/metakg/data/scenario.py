@@ -1,0 +1,187 @@
+"""`Scenario` and `Split`: what is learnt from, what arrives, and what must then be ranked.
+
+Names of scenarios, as in the paper: `user_cold` (UC, new users and old items), `item_cold` (IC, old users and new items),
+`user_item_cold` (UIC, both new) and `warm` (called `warm_up` in the published files).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from metakg.data.dataset import Dataset
+from metakg.data.graph import KnowledgeGraph, Triples
+from metakg.data.interactions import Interactions
+from metakg.data.view import Support, Tasks, TrainView
+from metakg.data.vocabulary import Vocabulary
+from metakg.types import Json, Mask, Rows
+
+Protocol = Literal["paper", "strict"]
+SCENARIOS = ("user_cold", "item_cold", "user_item_cold", "warm")
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """One cold-start situation, in rows of the data set that it was cut from.
+
+    Attributes:
+        name: one of `SCENARIOS`.
+        support: pairs that are revealed before ranking; of each user in the order in which they are revealed.
+        query: the held-out pairs, the answers. They reach the metrics and nothing else.
+        candidates: (c,) item rows that can be right at all here (the new items for IC and UIC), for the restricted
+            variant of the evaluation; the default ranks all items.
+        shots_by: whether "k shots" keeps the first k pairs of each user or of each item.
+        default_shots: how many shots are revealed when nobody asks for a number; None = all.
+        manifest: thresholds, counts and rules this scenario was cut with.
+    """
+
+    name: str
+    support: Interactions
+    query: Interactions
+    candidates: Rows
+    shots_by: Literal["user", "item"] = "user"
+    default_shots: int | None = None
+    manifest: Json = field(default_factory=dict)
+
+    @cached_property
+    def users(self) -> Rows:
+        """The (B,) distinct user rows that have a query, ascending."""
+        return np.unique(self.query.users)
+
+    def revealed(self, shots: int | None = None) -> Interactions:
+        """Return the support pairs that `shots` reveals (default: `default_shots`; all if that is None too)."""
+        shots = self.default_shots if shots is None else shots
+        if shots is None:
+            return self.support
+        by = self.support.users if self.shots_by == "user" else self.support.items
+        return self.support.select(_rank_within(by) < shots)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A data set cut into what a model may see and the scenarios it is judged on.
+
+    Attributes:
+        protocol: `paper` or `strict` (see docs); printed with every number.
+        dataset: the whole, which only the split and the evaluator may look at.
+        known_users: (U,) whether a user exists for the model before adaptation.
+        known_items: (I,) whether an item exists for the model before adaptation.
+        pairs: training pairs O_tr, in rows of the data set.
+        tasks: meta-training tasks, in rows of the data set, or None.
+        scenarios: by name.
+        validation: a split of the training part alone, by the same rule: every choice is made there.
+        manifest: rule, thresholds, seed, counts, overlap report.
+    """
+
+    protocol: Protocol
+    dataset: Dataset
+    known_users: Mask
+    known_items: Mask
+    pairs: Interactions
+    tasks: Tasks | None
+    scenarios: Mapping[str, Scenario]
+    validation: Split | None = None
+    manifest: Json = field(default_factory=dict)
+
+    @cached_property
+    def train(self) -> TrainView:
+        """All that a model may see: known ids only, their training pairs, and the facts among known entities."""
+        if self.known_users.all() and self.known_items.all():
+            return TrainView(self.dataset.vocabulary, self.pairs.pairs_only(), self.dataset.graph, self.tasks)
+        return _compact(self)
+
+    def support(self, name: str, shots: int | None = None) -> Support:
+        """Return what arrives in a scenario, in the outside world's ids: clicks, new items, and their facts."""
+        v, graph = self.dataset.vocabulary, self.dataset.graph
+        pairs = self.scenarios[name].revealed(shots)
+        new_items = np.flatnonzero(~self.known_items).astype(np.int32)
+        labels = v.items.labels
+        arrivals = {
+            "item": v.items.take(new_items),
+            "entity": v.entities.take(new_items),
+            "label": pa.nulls(len(new_items), pa.string()) if labels is None else labels.take(pa.array(new_items)),
+        }
+        facts = graph.entity.select(~self._visible_facts)
+        arriving_users = np.zeros(v.n_users, np.bool_)
+        arriving_users[pairs.users] = True
+        arriving_users[self.scenarios[name].users] = True
+        about = graph.user.select((~self.known_users & arriving_users)[graph.user.heads])
+        return Support(
+            v.users.take(pairs.users),
+            v.items.take(pairs.items),
+            pa.table(arrivals),
+            _ids_table(facts, v, heads_are_users=False),
+            _ids_table(about, v, heads_are_users=True),
+        )
+
+    @cached_property
+    def _visible_facts(self) -> Mask:
+        """(T,) whether a fact is known before new items arrive: none of its ends is a new item."""
+        unknown = np.zeros(self.dataset.vocabulary.n_entities, np.bool_)
+        unknown[: len(self.known_items)] = ~self.known_items
+        facts = self.dataset.graph.entity
+        return ~(unknown[facts.heads] | unknown[facts.tails])
+
+
+def _compact(split: Split) -> TrainView:
+    """Build the view of a split in which some users or items do not exist yet."""
+    v, graph = split.dataset.vocabulary, split.dataset.graph
+    facts = graph.entity.select(split._visible_facts)
+    about = graph.user.select(split.known_users[graph.user.heads])
+    hidden = np.zeros(v.n_entities, np.bool_)
+    hidden_facts = graph.entity.select(~split._visible_facts)
+    hidden[hidden_facts.heads] = hidden[hidden_facts.tails] = True
+    hidden[facts.heads] = hidden[facts.tails] = hidden[about.tails] = False  # known from elsewhere
+    hidden[: v.n_items] = ~split.known_items
+    users = np.flatnonzero(split.known_users).astype(np.int32)
+    items = np.flatnonzero(split.known_items).astype(np.int32)
+    entities = np.flatnonzero(~hidden).astype(np.int32)
+    user_row, entity_row = _renumber(users, v.n_users), _renumber(entities, v.n_entities)
+
+    def pairs(old: Interactions) -> Interactions:
+        return Interactions(user_row[old.users], entity_row[old.items])
+
+    tasks = split.tasks
+    return TrainView(
+        Vocabulary(v.users.select(users), v.items.select(items), v.entities.select(entities), v.relations),
+        pairs(split.pairs),
+        KnowledgeGraph(
+            Triples(entity_row[facts.heads], facts.relations, entity_row[facts.tails]),
+            Triples(user_row[about.heads], about.relations, entity_row[about.tails]),
+        ),
+        None if tasks is None else Tasks(user_row[tasks.users], pairs(tasks.support), pairs(tasks.query)),
+    )
+
+
+def _renumber(kept: Rows, size: int) -> Rows:
+    """Return old row -> new row, -1 for rows that are not kept."""
+    new = np.full(size, -1, np.int32)
+    new[kept] = np.arange(len(kept), dtype=np.int32)
+    return new
+
+
+def _rank_within(groups: Rows) -> Rows:
+    """Return for each position how many earlier positions hold the same group: (n,) -> (n,)."""
+    order = np.argsort(groups, kind="stable")
+    sorted_groups = groups[order]
+    starts = np.flatnonzero(np.r_[True, sorted_groups[1:] != sorted_groups[:-1]]) if len(groups) else np.empty(0, int)
+    lengths = np.diff(np.r_[starts, len(groups)])
+    rank = np.empty(len(groups), np.int32)
+    rank[order] = np.arange(len(groups)) - np.repeat(starts, lengths)
+    return rank
+
+
+def _ids_table(facts: Triples, v: Vocabulary, *, heads_are_users: bool) -> pa.Table:
+    heads = v.users if heads_are_users else v.entities
+    return pa.table(
+        {
+            "head": heads.take(facts.heads),
+            "relation": v.relations.take(facts.relations),
+            "tail": v.entities.take(facts.tails),
+        }
+    )

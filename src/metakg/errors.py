@@ -1,0 +1,57 @@
+"""Every exception that metakg raises on purpose.
+
+    MetakgError
+      ConfigError            a setting is unknown, of the wrong type, or contradicts another
+      DataError              a file or a table does not hold what it should
+        LeakageError         an answer (query pair) is visible to something that learns or ranks
+      CheckpointError        a checkpoint or bundle is damaged, or belongs to other data
+      TrainingError          a run cannot go on
+        NonFiniteLoss        a loss became NaN or infinite
+
+Each one says four things: where, what was found, what was expected, and what to do next. A wrong *Python argument*
+stays `ValueError` or `TypeError`.
+"""
+
+from __future__ import annotations
+
+
+class MetakgError(Exception):
+    """Base of all errors below; `str(error)` is one readable line.
+
+    Args:
+        where: the place: a file and line, a setting's name, a table and column.
+        found: what is there.
+        expected: what should be there.
+        fix: the next step for the reader, as a sentence.
+    """
+
+    def __init__(self, where: str, found: str, *, expected: str, fix: str) -> None:
+        self.where = where
+        self.found = found
+        self.expected = expected
+        self.fix = fix
+        super().__init__(f"{where}: found {found}; expected {expected}. {fix}")
+
+
+class ConfigError(MetakgError):
+    """A setting is unknown, of the wrong type, or contradicts another."""
+
+
+class DataError(MetakgError):
+    """A file or a table does not hold what it should."""
+
+
+class LeakageError(DataError):
+    """An answer (query pair) is visible to something that learns or ranks."""
+
+
+class CheckpointError(MetakgError):
+    """A checkpoint or bundle is damaged, or belongs to other data."""
+
+
+class TrainingError(MetakgError):
+    """A run cannot go on."""
+
+
+class NonFiniteLoss(TrainingError):  # noqa: N818 - the name users see in a log reads better without "Error"
+    """A loss became NaN or infinite."""

@@ -1,0 +1,167 @@
+"""Writing that is whole or absent, and reading that says what is wrong.
+
+A file or folder is written under a temporary name beside its target, synced to disk, and renamed. A killed run or a full
+disk leaves the old state; the temporary name is removed. Operating-system errors become `DataError` with the next step.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+from metakg.errors import DataError
+from metakg.types import Json
+
+_FIX = {
+    errno.ENOSPC: ("a full disk", "free space", "Free some space or write to another folder; nothing was left behind."),
+    errno.EDQUOT: (
+        "a full quota",
+        "free space",
+        "Free some space or write to another folder; nothing was left behind.",
+    ),
+    errno.EROFS: ("a read-only file system", "a folder that can be written", "Name another folder."),
+    errno.EACCES: ("no permission", "a folder that can be written", "Change its permissions or name another folder."),
+    errno.EPERM: ("no permission", "a folder that can be written", "Change its permissions or name another folder."),
+    errno.ENOTDIR: ("a file where a folder should be", "a folder", "Name another path."),
+}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn operating-system errors while writing to `path` into a `DataError` that names it."""
+    try:
+        yield
+    except OSError as err:
+        found, expected, fix = _FIX.get(err.errno or 0, (str(err), "a writable place", "Look at the path and try again."))
+        raise DataError(f"writing {path}", found, expected=expected, fix=fix) from err
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success sync it and rename it to `path`, on failure remove it."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it becomes `path`, on failure it is removed.
+
+    Raises:
+        DataError: `path` exists and `overwrite` is off, or exists and is not a folder metakg wrote (it has no
+            `manifest.json`), which is never replaced.
+    """
+    with writing(path):
+        if path.exists():
+            _refuse_foreign(path, overwrite=overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
+        temporary.mkdir()
+        try:
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _sync(file)
+            _swap(temporary, path)
+            _sync(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_foreign(path: Path, *, overwrite: bool) -> None:
+    empty = path.is_dir() and not any(path.iterdir())
+    if empty:
+        return
+    if not (path / "manifest.json").is_file():
+        raise DataError(
+            str(path),
+            "something that metakg did not write",
+            expected="a new or empty folder",
+            fix="Name another folder; it was left as it is.",
+        )
+    if not overwrite:
+        raise DataError(
+            str(path),
+            "an earlier result",
+            expected="a new folder",
+            fix="Name another folder, or allow overwriting (--overwrite).",
+        )
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    """Put `temporary` in the place of `path`; at every moment one whole version exists under some name."""
+    if not path.exists():
+        temporary.rename(path)
+        return
+    old = path.with_name(f".{path.name}.{uuid4().hex[:8]}.old")
+    path.rename(old)
+    try:
+        temporary.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as lower-case hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Write a JSON object, sorted and indented, atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, *, what: str) -> Json:
+    """Read a JSON object; `what` names it in errors ("dataset manifest").
+
+    Raises:
+        DataError: the file is missing, is not JSON, or holds something else than an object.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as err:
+        raise DataError(
+            str(path), "no such file", expected=f"a {what}", fix="Check the path, or make it first (metakg --help)."
+        ) from err
+    except (OSError, UnicodeDecodeError) as err:
+        raise DataError(str(path), str(err), expected=f"a readable {what}", fix="Restore the file or make it again.") from err
+    try:
+        value: Any = json.loads(text)
+    except json.JSONDecodeError as err:
+        raise DataError(
+            f"{path} line {err.lineno}",
+            "text that is not JSON",
+            expected=f"a {what}",
+            fix="Restore the file or make it again.",
+        ) from err
+    if not isinstance(value, dict):
+        raise DataError(str(path), f"a JSON {type(value).__name__}", expected=f"a {what}", fix="Make it again.")
+    return cast(Json, value)

@@ -1,0 +1,59 @@
+"""What a model is: a frozen config, a view of training data, scores, and a step that adapts without mutating anything."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from metakg.data import Support, TrainView
+
+
+class ModelConfig(BaseModel):
+    """Base of every model's settings: frozen, and an unknown key is an error (a misspelt one must not train silently).
+
+    Each model's config fixes `kind` to its registry name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+
+
+class Recommender(nn.Module):
+    """Base of every model. Built as `Model(config, view, rng)` from training data only.
+
+    A model learns nothing in its constructor beyond closed forms; what is learnt by gradient comes through `forward`, which
+    returns named loss terms to the one training loop. Scoring leaves no trace on the model.
+
+    Users and items are rows of `self.view.vocabulary`.
+    """
+
+    def __init__(self, config: ModelConfig, view: TrainView) -> None:
+        super().__init__()
+        self.config = config
+        self.view = view
+
+    def score_all(self, users: Tensor) -> Tensor:
+        """Score every item; higher is better: (B,) -> (B, I) float32. Allocates B * I floats, so callers chunk users."""
+        raise NotImplementedError
+
+    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score each user's own candidates: (B,), (B, C) -> (B, C). Equals `score_all` gathered; override where cheaper."""
+        return torch.gather(self.score_all(users), 1, items.long())
+
+    def factors(self, users: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return user vectors (B, D) and item vectors (I, D) whose inner product is the score, or None.
+
+        A model that has this form is ranked by one blocked product (see `metakg.evaluate.ranking`).
+        """
+        return None
+
+    def adapt(self, support: Support) -> Self:
+        """Return a new recommender that has learnt from what arrived; `self` stays as it was.
+
+        The result's view is `self.view.extend(support)`: users, items and entities that were unknown have rows there.
+        """
+        raise NotImplementedError
