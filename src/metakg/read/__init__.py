@@ -1,0 +1,1 @@
+"""Files of many formats, checked and turned into one data set folder."""
