@@ -31,8 +31,9 @@ class Recommender(nn.Module):
     Users and items are rows of `self.view.vocabulary`.
     """
 
-    def __init__(self, config: ModelConfig, view: TrainView) -> None:
+    def __init__(self, config: ModelConfig, view: TrainView, rng: torch.Generator) -> None:
         super().__init__()
+        self.rng = rng
         self.config = config
         self.view = view
 

@@ -1,0 +1,94 @@
+"""`blend`: item neighbours, graph neighbours and the walk, added up.
+
+Each part's scores are divided by their largest value for the user, so that weights mean the same for everybody. Clicks know
+taste, facts know what is new; where one has nothing to say (a new item without clicks, an item without facts) the other
+speaks alone. This is the floor that a learnt model has to beat.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import NonNegativeFloat
+from scipy import sparse
+
+from metakg.models.item_knn import ItemKnn, ItemKnnConfig
+from metakg.models.kg_knn import KgKnn, KgKnnConfig
+from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason
+from metakg.models.walk import Walk, WalkConfig
+from metakg.types import Floats, Rows
+
+
+class BlendConfig(ProfileConfig):
+    """Settings of `blend`; the defaults were chosen on validation scenarios (benchmarks/floors.py)."""
+
+    kind: Literal["blend"] = "blend"
+    item_knn_weight: NonNegativeFloat = 0.5
+    """Weight of `item-knn`."""
+    kg_knn_weight: NonNegativeFloat = 0.5
+    """Weight of `kg-knn`."""
+    walk_weight: NonNegativeFloat = 1.0
+    """Weight of `walk`."""
+    item_knn: ItemKnnConfig = ItemKnnConfig()
+    """Settings of the part; its `history_weight` and `exclude_seen` are ruled by the blend's own."""
+    kg_knn: KgKnnConfig = KgKnnConfig()
+    """Settings of the part."""
+    walk: WalkConfig = WalkConfig()
+    """Settings of the part."""
+
+
+class Blend(ProfileRecommender):
+    """Weighted sum of three neighbourhood scores."""
+
+    config: BlendConfig
+
+    def prepare(self, previous: Self | None) -> None:
+        """Build the parts over the same view and the same recent clicks."""
+        config = self.config
+        rule = {"history_weight": config.history_weight, "exclude_seen": config.exclude_seen}
+        old = previous.parts if previous is not None else (None, None, None)
+        kinds = (
+            (ItemKnn, config.item_knn, config.item_knn_weight),
+            (KgKnn, config.kg_knn, config.kg_knn_weight),
+            (Walk, config.walk, config.walk_weight),
+        )
+        self.weights = tuple(weight for _, _, weight in kinds)
+        self.parts: tuple[ProfileRecommender, ...] = tuple(
+            kind(settings.model_copy(update=rule), self.view, self.rng, recent=self.recent, previous=before)
+            for (kind, settings, _), before in zip(kinds, old, strict=True)
+        )
+
+    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
+        """Score every item for each profile: (B, I) -> (B, I)."""
+        scores = np.zeros(profiles.shape, np.float32)
+        for weight, part in zip(self.weights, self.parts, strict=True):
+            if weight:
+                scores += weight * _to_unit(part.score_profiles(profiles))
+        return scores
+
+    def score_without_clicks(self, users: Rows) -> Floats:
+        """Follow the walk, the only part that knows facts about users."""
+        return self.parts[-1].score_without_clicks(users)
+
+    def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
+        """Return the heaviest paths of all parts; a path that several parts walk is counted once, with the summed share."""
+        profile = self.profiles(np.array([user], np.int32))
+        amounts = [
+            weight * float(_to_unit(part.score_profiles(profile))[0, item]) if weight else 0.0
+            for weight, part in zip(self.weights, self.parts, strict=True)
+        ]
+        total = sum(amounts)
+        shares: dict[tuple[int, tuple[object, ...]], float] = {}
+        for amount, part in zip(amounts, self.parts, strict=True):
+            for reason in part.reasons(user, item, limit=10 * limit) if amount > 0 else []:
+                key = (reason.start, reason.steps)
+                shares[key] = shares.get(key, 0.0) + reason.share * amount / total
+        found = [Reason(start, steps, share) for (start, steps), share in shares.items()]  # type: ignore[arg-type]
+        return sorted(found, key=lambda reason: -reason.share)[:limit]
+
+
+def _to_unit(scores: Floats) -> Floats:
+    """Divide each row by its maximum, so that the best item has 1: (B, I) -> (B, I)."""
+    top = scores.max(axis=1, keepdims=True, initial=0.0)
+    return np.asarray(scores / np.where(top > 0, top, 1.0), np.float32)

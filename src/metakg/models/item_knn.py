@@ -1,0 +1,74 @@
+"""`item-knn`: people who clicked this also clicked that.
+
+Cosine between item columns (Sarwar et al., WWW 2001) with two exponents (cf. Deshpande & Karypis, TOIS 2004): the popularity
+of the items, and the activity of the users who connect them. With X the (U, I) click matrix, n_i the clicks of item i
+and d_u those of user u, the score of item j for profile p is
+
+    sum_i p_i  n_i^-a  (X^T D^-b X)_ij  n_j^-a,      a = item_exponent, b = user_exponent, self-similarity left out.
+
+All neighbours count (K = I), so nothing is truncated, and because the sum is a product of two sparse factors the I x I
+matrix is never formed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+
+from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason, Step, dense_product, power
+from metakg.types import Floats
+
+
+class ItemKnnConfig(ProfileConfig):
+    """Settings of `item-knn`; the defaults were chosen on validation scenarios (benchmarks/floors.py)."""
+
+    kind: Literal["item-knn"] = "item-knn"
+    item_exponent: float = Field(0.5, ge=0.0, le=1.0)
+    """How strongly popular items are damped; 0.5 is the cosine."""
+    user_exponent: float = Field(0.5, ge=0.0, le=1.0)
+    """How strongly active users are damped; 0 is the plain cosine."""
+
+
+class ItemKnn(ProfileRecommender):
+    """Item neighbours from clicks alone."""
+
+    config: ItemKnnConfig
+
+    def prepare(self, previous: Self | None) -> None:
+        """Build both factors from the clicks of the view."""
+        clicks = self.view.history
+        damp_items = sparse.diags_array(power(self.view.popularity, -self.config.item_exponent))
+        damp_users = sparse.diags_array(power(np.diff(clicks.indptr), -self.config.user_exponent))
+        weighted = sparse.csr_array(damp_users @ clicks @ damp_items)
+        self.left = sparse.csr_array((clicks @ damp_items).T, dtype=np.float32)  # (I, U)
+        self.right = sparse.csr_array(weighted, dtype=np.float32)  # (U, I)
+        self.self_similarity = np.asarray(self.left.multiply(self.right.T).sum(axis=1), np.float32).ravel()  # (I,)
+
+    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
+        """Score every item for each profile: (B, I) -> (B, I)."""
+        scores = dense_product(profiles, self.left, self.right)
+        own = profiles.tocoo()
+        scores[own.row, own.col] -= own.data * self.self_similarity[own.col]
+        return np.maximum(scores, 0.0)  # rounding may leave -1e-9 where only the self-similarity was
+
+    def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
+        """Return the own items whose audience overlaps most with the item's."""
+        profile = self.profiles(np.array([user], np.int32))
+        towards = self.right[:, [item]]  # (U, 1)
+        parts = profile.data * np.asarray((self.left[profile.indices] @ towards).toarray()).ravel()
+        parts[profile.indices == item] = 0.0
+        total = float(parts.sum())
+        if total <= 0:
+            return []
+        heaviest = np.argsort(-parts, kind="stable")[:limit]
+        audience = self.view.history[:, [item]]
+        result = []
+        for k in heaviest[parts[heaviest] > 0]:
+            own = int(profile.indices[k])
+            both = int((self.view.history[:, [own]].multiply(audience)).sum())
+            steps = (Step(None, False, None, users=both), Step(None, False, item))
+            result.append(Reason(own, steps, float(parts[k]) / total))
+        return result

@@ -1,0 +1,34 @@
+"""`popularity`: the same list for everybody, most clicked first. The floor below all floors."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import numpy as np
+from scipy import sparse
+
+from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason
+from metakg.types import Floats
+
+
+class PopularityConfig(ProfileConfig):
+    """Settings of `popularity`."""
+
+    kind: Literal["popularity"] = "popularity"
+
+
+class Popularity(ProfileRecommender):
+    """Score of an item = number of users who clicked it, in training and what arrived, scaled to 0..1."""
+
+    config: PopularityConfig
+
+    def prepare(self, previous: Self | None) -> None:
+        """Nothing to build: the view counts."""
+
+    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
+        """Return the same scores for every profile: (B, I) -> (B, I)."""
+        return self.score_without_clicks(np.zeros(profiles.shape[0], np.int32))
+
+    def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
+        """Return no path: popularity has no personal reason."""
+        return []

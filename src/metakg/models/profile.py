@@ -1,0 +1,170 @@
+"""What the training-free recommenders share: a user is the weighted list of what he clicked, his *profile*.
+
+They learn nothing by gradient, so `adapt` only extends the data they read from: exact, quick, and idempotent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import NonNegativeFloat
+from scipy import sparse
+from torch import Tensor
+
+from metakg.data import Support, TrainView
+from metakg.models.base import ModelConfig, Recommender
+from metakg.types import Floats, Rows
+
+
+class ProfileConfig(ModelConfig):
+    """Settings of every profile-based recommender."""
+
+    history_weight: NonNegativeFloat = 0.05
+    """Weight of a click from training beside one that has just arrived (1). It matters only where a user has both."""
+    exclude_seen: bool = True
+    """Rank what the user has already clicked behind everything else."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One hop of a reason: along `relation` (None: "was clicked by") to a node.
+
+    Attributes:
+        relation: relation row, or None for a click.
+        inverse: whether the fact is walked from tail to head.
+        entity: entity row reached (items are entities), or None when the hop ends in a crowd of users.
+        users: for a hop into users: how many of them connect both sides.
+    """
+
+    relation: int | None
+    inverse: bool
+    entity: int | None
+    users: int = 0
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an item scored: a path from one of the user's own items, and its part of the score.
+
+    Attributes:
+        start: row of the user's own item.
+        steps: the hops; the last one ends in the recommended item.
+        share: part of the item's whole score that came this way, 0..1.
+    """
+
+    start: int
+    steps: tuple[Step, ...]
+    share: float
+
+
+class ProfileRecommender(Recommender):
+    """Base: turns users into profiles, profiles into scores, and ranks seen items last.
+
+    Subclasses implement `prepare` (build sparse structures from the view) and `score_profiles`.
+
+    Args:
+        config: settings.
+        view: training data.
+        rng: unused by closed forms; part of the common signature.
+        recent: (U, I) pairs that arrived after training, or None.
+        previous: the recommender this one was adapted from, whose unchanged structures may be shared.
+    """
+
+    config: ProfileConfig
+
+    def __init__(
+        self,
+        config: ProfileConfig,
+        view: TrainView,
+        rng: torch.Generator,
+        *,
+        recent: sparse.csr_array | None = None,
+        previous: Self | None = None,
+    ) -> None:
+        super().__init__(config, view, rng)
+        self.recent = recent
+        self.prepare(previous)
+
+    def prepare(self, previous: Self | None) -> None:
+        """Build what scoring reads, from `self.view`; share with `previous` what did not change."""
+        raise NotImplementedError
+
+    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
+        """Score every item for each profile; zero means "no evidence": (B, I) sparse -> (B, I) float32, not negative."""
+        raise NotImplementedError
+
+    def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
+        """Return the paths that carry most of the item's score for this user, heaviest first.
+
+        Args:
+            user: user row.
+            item: item row.
+            limit: at most this many paths.
+        """
+        raise NotImplementedError
+
+    def profiles(self, users: Rows) -> sparse.csr_array:
+        """Return the weighted clicks of these users: (B,) -> (B, I), rows summing to 1 (or empty)."""
+        history = self.view.history[users]
+        weight = self.config.history_weight
+        if self.recent is None:
+            weighted = history
+        else:
+            arrived = self.recent[users]
+            alone = np.asarray(arrived.sum(axis=1)).ravel() == 0  # nothing new: the history is all there is
+            old = history - history.multiply(arrived)
+            weighted = sparse.diags_array(np.where(alone, 1.0, weight)) @ old + arrived
+        total = np.asarray(weighted.sum(axis=1)).ravel()
+        scale = sparse.diags_array(1.0 / np.where(total > 0, total, 1.0))
+        result = sparse.csr_array(scale @ weighted, dtype=np.float32)
+        result.eliminate_zeros()
+        return result
+
+    def score_all(self, users: Tensor) -> Tensor:
+        """Score every item: (B,) -> (B, I). A user without any click gets the popularity of the items."""
+        rows = users.cpu().numpy().astype(np.int32)
+        profiles = self.profiles(rows)
+        scores = self.score_profiles(profiles)
+        empty = np.diff(profiles.indptr) == 0
+        if empty.any():
+            scores[empty] = self.score_without_clicks(rows[empty])
+        if self.config.exclude_seen:
+            seen = self.view.history[rows].tocoo()
+            scores[seen.row, seen.col] = -1.0
+        return torch.from_numpy(scores)
+
+    def score_without_clicks(self, users: Rows) -> Floats:
+        """Score every item for users who clicked nothing: (B,) -> (B, I). The default is popularity, scaled to 0..1."""
+        popularity = self.view.popularity / max(1, self.view.popularity.max(initial=0))
+        return np.tile(popularity.astype(np.float32), (len(users), 1))
+
+    def adapt(self, support: Support) -> Self:
+        """Return a recommender over the extended view, in which what arrived counts fully and older clicks less."""
+        view = self.view.extend(support)
+        shape = (view.n_users, view.n_items)
+        users, items = view.vocabulary.users.rows(support.users), view.vocabulary.items.rows(support.items)
+        recent = sparse.csr_array((np.ones(len(users), np.float32), (users, items)), shape=shape)
+        if self.recent is not None:
+            earlier = self.recent.copy()
+            earlier.resize(shape)
+            recent = sparse.csr_array(recent + earlier)
+        recent.data[:] = 1.0
+        return type(self)(self.config, view, self.rng, recent=recent, previous=self)
+
+
+def dense_product(profiles: sparse.csr_array, left: sparse.csr_array, right: sparse.csr_array) -> Floats:
+    """Return profiles @ left @ right as a dense array: (B, I), (I, M), (M, I) -> (B, I) float32.
+
+    The product of both factors, an I x I matrix, is never formed: a profile touches few rows of it.
+    """
+    return np.asarray(((profiles @ left) @ right).toarray(), dtype=np.float32)
+
+
+def power(counts: npt.NDArray[np.int64] | Floats, exponent: float) -> Floats:
+    """Return counts ** exponent as float32, with 0 where a count is 0 (for negative exponents too)."""
+    numbers = np.asarray(counts, np.float64)
+    return np.where(numbers > 0, np.maximum(numbers, 1e-12) ** exponent, 0.0).astype(np.float32)

@@ -1,0 +1,68 @@
+"""Every model by its name: a literal table, and one settings type that tells them apart by `kind`.
+
+To add a model: write its file, add one line to `MODELS` and one name to `AnyModelConfig` (see CONTRIBUTING).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
+
+from metakg import rng as random
+from metakg.data import TrainView
+from metakg.errors import ConfigError
+from metakg.models.base import ModelConfig, Recommender
+from metakg.models.blend import Blend, BlendConfig
+from metakg.models.item_knn import ItemKnn, ItemKnnConfig
+from metakg.models.kg_knn import KgKnn, KgKnnConfig
+from metakg.models.popularity import Popularity, PopularityConfig
+from metakg.models.walk import Walk, WalkConfig
+
+MODELS: dict[str, type[Recommender]] = {
+    "blend": Blend,
+    "item-knn": ItemKnn,
+    "kg-knn": KgKnn,
+    "popularity": Popularity,
+    "walk": Walk,
+}
+"""Registry name -> class. The training-free floors stand in every table."""
+
+FLOORS = ("popularity", "item-knn", "kg-knn", "walk", "blend")
+"""Models that need no training, weakest idea first."""
+
+AnyModelConfig = Annotated[
+    BlendConfig | ItemKnnConfig | KgKnnConfig | PopularityConfig | WalkConfig,
+    Field(discriminator="kind"),
+]
+"""Settings of any model; `kind` decides which."""
+
+_ADAPTER: TypeAdapter[ModelConfig] = TypeAdapter(AnyModelConfig)
+
+
+def config_for(name: str, settings: dict[str, Any] | None = None) -> ModelConfig:
+    """Return the settings of a model: the defaults, overridden by `settings`.
+
+    Raises:
+        ConfigError: the model or a setting is unknown, or a value is not allowed.
+    """
+    if name not in MODELS:
+        raise ConfigError("model", repr(name), expected=f"one of {', '.join(sorted(MODELS))}", fix="Check the spelling.")
+    try:
+        return _ADAPTER.validate_python({**(settings or {}), "kind": name})
+    except ValidationError as err:
+        first = err.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part != name)
+        raise ConfigError(
+            f"setting {place or 'kind'} of {name}",
+            repr(first["input"]),
+            expected=first["msg"],
+            fix=f'"metakg doctor {name}" lists its settings.',
+        ) from err
+
+
+def build(config: ModelConfig, view: TrainView, seed: int) -> Recommender:
+    """Build a model from its settings and training data; all its randomness comes from `seed`."""
+    generator: torch.Generator = random.torch_generator(seed, f"init/{config.kind}")
+    return MODELS[config.kind](config, view, generator)
