@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from metakg.data import Support, TrainView
+from metakg.errors import CheckpointError
 
 
 class ModelConfig(BaseModel):
@@ -51,6 +52,23 @@ class Recommender(nn.Module):
         A model that has this form is ranked by one blocked product (see `metakg.evaluate.ranking`).
         """
         return None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what a bundle must keep beside the config and the view: by default the parameters and buffers."""
+        return dict(self.state_dict())
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` of an equal model returned.
+
+        Raises:
+            CheckpointError: a tensor is missing, unexpected, or of another shape.
+        """
+        try:
+            self.load_state_dict(tensors, strict=True)
+        except RuntimeError as err:
+            raise CheckpointError(
+                f"tensors of {self.config.kind}", str(err), expected="those of an equal model", fix="Save the bundle again."
+            ) from err
 
     def adapt(self, support: Support) -> Self:
         """Return a new recommender that has learnt from what arrived; `self` stays as it was.

@@ -16,6 +16,7 @@ from scipy import sparse
 from torch import Tensor
 
 from metakg.data import Support, TrainView
+from metakg.errors import CheckpointError
 from metakg.models.base import ModelConfig, Recommender
 from metakg.types import Floats, Rows
 
@@ -141,6 +142,29 @@ class ProfileRecommender(Recommender):
         """Score every item for users who clicked nothing: (B,) -> (B, I). The default is popularity, scaled to 0..1."""
         popularity = self.view.popularity / max(1, self.view.popularity.max(initial=0))
         return np.tile(popularity.astype(np.float32), (len(users), 1))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the recent pairs, (n, 2) int32; all else follows from the view."""
+        if self.recent is None:
+            return {}
+        pairs = self.recent.tocoo()
+        return {"recent": torch.from_numpy(np.stack([pairs.row, pairs.col], axis=1).astype(np.int32))}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the recent pairs of an equal recommender."""
+        shape = (self.view.n_users, self.view.n_items)
+        pairs = tensors.get("recent", torch.empty(0, 2, dtype=torch.int32)).numpy()
+        inside = pairs.ndim == 2 and pairs.shape[1:] == (2,) and bool(((pairs >= 0) & (pairs < shape)).all())
+        if set(tensors) - {"recent"} or not inside:
+            raise CheckpointError(
+                f"tensors of {self.config.kind}",
+                ", ".join(sorted(tensors)),
+                expected="one tensor 'recent' of user and item rows",
+                fix="Save the bundle again.",
+            )
+        if len(pairs):
+            self.recent = sparse.csr_array((np.ones(len(pairs), np.float32), (pairs[:, 0], pairs[:, 1])), shape=shape)
+            self.prepare(None)
 
     def adapt(self, support: Support) -> Self:
         """Return a recommender over the extended view, in which what arrived counts fully and older clicks less."""
