@@ -12,20 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from metakg import files
+from metakg.data import tables
 from metakg.data.graph import KnowledgeGraph, Triples
 from metakg.data.ids import IdMap
 from metakg.data.interactions import Interactions
 from metakg.data.vocabulary import Vocabulary
 from metakg.errors import DataError
-from metakg.types import Json, Rows
+from metakg.types import Json
 
 FORMAT = 1
 TABLES = ("users", "items", "entities", "relations", "interactions", "triples", "user_triples")
+FIX = 'Run "metakg prepare" again.'
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +69,13 @@ class Dataset:
             for name in ("users", "items", "entities", "relations"):
                 ids: IdMap = getattr(v, name)
                 labels = ids.labels if ids.labels is not None else pa.nulls(len(ids), pa.string())
-                _write(temporary, name, {"id": ids.array, "label": labels})
+                tables.write(temporary, name, {"id": ids.array, "label": labels})
             columns = {"user": pairs.users, "item": pairs.items}
             optional = {"value": pairs.values, "time_s": pairs.times_s}
-            _write(temporary, "interactions", columns | {k: c for k, c in optional.items() if c is not None})
+            tables.write(temporary, "interactions", columns | {k: c for k, c in optional.items() if c is not None})
             for name, triples in (("triples", graph.entity), ("user_triples", graph.user)):
-                _write(temporary, name, {"head": triples.heads, "relation": triples.relations, "tail": triples.tails})
+                columns = {"head": triples.heads, "relation": triples.relations, "tail": triples.tails}
+                tables.write(temporary, name, columns)
             write_manifest(temporary, self.manifest)
 
     @staticmethod
@@ -90,88 +91,54 @@ class Dataset:
         """
         folder = Path(folder)
         manifest = read_manifest(folder, verify=verify)
+        listed = manifest["tables"]
         maps = {}
         for name, kind in (("users", "user"), ("items", "item"), ("entities", "entity"), ("relations", "relation")):
-            table = _read(folder, name, ("id", "label"))
+            columns = {"id": pa.string(), "label": pa.string()}
+            table = tables.read(folder, name, columns, listed=listed, fix=FIX, nullable=("label",))
             label = table["label"]
             maps[name] = IdMap(table["id"], None if label.null_count == len(label) else label, kind=kind)
-        pairs = _read(folder, "interactions", ("user", "item"))
-        triples = [_read(folder, name, ("head", "relation", "tail")) for name in ("triples", "user_triples")]
+        columns = {"user": pa.int32(), "item": pa.int32(), "value": pa.float32(), "time_s": pa.int64()}
+        pairs = tables.read(
+            folder, "interactions", columns, listed=listed, fix=FIX, optional=("value", "time_s"), nullable=("value",)
+        )
         return Dataset(
             Vocabulary(**maps),
             Interactions(
-                _rows(pairs, "user"),
-                _rows(pairs, "item"),
-                _column(pairs, "value", np.float32),
-                _column(pairs, "time_s", np.int64),
+                tables.array(pairs, "user"),
+                tables.array(pairs, "item"),
+                tables.array(pairs, "value") if "value" in pairs.column_names else None,
+                tables.array(pairs, "time_s") if "time_s" in pairs.column_names else None,
             ),
-            KnowledgeGraph(*(Triples(_rows(t, "head"), _rows(t, "relation"), _rows(t, "tail")) for t in triples)),
+            KnowledgeGraph(_read_triples(folder, "triples", listed), _read_triples(folder, "user_triples", listed)),
             manifest,
         )
 
 
 def write_manifest(folder: Path, extra: Mapping[str, object]) -> None:
     """Write `manifest.json` of the tables that lie in `folder`: format, row counts and SHA-256, plus `extra`."""
-    tables = {}
-    for name in TABLES:
-        path = folder / f"{name}.parquet"
-        tables[name] = {"rows": pq.read_metadata(path).num_rows, "sha256": files.sha256(path)}
-    files.write_json(folder / "manifest.json", {**extra, "kind": "dataset", "format": FORMAT, "tables": tables})
+    manifest = {**extra, "kind": "dataset", "format": FORMAT, "tables": tables.describe(folder, TABLES)}
+    files.write_json(folder / "manifest.json", manifest)
 
 
 def read_manifest(folder: Path, *, verify: bool = False) -> Json:
     """Read and check the manifest of a data set folder (see `Dataset.load`)."""
-    manifest = files.read_json(folder / "manifest.json", what="data set manifest (a folder made by `metakg prepare`)")
+    path = folder / "manifest.json"
+    manifest = files.read_json(path, what="data set manifest (a folder made by `metakg prepare`)")
     if manifest.get("kind") != "dataset" or manifest.get("format") != FORMAT:
         raise DataError(
-            str(folder / "manifest.json"),
+            str(path),
             f"kind {manifest.get('kind')!r}, format {manifest.get('format')!r}",
             expected=f"kind 'dataset', format {FORMAT}",
             fix='Prepare the data again with this version ("metakg prepare").',
         )
+    listed = tables.listed(manifest, path, TABLES, fix=FIX)
     if verify:
-        for name, entry in manifest["tables"].items():
-            found = files.sha256(folder / f"{name}.parquet")
-            if found != entry["sha256"]:
-                raise DataError(
-                    str(folder / f"{name}.parquet"),
-                    f"SHA-256 {found[:12]}...",
-                    expected=f"{entry['sha256'][:12]}... as the manifest says",
-                    fix='The file changed after it was written; run "metakg prepare" again.',
-                )
+        tables.verify(folder, listed, fix=FIX)
     return manifest
 
 
-def _write(folder: Path, name: str, columns: Mapping[str, object]) -> None:
-    pq.write_table(pa.table(dict(columns)), folder / f"{name}.parquet", compression="zstd")
-
-
-def _read(folder: Path, name: str, columns: tuple[str, ...]) -> pa.Table:
-    path = folder / f"{name}.parquet"
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as err:
-        raise DataError(
-            str(path), f"no readable Parquet table ({err})", expected="a whole table", fix='Run "metakg prepare" again.'
-        ) from err
-    missing = [column for column in columns if column not in table.column_names]
-    if missing:
-        raise DataError(
-            str(path),
-            f"columns {', '.join(table.column_names)}",
-            expected=f"also {', '.join(missing)}",
-            fix='Run "metakg prepare" again.',
-        )
-    return table
-
-
-def _rows(table: pa.Table, name: str) -> Rows:
-    column = _column(table, name, np.int32)
-    assert column is not None
-    return column
-
-
-def _column(table: pa.Table, name: str, dtype: type) -> np.ndarray | None:
-    if name not in table.column_names:
-        return None
-    return np.asarray(table[name].combine_chunks().to_numpy(zero_copy_only=False), dtype=dtype)
+def _read_triples(folder: Path, name: str, listed: Json) -> Triples:
+    columns = {"head": pa.int32(), "relation": pa.int32(), "tail": pa.int32()}
+    table = tables.read(folder, name, columns, listed=listed, fix=FIX)
+    return Triples(*(tables.array(table, column) for column in columns))

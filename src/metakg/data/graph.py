@@ -19,6 +19,10 @@ class Triples:
     tails: Rows
 
     def __post_init__(self) -> None:
+        for name in ("heads", "relations", "tails"):
+            column: Rows = getattr(self, name)
+            if column.ndim != 1 or column.dtype != np.int32:
+                raise TypeError(f"triples.{name} must be flat int32 rows, not {column.ndim}-d {column.dtype}")
         if not len(self.heads) == len(self.relations) == len(self.tails):
             raise DataError(
                 "triples",
@@ -26,10 +30,6 @@ class Triples:
                 expected="three columns of one length",
                 fix="Give every fact a head, a relation and a tail.",
             )
-        for name in ("heads", "relations", "tails"):
-            column: Rows = getattr(self, name)
-            if column.dtype != np.int32:
-                raise TypeError(f"triples.{name} must be int32 rows, not {column.dtype}")
 
     def __len__(self) -> int:
         return len(self.heads)
@@ -82,7 +82,7 @@ class KnowledgeGraph:
                     raise DataError(
                         f"{table}, column {column}",
                         f"rows {rows.min()}..{rows.max()}",
-                        expected=f"rows 0..{size - 1}",
+                        expected=f"rows 0..{size - 1}" if size else "no facts, since the vocabulary is empty",
                         fix="Columns may be swapped (the order is head, relation, tail), or the files belong to other data.",
                     )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ from metakg.errors import DataError
 from metakg.types import Rows
 
 Ids: TypeAlias = Sequence[str | None] | pa.Array | pa.ChunkedArray
+
+_FEW = 64
+"""Up to so many ids are looked up one by one in a dictionary that is built once."""
 
 
 class IdMap:
@@ -44,12 +47,7 @@ class IdMap:
         counts = pc.value_counts(self.array)
         if len(counts) != len(self.array):
             twice = counts.filter(pc.greater(counts.field("counts"), 1))[0].as_py()
-            raise DataError(
-                f"{kind} ids",
-                f"{twice['values']!r} {twice['counts']} times",
-                expected="every id once",
-                fix="Merge or remove the repeated rows.",
-            )
+            self._refuse_twice(twice["values"], twice["counts"])
 
     def __len__(self) -> int:
         return len(self.array)
@@ -72,7 +70,10 @@ class IdMap:
 
     def rows(self, names: Ids) -> Rows:
         """Return the rows of many ids, -1 where unknown: (n,) strings -> (n,) int32."""
-        found = pc.index_in(_strings(names), value_set=self.array)
+        wanted = _strings(names)
+        if len(wanted) <= _FEW:  # a click at serve time must not cost a pass over all ids
+            return np.array([self._index.get(name, -1) for name in wanted.to_pylist()], dtype=np.int32)
+        found = pc.index_in(wanted, value_set=self.array)
         return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int32)
 
     def id(self, row: int) -> str:
@@ -105,17 +106,38 @@ class IdMap:
         labels = None if self._labels is None else self._labels.take(pa.array(rows))
         return IdMap(self.take(rows), labels, kind=self.kind)
 
-    def extend(self, names: Iterable[str], labels: Iterable[str | None] | None = None) -> IdMap:
-        """Return a map with new ids appended; the existing rows keep their numbers."""
-        added = list(names)
-        if not added:
+    def extend(self, names: Ids, labels: Ids | None = None) -> IdMap:
+        """Return a map with new ids appended; the existing rows keep their numbers.
+
+        Costs a copy of the ids but no second look at those that are known to be unique already.
+
+        Raises:
+            DataError: an id is known already or occurs twice, or the labels have another length.
+        """
+        added = IdMap(names, labels, kind=self.kind)
+        if not len(added):
             return self
-        text: pa.Array | None = None
-        if self._labels is not None or labels is not None:
-            old = self._labels if self._labels is not None else pa.nulls(len(self), pa.string())
-            new = list(labels) if labels is not None else [None] * len(added)
-            text = pa.concat_arrays([old, pa.array(new, pa.string())])
-        return IdMap(pa.concat_arrays([self.array, pa.array(added, pa.string())]), text, kind=self.kind)
+        rows = self.rows(added.array)
+        if (rows >= 0).any():
+            self._refuse_twice(self.id(int(rows.max())), 2)
+        larger = IdMap.__new__(IdMap)
+        larger.kind = self.kind
+        larger.array = pa.concat_arrays([self.array, added.array])
+        larger._labels = None
+        if self._labels is not None or added._labels is not None:
+            parts = [m._labels if m._labels is not None else pa.nulls(len(m), pa.string()) for m in (self, added)]
+            larger._labels = pa.concat_arrays(parts)
+        if "_index" in self.__dict__:
+            larger._index = self._index | {name: row for row, name in enumerate(added.array.to_pylist(), len(self))}
+        return larger
+
+    def _refuse_twice(self, name: str, times: int) -> NoReturn:
+        raise DataError(
+            f"{self.kind} ids",
+            f"{name!r} {times} times",
+            expected="every id once",
+            fix="Merge or remove the repeated rows.",
+        )
 
 
 def _strings(values: Ids) -> pa.Array:

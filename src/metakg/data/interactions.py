@@ -28,20 +28,23 @@ class Interactions:
     times_s: Times | None = None
 
     def __post_init__(self) -> None:
-        n = len(self.users)
-        columns = {"items": self.items, "values": self.values, "times_s": self.times_s}
-        for name, column in columns.items():
-            if column is not None and len(column) != n:
+        columns = {"users": self.users, "items": self.items, "values": self.values, "times_s": self.times_s}
+        for (name, column), dtype in zip(columns.items(), (np.int32, np.int32, np.float32, np.int64), strict=True):
+            if column is None:
+                continue
+            if column.ndim != 1 or column.dtype != dtype:
+                raise TypeError(
+                    f"interactions.{name} must be a flat {np.dtype(dtype)} array, not {column.ndim}-d {column.dtype}"
+                )
+            if len(column) != len(self.users):
                 raise DataError(
                     f"interactions, column {name}",
                     f"{len(column)} rows",
-                    expected=f"{n}, as in column users",
+                    expected=f"{len(self.users)}, as in column users",
                     fix="Give all columns the same length.",
                 )
         for name, rows in {"users": self.users, "items": self.items}.items():
-            if rows.dtype != np.int32:
-                raise TypeError(f"interactions.{name} must be int32 rows, not {rows.dtype}")
-            if n and rows.min() < 0:
+            if len(rows) and rows.min() < 0:
                 raise DataError(
                     f"interactions, column {name}",
                     f"row {rows.min()}",

@@ -13,12 +13,16 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from metakg.data.dataset import Dataset
 from metakg.data.graph import KnowledgeGraph, Triples
+from metakg.data.ids import IdMap
 from metakg.data.interactions import Interactions
 from metakg.data.view import Support, Tasks, TrainView
 from metakg.data.vocabulary import Vocabulary
+from metakg.errors import DataError
 from metakg.types import Json, Mask, Rows
 
 Protocol = Literal["paper", "strict"]
@@ -48,6 +52,10 @@ class Scenario:
     default_shots: int | None = None
     manifest: Json = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.default_shots is not None:
+            _check_shots(self.default_shots)
+
     @cached_property
     def users(self) -> Rows:
         """The (B,) distinct user rows that have a query, ascending."""
@@ -58,8 +66,9 @@ class Scenario:
         shots = self.default_shots if shots is None else shots
         if shots is None:
             return self.support
+        _check_shots(shots)
         by = self.support.users if self.shots_by == "user" else self.support.items
-        return self.support.select(_rank_within(by) < shots)
+        return self.support.select(rank_within(by) < shots)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +97,20 @@ class Split:
     validation: Split | None = None
     manifest: Json = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        v = self.dataset.vocabulary
+        for name, mask, size in (("users", self.known_users, v.n_users), ("items", self.known_items, v.n_items)):
+            if mask.shape != (size,) or mask.dtype != np.bool_:
+                raise TypeError(f"split.known_{name} must be {size} booleans, not {mask.shape} {mask.dtype}")
+        everyone, everything = np.ones(v.n_users, np.bool_), np.ones(v.n_items, np.bool_)
+        _check_rows("training pairs", self.pairs, self.known_users, self.known_items)
+        if self.tasks is not None:
+            _check_rows("task support", self.tasks.support, self.known_users, self.known_items)
+            _check_rows("task query", self.tasks.query, self.known_users, self.known_items)
+        for name, scenario in self.scenarios.items():
+            _check_rows(f"{name} support", scenario.support, everyone, everything)
+            _check_rows(f"{name} query", scenario.query, everyone, everything)
+
     @cached_property
     def train(self) -> TrainView:
         """All that a model may see: known ids only, their training pairs, and the facts among known entities."""
@@ -96,36 +119,62 @@ class Split:
         return _compact(self)
 
     def support(self, name: str, shots: int | None = None) -> Support:
-        """Return what arrives in a scenario, in the outside world's ids: clicks, new items, and their facts."""
+        """Return what arrives in a scenario, in the outside world's ids: clicks, new items, and their facts and names."""
         v, graph = self.dataset.vocabulary, self.dataset.graph
         pairs = self.scenarios[name].revealed(shots)
         new_items = np.flatnonzero(~self.known_items).astype(np.int32)
-        labels = v.items.labels
         arrivals = {
             "item": v.items.take(new_items),
             "entity": v.entities.take(new_items),
-            "label": pa.nulls(len(new_items), pa.string()) if labels is None else labels.take(pa.array(new_items)),
+            "label": _labels(v.items, new_items),
         }
         facts = graph.entity.select(~self._visible_facts)
         arriving_users = np.zeros(v.n_users, np.bool_)
         arriving_users[pairs.users] = True
         arriving_users[self.scenarios[name].users] = True
-        about = graph.user.select((~self.known_users & arriving_users)[graph.user.heads])
+        of_arriving = (~self.known_users & arriving_users)[graph.user.heads]
+        of_known = self.known_users[graph.user.heads] & self.hidden_entities[graph.user.tails]
+        about = graph.user.select(of_arriving | of_known)
+        behind = np.zeros(v.n_entities, np.bool_)
+        behind[facts.heads] = behind[facts.tails] = behind[about.tails] = True
+        named = np.flatnonzero(behind & self.hidden_entities).astype(np.int32)
         return Support(
             v.users.take(pairs.users),
             v.items.take(pairs.items),
             pa.table(arrivals),
             _ids_table(facts, v, heads_are_users=False),
             _ids_table(about, v, heads_are_users=True),
+            pa.table({"entity": v.entities.take(named), "label": _labels(v.entities, named)}),
         )
 
     @cached_property
+    def hidden_entities(self) -> Mask:
+        """(E,) the new items, and every entity that only they or new users lead to.
+
+        An entity is led to by its facts with others; a part of the graph that has no fact with a new item or user, and one
+        that also hangs on a known item or user, is not hidden.
+        """
+        v, graph = self.dataset.vocabulary, self.dataset.graph
+        hidden = np.zeros(v.n_entities, np.bool_)
+        hidden[: v.n_items] = ~self.known_items
+        touches_new = hidden[graph.entity.heads] | hidden[graph.entity.tails]
+        among_old = graph.entity.select(~touches_new)
+        edges = (np.ones(len(among_old), np.int8), (among_old.heads, among_old.tails))
+        _, part = csgraph.connected_components(sparse.coo_array(edges, shape=(v.n_entities, v.n_entities)), directed=False)
+        known_head = self.known_users[graph.user.heads]
+        anchored, suspect = np.zeros(v.n_entities, np.bool_), np.zeros(v.n_entities, np.bool_)
+        anchored[part[: v.n_items][self.known_items]] = True
+        anchored[part[graph.user.tails[known_head]]] = True
+        suspect[part[graph.user.tails[~known_head]]] = True
+        suspect[part[graph.entity.heads[touches_new]]] = suspect[part[graph.entity.tails[touches_new]]] = True
+        hidden |= (suspect & ~anchored)[part]
+        return hidden
+
+    @cached_property
     def _visible_facts(self) -> Mask:
-        """(T,) whether a fact is known before new items arrive: none of its ends is a new item."""
-        unknown = np.zeros(self.dataset.vocabulary.n_entities, np.bool_)
-        unknown[: len(self.known_items)] = ~self.known_items
+        """(T,) whether a fact is known before anything arrives: neither of its ends is hidden."""
         facts = self.dataset.graph.entity
-        return ~(unknown[facts.heads] | unknown[facts.tails])
+        return ~(self.hidden_entities[facts.heads] | self.hidden_entities[facts.tails])
 
 
 def _compact(split: Split) -> TrainView:
@@ -133,15 +182,11 @@ def _compact(split: Split) -> TrainView:
     v, graph = split.dataset.vocabulary, split.dataset.graph
     facts = graph.entity.select(split._visible_facts)
     about = graph.user.select(split.known_users[graph.user.heads])
-    hidden = np.zeros(v.n_entities, np.bool_)
-    hidden_facts = graph.entity.select(~split._visible_facts)
-    hidden[hidden_facts.heads] = hidden[hidden_facts.tails] = True
-    hidden[facts.heads] = hidden[facts.tails] = hidden[about.tails] = False  # known from elsewhere
-    hidden[: v.n_items] = ~split.known_items
     users = np.flatnonzero(split.known_users).astype(np.int32)
     items = np.flatnonzero(split.known_items).astype(np.int32)
-    entities = np.flatnonzero(~hidden).astype(np.int32)
+    entities = np.flatnonzero(~split.hidden_entities).astype(np.int32)
     user_row, entity_row = _renumber(users, v.n_users), _renumber(entities, v.n_entities)
+    about = about.select(~split.hidden_entities[about.tails])
 
     def pairs(old: Interactions) -> Interactions:
         return Interactions(user_row[old.users], entity_row[old.items])
@@ -158,6 +203,30 @@ def _compact(split: Split) -> TrainView:
     )
 
 
+def _check_rows(what: str, pairs: Interactions, users: Mask, items: Mask) -> None:
+    """Check that all pairs lie within the data set and among the users and items that are allowed here."""
+    for column, rows, allowed in (("user", pairs.users, users), ("item", pairs.items, items)):
+        if len(rows) and rows.max() >= len(allowed):
+            raise DataError(
+                f"split, {what}, column {column}",
+                f"row {rows.max()}",
+                expected=f"rows 0..{len(allowed) - 1}",
+                fix="The split belongs to another data set; split again.",
+            )
+        if not allowed[rows].all():
+            raise DataError(
+                f"split, {what}, column {column}",
+                f"{np.count_nonzero(~allowed[rows])} rows of {column}s that are unknown before adaptation",
+                expected=f"known {column}s only",
+                fix="New users and items may appear in scenarios only.",
+            )
+
+
+def _check_shots(shots: int) -> None:
+    if shots < 0:
+        raise ValueError(f"shots must be 0 or more, not {shots}")
+
+
 def _renumber(kept: Rows, size: int) -> Rows:
     """Return old row -> new row, -1 for rows that are not kept."""
     new = np.full(size, -1, np.int32)
@@ -165,7 +234,7 @@ def _renumber(kept: Rows, size: int) -> Rows:
     return new
 
 
-def _rank_within(groups: Rows) -> Rows:
+def rank_within(groups: Rows) -> Rows:
     """Return for each position how many earlier positions hold the same group: (n,) -> (n,)."""
     order = np.argsort(groups, kind="stable")
     sorted_groups = groups[order]
@@ -174,6 +243,10 @@ def _rank_within(groups: Rows) -> Rows:
     rank = np.empty(len(groups), np.int32)
     rank[order] = np.arange(len(groups)) - np.repeat(starts, lengths)
     return rank
+
+
+def _labels(ids: IdMap, rows: Rows) -> pa.Array:
+    return pa.nulls(len(rows), pa.string()) if ids.labels is None else ids.labels.take(pa.array(rows))
 
 
 def _ids_table(facts: Triples, v: Vocabulary, *, heads_are_users: bool) -> pa.Table:

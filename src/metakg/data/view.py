@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,15 @@ class Tasks:
         return len(self.users)
 
 
+_SUPPORT_TABLES = {
+    "arrivals": ("item", "entity", "label"),
+    "triples": ("head", "relation", "tail"),
+    "user_triples": ("head", "relation", "tail"),
+    "labels": ("entity", "label"),
+}
+_MAY_BE_NULL = {("arrivals", "entity"), ("arrivals", "label"), ("labels", "label")}
+
+
 @dataclass(frozen=True, eq=False)
 class Support:
     """What arrives after training, in the outside world's ids. Unknown ids are normal input.
@@ -49,16 +59,19 @@ class Support:
     Attributes:
         users: (n,) user ids of the new clicks.
         items: (n,) item ids of the new clicks.
-        arrivals: new items as (item id, entity id, label); the entity id ties the item to its facts.
+        arrivals: new items as (item id, entity id, label); the entity id ties the item to its facts, and is null where the
+            graph does not name the item.
         triples: new facts as (head, relation, tail) ids; an item's entity id stands for the item.
         user_triples: new facts about users as (user id, relation, entity id).
+        labels: readable names of new entities as (entity id, label).
     """
 
     users: pa.Array
     items: pa.Array
-    arrivals: pa.Table = field(default_factory=lambda: _strings_table("item", "entity", "label"))
-    triples: pa.Table = field(default_factory=lambda: _strings_table("head", "relation", "tail"))
-    user_triples: pa.Table = field(default_factory=lambda: _strings_table("head", "relation", "tail"))
+    arrivals: pa.Table = field(default_factory=lambda: _empty("arrivals"))
+    triples: pa.Table = field(default_factory=lambda: _empty("triples"))
+    user_triples: pa.Table = field(default_factory=lambda: _empty("user_triples"))
+    labels: pa.Table = field(default_factory=lambda: _empty("labels"))
 
     def __post_init__(self) -> None:
         if len(self.users) != len(self.items):
@@ -68,6 +81,19 @@ class Support:
                 expected="one item for each user",
                 fix="Give pairs.",
             )
+        _check_ids("support, users", self.users)
+        _check_ids("support, items", self.items)
+        for name, columns in _SUPPORT_TABLES.items():
+            table: pa.Table = getattr(self, name)
+            if table.column_names != list(columns):
+                raise DataError(
+                    f"support, table {name}",
+                    f"columns {', '.join(table.column_names) or 'none'}",
+                    expected=f"columns {', '.join(columns)}",
+                    fix="Name the columns so, in this order.",
+                )
+            for column in columns:
+                _check_ids(f"support, table {name}, column {column}", table[column], nullable=(name, column) in _MAY_BE_NULL)
 
     def __len__(self) -> int:
         return len(self.users)
@@ -128,36 +154,46 @@ class TrainView:
     def extend(self, support: Support) -> TrainView:
         """Return a view that also knows what arrived; parts that do not change are shared, nothing is mutated.
 
-        Rows of known users and relations stay. A new item takes the next item row, so entities behind the items move:
-        `origin(old, new)` tells where each entity row came from. `tasks` are kept only while item rows stay.
+        Rows of known users, items and relations stay, so `tasks` stay as they are. A new item takes the next item row, which
+        moves the entities behind the items: `origin(old, new)` tells where each entity row came from. An entity that turns
+        out to be an item becomes that item, with its facts. An item that was known without a link to the graph takes the
+        entity id that an arrival names for it, and the facts of that entity.
+
+        Raises:
+            DataError: two items claim one entity, or an item is linked to another entity than before.
         """
-        vocabulary = _extend_vocabulary(self.vocabulary, support)
-        graph = self.graph
-        if vocabulary.entities is not self.vocabulary.entities:
-            moved = vocabulary.entities.rows(self.vocabulary.entities.array)
-            old = self.graph
-            graph = KnowledgeGraph(
-                Triples(moved[old.entity.heads], old.entity.relations, moved[old.entity.tails]),
-                Triples(old.user.heads, old.user.relations, moved[old.user.tails]),
-            )
-        if len(support.triples) or len(support.user_triples):
-            graph = KnowledgeGraph(
-                _with_facts(graph.entity, support.triples, vocabulary.entities, vocabulary),
-                _with_facts(graph.user, support.user_triples, vocabulary.users, vocabulary),
-            )
+        items, entities, rows = _extend_items(self.vocabulary, support)
+        graph = self.graph if entities is self.vocabulary.entities else _move(self.graph, rows)
+        vocabulary = _extend_vocabulary(self.vocabulary, items, entities, support)
+        if len(support.triples):
+            entity = _with_facts(graph.entity, support.triples, vocabulary.entities, vocabulary)
+            graph = KnowledgeGraph(entity, graph.user)
+        if len(support.user_triples):
+            user = _with_facts(graph.user, support.user_triples, vocabulary.users, vocabulary)
+            graph = KnowledgeGraph(graph.entity, user)
         pairs = Interactions(vocabulary.users.rows(support.users), vocabulary.items.rows(support.items))
         keys, first = np.unique(pairs.keys(vocabulary.n_items), return_index=True)
-        known = np.isin(keys, self.interactions.keys(vocabulary.n_items))
+        # Only the old pairs of these users can be the same pair again; comparing with all would cost more than the step.
+        arriving = np.zeros(vocabulary.n_users, np.bool_)
+        arriving[pairs.users] = True
+        theirs = self.interactions.select(arriving[self.interactions.users])
+        known = np.isin(keys, theirs.keys(vocabulary.n_items))
         fresh = pairs.select(np.sort(first[~known]).astype(np.int32))
-        interactions = Interactions.concat(self.interactions.pairs_only(), fresh)
+        interactions = Interactions.concat(self.interactions.pairs_only(), fresh) if len(fresh) else self.interactions
         return TrainView(vocabulary, interactions, graph, self.tasks)
 
 
 def origin(old: Vocabulary, new: Vocabulary) -> Rows:
-    """Return for each entity row of `new` its row in `old`, -1 where it is new: (E_new,) int32."""
+    """Return for each entity row of `new` its row in `old`, -1 where it is new: (E_new,) int32.
+
+    An item is looked up by its item id first, so that one which was linked to the graph later keeps what was learnt of it.
+    """
     if new.entities is old.entities:
         return np.arange(old.n_entities, dtype=np.int32)
-    return old.entities.rows(new.entities.array)
+    rows = old.entities.rows(new.entities.array)
+    as_items = old.items.rows(new.items.array)
+    rows[: new.n_items] = np.where(as_items >= 0, as_items, rows[: new.n_items])
+    return rows
 
 
 def unlinked_entity(item_id: str) -> str:
@@ -165,30 +201,110 @@ def unlinked_entity(item_id: str) -> str:
     return f"item:{item_id}"
 
 
-def _extend_vocabulary(old: Vocabulary, support: Support) -> Vocabulary:
-    users = old.users.extend(_unknown(old.users, support.users, support.user_triples["head"]))
-    relations = old.relations.extend(_unknown(old.relations, support.triples["relation"], support.user_triples["relation"]))
-    arriving = {
-        row["item"]: (row["entity"], row["label"]) for row in support.arrivals.to_pylist() if row["item"] not in old.items
-    }
-    for item_id in _unknown(old.items, support.items):
-        arriving.setdefault(item_id, (unlinked_entity(item_id), None))
-    items, entities = old.items, old.entities
-    if arriving:
-        labels = [label for _, label in arriving.values()]
-        items = old.items.extend(arriving, labels if any(labels) else None)
-        nodes = [entity for entity, _ in arriving.values()]
-        behind = np.arange(old.n_items, old.n_entities, dtype=np.int32)
-        behind = behind[~np.isin(behind, old.entities.rows(nodes))]  # an entity that turns out to be an item moves
-        fronts = old.entities.select(np.arange(old.n_items, dtype=np.int32)).extend(nodes)
-        rest = old.entities.select(behind)
-        labels_behind = None if rest.labels is None else rest.labels.to_pylist()
-        entities = fronts.extend(rest.array.to_pylist(), labels_behind)
+def _move(graph: KnowledgeGraph, rows: Rows) -> KnowledgeGraph:
+    entity, user = graph.entity, graph.user
+    return KnowledgeGraph(
+        Triples(rows[entity.heads], entity.relations, rows[entity.tails]),
+        Triples(user.heads, user.relations, rows[user.tails]),
+    )
+
+
+def _extend_vocabulary(old: Vocabulary, items: IdMap, entities: IdMap, support: Support) -> Vocabulary:
+    """Return the vocabulary with these items and entities, and all other ids that `support` names."""
     facts, user_facts = support.triples, support.user_triples
-    entities = entities.extend(_unknown(entities, facts["head"], facts["tail"], user_facts["tail"]))
+    users = old.users.extend(_unknown(old.users, support.users, user_facts["head"]))
+    relations = old.relations.extend(_unknown(old.relations, facts["relation"], user_facts["relation"]))
+    added = _unknown(entities, facts["head"], facts["tail"], user_facts["tail"])
+    entities = entities.extend(added, _labels_of(added, support.labels))
     if users is old.users and relations is old.relations and items is old.items and entities is old.entities:
         return old
     return Vocabulary(users, items, entities, relations)
+
+
+def _extend_items(old: Vocabulary, support: Support) -> tuple[IdMap, IdMap, Rows]:
+    """Return items and entities with each arriving item's node at the item's own row, and where the old nodes went.
+
+    Returns:
+        the items, the entities, and for each old entity row its new one: (E_old,) int32.
+    """
+    linked, arriving = _read_arrivals(old, support)
+    moved = np.arange(old.n_entities, dtype=np.int32)
+    if not linked and not arriving:
+        return old.items, old.entities, moved
+    nodes = [node for node, _ in arriving.values()]
+    found = old.entities.rows(nodes + list(linked.values()))
+    # Both an item that is new and one that was known without a link may turn out to be an entity that we have.
+    targets = np.r_[np.arange(old.n_items, old.n_items + len(nodes)), list(linked)].astype(np.int32)
+    behind = np.ones(old.n_entities, np.bool_)
+    behind[: old.n_items] = behind[found[found >= 0]] = False
+    rest = np.flatnonzero(behind).astype(np.int32)
+    moved[found[found >= 0]] = targets[found >= 0]
+    moved[rest] = old.n_items + len(nodes) + np.arange(len(rest), dtype=np.int32)
+
+    names = [_own_label(old.entities, row) for row in found[: len(nodes)].tolist()]
+    item_labels = [label or name for (_, label), name in zip(arriving.values(), names, strict=True)]
+    items = old.items.extend(list(arriving), item_labels if any(item_labels) else None)
+    front = old.entities.array[: old.n_items]
+    if linked:
+        renamed = front.to_pylist()
+        for row, node in linked.items():
+            renamed[row] = node
+        front = pa.array(renamed, pa.string())
+    labels = old.entities.labels
+    if labels is not None:
+        labels = pa.concat_arrays([labels[: old.n_items], pa.array(names, pa.string()), labels.take(pa.array(rest))])
+    ids = pa.concat_arrays([front, pa.array(nodes, pa.string()), old.entities.take(rest)])
+    return items, IdMap(ids, labels, kind=old.entities.kind), moved
+
+
+def _own_label(ids: IdMap, row: int) -> str | None:
+    """Return the label of a row, or None if it has none (`IdMap.label` would fall back to the id)."""
+    return None if row < 0 or ids.labels is None else ids.labels[row].as_py()
+
+
+def _read_arrivals(old: Vocabulary, support: Support) -> tuple[dict[int, str], dict[str, tuple[str, str | None]]]:
+    """Return known items that are linked to the graph only now (row -> entity id), and new items (id -> entity id, label)."""
+    linked: dict[int, str] = {}
+    arriving: dict[str, tuple[str, str | None]] = {}
+    owner: dict[str, str] = {}  # entity id -> the item that claims it
+    table = support.arrivals
+    rows = old.items.rows(table["item"])
+    for row, arrival in zip(rows.tolist(), table.to_pylist(), strict=True):
+        item, node = arrival["item"], arrival["entity"]
+        if row >= 0 and (node is None or node == old.entities.id(row)):
+            continue
+        if row >= 0 and old.entities.id(row) != unlinked_entity(item):
+            _refuse_link(item, node, f"entity {old.entities.id(row)!r}, as before")
+        node = node or unlinked_entity(item)
+        if owner.setdefault(node, item) != item:
+            _refuse_link(item, node, f"an entity of its own; item {owner[node]!r} has this one")
+        if linked.setdefault(row, node) != node if row >= 0 else arriving.setdefault(item, (node, arrival["label"]))[0] != node:
+            _refuse_link(item, node, "one entity for each item")
+    for item in _unknown(old.items, support.items):
+        arriving.setdefault(item, (unlinked_entity(item), None))
+    nodes = [node for node, _ in arriving.values()] + list(linked.values())
+    for node, row in zip(nodes, old.entities.rows(nodes).tolist(), strict=True):
+        if 0 <= row < old.n_items:
+            _refuse_link(owner.get(node, node), node, f"an entity of its own; item {old.items.id(row)!r} has this one")
+    return linked, arriving
+
+
+def _refuse_link(item: str, node: str | None, expected: str) -> NoReturn:
+    raise DataError(
+        f"support, table arrivals, item {item!r}",
+        f"entity {node!r}",
+        expected=expected,
+        fix="Correct the link, or leave the entity empty where the graph does not know the item.",
+    )
+
+
+def _labels_of(names: list[str], table: pa.Table) -> list[str | None] | None:
+    """Return the labels that `table` (entity, label) holds for these ids, or None if it holds none."""
+    if not len(table) or not names:
+        return None
+    position = pc.index_in(pa.array(names, pa.string()), value_set=table["entity"].combine_chunks())
+    labels: list[str | None] = table["label"].combine_chunks().take(position).to_pylist()
+    return labels if any(labels) else None
 
 
 def _unknown(known: IdMap, *columns: pa.Array | pa.ChunkedArray) -> list[str]:
@@ -205,12 +321,22 @@ def _with_facts(old: Triples, table: pa.Table, heads: IdMap, vocabulary: Vocabul
     added = Triples(
         heads.rows(table["head"]), vocabulary.relations.rows(table["relation"]), vocabulary.entities.rows(table["tail"])
     )
-    both = Triples.concat(old, added)
+    arriving = np.zeros(len(heads), np.bool_)  # only facts with the same head can be the same fact again
+    arriving[added.heads] = True
+    theirs = old.select(arriving[old.heads])
+    both = Triples.concat(theirs, added)
     stacked = np.stack([both.heads, both.relations, both.tails], axis=1)
     _, first = np.unique(stacked, axis=0, return_index=True)
-    fresh = np.sort(first[first >= len(old)])
+    fresh = np.sort(first[first >= len(theirs)])
     return Triples.concat(old, both.select(fresh.astype(np.int32)))
 
 
-def _strings_table(*names: str) -> pa.Table:
-    return pa.table({name: pa.array([], pa.string()) for name in names})
+def _check_ids(where: str, column: pa.Array | pa.ChunkedArray, *, nullable: bool = False) -> None:
+    if column.type != pa.string() and not (nullable and column.type == pa.null()):
+        raise TypeError(f"{where} must be Arrow strings, not {column.type}")
+    if column.null_count and not nullable:
+        raise DataError(where, f"{column.null_count} missing", expected="an id in every row", fix="Remove the empty rows.")
+
+
+def _empty(table: str) -> pa.Table:
+    return pa.table({name: pa.array([], pa.string()) for name in _SUPPORT_TABLES[table]})
