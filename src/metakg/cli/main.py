@@ -1,0 +1,61 @@
+"""`metakg`: one verb a command, one file a verb. Commands parse, call one function, and print."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from metakg import __version__
+from metakg.cli.compare import compare
+from metakg.cli.data import data
+from metakg.cli.demo import demo
+from metakg.cli.doctor import doctor
+from metakg.cli.evaluate import evaluate
+from metakg.cli.explain import explain
+from metakg.cli.generate import generate
+from metakg.cli.prepare import prepare
+from metakg.cli.recommend import recommend
+from metakg.cli.split import split
+from metakg.cli.train import train
+from metakg.cli.validate import validate
+from metakg.errors import MetakgError
+
+app = typer.Typer(
+    name="metakg",
+    help="Recommend from the first click, with a knowledge graph, and say why.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _command in (demo, generate, prepare, validate, split, train, evaluate, compare, recommend, explain, doctor):
+    app.command()(_command)
+app.add_typer(data, name="data", help="List and fetch public data sets.")
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    """Recommend from the first click, with a knowledge graph, and say why."""
+    if version:
+        print(f"metakg {__version__}")
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command line; an error that metakg raises on purpose is one line on stderr and exit code 2."""
+    try:
+        app()
+    except MetakgError as err:
+        print(f"metakg: {type(err).__name__}: {err}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output (head, less) has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    run()
