@@ -31,6 +31,10 @@ _HEAD = 1 << 16
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class EmptyFileError(DataError):
+    """A file without data; `validate` reports it and goes on."""
+
+
 @dataclass(frozen=True)
 class Scan:
     """One file as SQL.
@@ -201,7 +205,7 @@ def check_file(path: Path) -> None:
         raise DataError(str(path), "a folder", expected="a file", fix="Name the file inside it.")
     with open_bytes(path) as handle:
         if not handle.read(1):
-            raise DataError(str(path), "an empty file", expected="data", fix="Restore the file, or leave it out.")
+            raise EmptyFileError(str(path), "an empty file", expected="data", fix="Restore the file, or leave it out.")
 
 
 def compression(path: Path) -> Compression:

@@ -25,6 +25,7 @@ Every kind may have these columns too:
 
     problem        VARCHAR: why the source itself rejects this row ("not JSON"), NULL for a good row. Prefer this over a
                    WHERE that would drop the row in silence: rows read = kept + rejected, always.
+    skip           VARCHAR: why this sound row is left out on the user's request ("a literal"); counted apart, never an error.
     file, line     VARCHAR, BIGINT: where the row stands, where the source knows. Elsewhere (see `scan` below) the n-th row
                    of the part is taken for the n-th row of its scan, and its line is found again by counting.
     ordinal        BIGINT: the row of the scan, from 0, where the SELECT gives several rows for one (an unnested list):
@@ -56,7 +57,7 @@ KINDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ids": (("kind", "id"), ("row",)),
 }
 """Kind -> (required columns, optional columns)."""
-ANYWHERE = ("problem", "file", "line", "ordinal")
+ANYWHERE = ("problem", "skip", "file", "line", "ordinal")
 """Columns that a part of any kind may have."""
 
 
@@ -69,12 +70,14 @@ class Part:
         view: the view's name.
         columns: column name -> DuckDB type.
         scan: how the n-th row is found again in a file; None if the rows carry `file` and `line` themselves.
+        guessed_order: nobody said which column of these triples is which (no header, no option).
     """
 
     kind: str
     view: str
     columns: Mapping[str, str]
     scan: Scan | None
+    guessed_order: bool = False
 
 
 @dataclass
@@ -85,21 +88,18 @@ class Stage:
         connection: the DuckDB connection that the views live in.
         parts: in the order in which they were added.
         sources: one entry for each source: its name, files with their sizes, and options, for the manifest.
-        given_order: triples come from columns whose order somebody *said* (header or option), so that a strange-looking
-            relation column is not taken for a swapped one.
     """
 
     connection: duckdb.DuckDBPyConnection
     parts: list[Part] = field(default_factory=list)
     sources: list[Json] = field(default_factory=list)
-    given_order: bool = False
 
     def note(self, source: str, files: Iterable[Path], options: Json | None = None) -> None:
         """Record where parts come from: the source's name, its files and the options that shaped them."""
         entries = [{"name": path.name, "bytes": path.stat().st_size} for path in files]
         self.sources.append({"format": source, "files": entries, "options": options or {}})
 
-    def add(self, kind: str, select: str, *, scan: Scan | None = None) -> None:
+    def add(self, kind: str, select: str, *, scan: Scan | None = None, guessed_order: bool = False) -> None:
         """Add one SELECT as a part of `kind`.
 
         Args:
@@ -107,6 +107,8 @@ class Stage:
             select: DuckDB SQL with the columns of the kind, in any order, and no others.
             scan: the scan whose rows the SELECT returns one to one and in order (no WHERE, no ORDER BY, no join), or that its
                 `ordinal` column counts. Leave it out only if the SELECT has `file` and `line` columns.
+            guessed_order: triples whose columns were taken in their usual order because nothing names them; if the relation
+                column looks like another one, `assemble` refuses them.
 
         Raises:
             ValueError: the columns are not those of the kind (a mistake in the source module, not in the data).
@@ -122,7 +124,7 @@ class Stage:
             raise ValueError(f"a part of kind {kind!r} lacks {sorted(missing)} and has unknown columns {sorted(unknown)}")
         if scan is None and not {"file", "line"} <= set(columns):
             raise ValueError(f"a part of kind {kind!r} needs a scan, or columns file and line")
-        self.parts.append(Part(kind, view, columns, scan))
+        self.parts.append(Part(kind, view, columns, scan, guessed_order))
 
     def of(self, kind: str) -> list[Part]:
         """Return the parts of one kind."""
