@@ -103,9 +103,12 @@ class Job:
     def tallies(self) -> list[Tally]:
         """Return the final account of every kind that was read."""
         result = []
-        for kind in dict.fromkeys(checked.part.kind for checked in self.checked):
+        counted = self.stage.counted
+        kinds = [checked.part.kind for checked in self.checked] + [kind for kind, _, _ in counted]
+        for kind in dict.fromkeys(kinds):
             account, parts = self.account(kind), self.of(kind)
             rejected, skipped = dict(account.rejected), dict(account.skipped)
+            merged, filtered = dict(account.merged), dict(account.filtered)
             places = {reason: list(found) for reason, found in account.places.items()}
             for checked in parts:
                 for target, source in ((rejected, checked.rejected), (skipped, checked.skipped)):
@@ -113,8 +116,12 @@ class Job:
                         target[reason] = target.get(reason, 0) + count
                 for reason, found in checked.places.items():
                     places[reason] = (places.get(reason, []) + found)[:SHOWN]
-            read = sum(checked.read for checked in parts)
-            tally = Tally(kind, read, account.kept, rejected, account.merged, skipped, account.filtered, places)
+            tallied = {"rejected": rejected, "skipped": skipped, "merged": merged, "filtered": filtered}
+            for (which, name, reason), count in counted.items():
+                if which == kind:
+                    tallied[name][reason] = tallied[name].get(reason, 0) + count
+            read = sum(checked.read for checked in parts) + sum(n for (which, _, _), n in counted.items() if which == kind)
+            tally = Tally(kind, read, account.kept, rejected, merged, skipped, filtered, places)
             assert tally.read == tally.kept + tally.lost, f"{kind}: {tally}"
             result.append(tally)
         return result

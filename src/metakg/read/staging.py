@@ -39,7 +39,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from metakg.read.scan import Scan
 from metakg.types import Json
@@ -57,6 +57,8 @@ KINDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ids": (("kind", "id"), ("row",)),
 }
 """Kind -> (required columns, optional columns)."""
+Tallied = Literal["rejected", "skipped", "merged", "filtered"]
+"""What became of rows that are not in the result; see `report.Tally`."""
 ANYWHERE = ("problem", "skip", "file", "line", "ordinal")
 """Columns that a part of any kind may have."""
 
@@ -87,12 +89,14 @@ class Stage:
     Attributes:
         connection: the DuckDB connection that the views live in.
         parts: in the order in which they were added.
+        counted: (kind, tally, reason) -> rows that a source has counted itself and not passed on.
         sources: one entry for each source: its name, files with their sizes, and options, for the manifest.
     """
 
     connection: duckdb.DuckDBPyConnection
     parts: list[Part] = field(default_factory=list)
     sources: list[Json] = field(default_factory=list)
+    counted: dict[tuple[str, Tallied, str], int] = field(default_factory=dict)
 
     def note(self, source: str, files: Iterable[Path], options: Json | None = None) -> None:
         """Record where parts come from: the source's name, its files and the options that shaped them."""
@@ -125,6 +129,16 @@ class Stage:
         if scan is None and not {"file", "line"} <= set(columns):
             raise ValueError(f"a part of kind {kind!r} needs a scan, or columns file and line")
         self.parts.append(Part(kind, view, columns, scan, guessed_order))
+
+    def count(self, kind: str, tally: Tallied, reason: str, rows: int) -> None:
+        """Account for rows that the source has counted itself and does not pass on.
+
+        For files so large that their rows are collapsed or left out while they are read; everywhere else pass the rows on, with
+        `problem` or `skip`.
+        """
+        if rows:
+            key = (kind, tally, reason)
+            self.counted[key] = self.counted.get(key, 0) + rows
 
     def of(self, kind: str) -> list[Part]:
         """Return the parts of one kind."""
