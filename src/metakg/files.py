@@ -60,8 +60,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(path: Path, *, overwrite: bool = False, kind: str | None = None) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it becomes `path`, on failure it is removed.
+
+    Args:
+        path: the folder to make.
+        overwrite: whether an earlier folder of the same kind may be replaced.
+        kind: what the manifest calls the folder ("dataset", "split"); a folder of another kind is never replaced.
 
     Raises:
         DataError: `path` exists and `overwrite` is off, or exists and is not a folder metakg wrote (it has no
@@ -69,7 +74,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     with writing(path):
         if path.exists():
-            _refuse_foreign(path, overwrite=overwrite)
+            _refuse_foreign(path, overwrite=overwrite, kind=kind)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
         temporary.mkdir()
@@ -84,7 +89,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _refuse_foreign(path: Path, *, overwrite: bool) -> None:
+def _refuse_foreign(path: Path, *, overwrite: bool, kind: str | None) -> None:
     empty = path.is_dir() and not any(path.iterdir())
     if empty:
         return
@@ -95,6 +100,15 @@ def _refuse_foreign(path: Path, *, overwrite: bool) -> None:
             expected="a new or empty folder",
             fix="Name another folder; it was left as it is.",
         )
+    if kind is not None:
+        found = read_json(path / "manifest.json", what=f"{kind} manifest").get("kind")
+        if found != kind:
+            raise DataError(
+                str(path),
+                f"a folder of kind {found!r}",
+                expected=f"a new folder, or one of kind {kind!r}",
+                fix="Name another folder; it was left as it is.",
+            )
     if not overwrite:
         raise DataError(
             str(path),

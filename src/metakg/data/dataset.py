@@ -65,7 +65,7 @@ class Dataset:
             DataError: the folder exists (and `overwrite` is off), or cannot be written.
         """
         v, pairs, graph = self.vocabulary, self.interactions, self.graph
-        with files.atomic_folder(Path(folder), overwrite=overwrite) as temporary:
+        with files.atomic_folder(Path(folder), overwrite=overwrite, kind="dataset") as temporary:
             for name in ("users", "items", "entities", "relations"):
                 ids: IdMap = getattr(v, name)
                 labels = ids.labels if ids.labels is not None else pa.nulls(len(ids), pa.string())

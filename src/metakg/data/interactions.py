@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from metakg.errors import DataError
@@ -55,7 +56,7 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.users)
 
-    def select(self, keep: Mask | Rows) -> Interactions:
+    def select(self, keep: Mask | npt.NDArray[np.integer]) -> Interactions:
         """Return the rows that a mask or an index array picks."""
         return Interactions(
             self.users[keep],

@@ -1,0 +1,97 @@
+"""Data set -> what a model may see, the scenarios it is judged on, and a validation split for every choice.
+
+split = metakg.split(data, protocol="strict", seed=1)
+split = metakg.split(data, protocol="paper", published="last-fm/test_scenario")
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from metakg.data import Dataset, Split
+from metakg.errors import DataError
+from metakg.split.config import AnySplitConfig, PaperConfig, PublishedConfig, SplitConfig, StrictConfig, configure
+from metakg.split.leakage import overlap, refuse
+from metakg.split.paper import split_by_time
+from metakg.split.published import split_as_published
+from metakg.split.store import load, save
+from metakg.split.strict import split_strictly
+from metakg.split.summary import summary
+
+__all__ = [
+    "AnySplitConfig",
+    "PaperConfig",
+    "PublishedConfig",
+    "SplitConfig",
+    "StrictConfig",
+    "configure",
+    "load",
+    "overlap",
+    "refuse",
+    "save",
+    "split",
+    "split_with",
+    "summary",
+]
+
+
+def split(
+    data: Dataset,
+    protocol: str = "strict",
+    *,
+    published: Path | str | None = None,
+    seed: int = 1,
+    validation: bool = True,
+    **options: Any,
+) -> Split:
+    """Cut a data set into a training part, scenarios, and a validation split.
+
+    Args:
+        data: what to cut.
+        protocol: `strict` (new ids do not exist before they arrive, answers lie at the end of time) or `paper` (the rule of
+            the MetaKG paper's published files, all ids known).
+        published: scenario files of the MetaKG release to import instead (protocol `paper`).
+        seed: seed of everything that is drawn by lot.
+        validation: whether to cut a validation split from the training part.
+        **options: settings of `PaperConfig`, `PublishedConfig` or `StrictConfig`; `{"rule.min_items": 5}` for a nested one.
+
+    Raises:
+        ConfigError: an option is unknown or out of range.
+        DataError: the data cannot be cut so: no times, repeated pairs, malformed files, or nothing left for any scenario.
+        LeakageError: a query pair is visible to something that learns or ranks.
+    """
+    return split_with(data, configure(protocol, published, {**options, "seed": seed, "validation": validation}))
+
+
+def split_with(data: Dataset, config: AnySplitConfig) -> Split:
+    """Cut a data set by checked settings (see `split`)."""
+    match config:
+        case PaperConfig():
+            result = split_by_time(data, config)
+        case PublishedConfig():
+            result = split_as_published(data, config)
+        case StrictConfig():
+            result = split_strictly(data, config)
+    for part, what in ((result, "the data"), (result.validation, "the training part, for validation")):
+        if part is not None and not part.scenarios:
+            raise DataError(
+                what,
+                "too few users and items with enough pairs for any scenario",
+                expected="at least one scenario",
+                fix="Use more data, or lower the thresholds; without a validation split: validation=False.",
+            )
+    refuse(result)
+    return result
+
+
+class _CallableModule(ModuleType):
+    """This package, callable: `metakg.split` is both the function and the package that it lives in."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Split:
+        return split(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -1,0 +1,109 @@
+"""`metakg split`: cut a data set folder into what a model may see and the scenarios it is judged on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from metakg.data import Split
+
+
+def split(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Data set folder (see `metakg prepare`).", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the split to.", show_default=False)],
+    protocol: Annotated[
+        str, typer.Option(help="'strict' (new ids are unknown until they arrive) or 'paper' (the published rule).")
+    ] = "strict",
+    published: Annotated[
+        Path | None, typer.Option(help="Import these scenario files (a folder test_scenario) instead of cutting.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn by lot.")] = 1,
+    validation: Annotated[bool, typer.Option(help="Cut a validation split from the training part.")] = True,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Another setting, as rule.min_items=10; repeatable."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier split.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")] = False,
+) -> None:
+    """Cut a data set into a training part, four scenarios, and a validation split; print sizes, thresholds and overlap."""
+    from metakg.data import Dataset
+    from metakg.split import save, split_with
+    from metakg.split.config import configure
+
+    options = {**_parse(settings or []), "seed": seed, "validation": validation}
+    config = configure(protocol, published, options)
+    result = split_with(Dataset.load(folder), config)
+    save(result, out, dataset_folder=folder, overwrite=overwrite)
+    if as_json:
+        typer.echo(json.dumps(_as_json(result, out)))
+    else:
+        _print(result, out)
+
+
+def _parse(settings: list[str]) -> dict[str, Any]:
+    """Turn `["a=1", "b.c=2"]` into `{"a": "1", "b.c": "2"}`; the values are checked where the settings are."""
+    from metakg.errors import ConfigError
+
+    result: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError("--set", repr(setting), expected="KEY=VALUE", fix="Write, for example, --set new_users=0.1")
+        result[key.strip()] = value.strip()
+    return result
+
+
+def _as_json(result: Split, out: Path) -> dict[str, Any]:
+    from metakg.split import summary
+
+    left_out = {"test": result.manifest["left_out"]}
+    if result.validation is not None:
+        left_out["validation"] = result.validation.manifest["left_out"]
+    return {"split": str(out), "protocol": result.protocol, "scenarios": summary(result), "left_out": left_out}
+
+
+def _print(result: Split, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    report = _as_json(result, out)
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "scenario", "users", "items", "support", "query", "support/user", "support/item", "overlap", "rule"):
+        table.add_column(name, justify="left" if name in ("", "scenario", "rule") else "right")
+    part = None
+    for row in report["scenarios"]:
+        if part not in (None, row["part"]):
+            table.add_section()
+        counts = [f"{row[column]:,}" for column in ("users", "items", "support_pairs", "query_pairs")]
+        overlap = "" if "overlap" not in row else f"{row['overlap']:.0%}"
+        quartiles = [_quartiles(row[column]) for column in ("support_of_user", "support_of_item")]
+        table.add_row("" if part == row["part"] else row["part"], row["scenario"], *counts, *quartiles, overlap, _rule(row))
+        part = row["part"]
+    console = Console()
+    console.print(table)
+    console.print("support/user, support/item: quartiles. overlap: answers that something else shows.")
+    for name, reasons in report["left_out"].items():
+        for scenario, reason in reasons.items():
+            console.print(f"left out: {name} {scenario}: {reason}")
+    console.print(f"{result.protocol} split written to {out}")
+
+
+def _quartiles(values: list[float] | None) -> str:
+    return "-" if values is None else " ".join(f"{value:.0f}" for value in values)
+
+
+def _rule(row: dict[str, Any]) -> str:
+    if "pairs" in row:
+        return f"{row['pairs']:,} training pairs of {row['pair_users']:,} users"
+    rule = row["rule"]
+    if isinstance(rule, dict):
+        asked = f"{rule['n_query']} asked" if rule["query_share"] is None else f"{rule['query_share']:.0%} asked"
+        return f"{rule['min_items']}..{rule['max_items']} items, {asked}"
+    if rule is not None:
+        return str(rule)
+    return "nothing revealed by default" if row["default_shots"] == 0 else "latest asked"
