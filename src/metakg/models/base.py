@@ -18,7 +18,7 @@ class ModelConfig(BaseModel):
     Each model's config fixes `kind` to its registry name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: str
 

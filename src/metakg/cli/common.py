@@ -1,0 +1,84 @@
+"""What several commands share: settings from the command line, folders by what they hold, and printing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from metakg.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from metakg.data import Split
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else, for machines.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="The one number all randomness comes from.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A setting of the model; repeat for more. `metakg doctor MODEL` lists them."
+    ),
+]
+SplitArgument = Annotated[
+    Path, typer.Argument(help="A split folder (metakg split), or a data set folder to cut by the strict protocol.")
+]
+
+
+def settings_from(pairs: list[str] | None) -> dict[str, Any]:
+    """Return `["a=1", "b.c=x"]` as `{"a": 1, "b": {"c": "x"}}`; values are JSON where they read as such, else text.
+
+    Raises:
+        ConfigError: an entry has no `=`, or one key is given twice.
+    """
+    result: dict[str, Any] = {}
+    for pair in pairs or []:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError("--set", repr(pair), expected="KEY=VALUE", fix='For example: --set "walk.steps=4".')
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        *path, last = key.split(".")
+        place = result
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ConfigError(
+                    "--set", repr(pair), expected=f"{part!r} to be a group of settings", fix="Remove one of both."
+                )
+        if last in place:
+            raise ConfigError("--set", f"{key!r} twice", expected="each setting once", fix="Remove one of them.")
+        place[last] = value
+    return result
+
+
+def open_split(folder: Path, seed: int) -> Split:
+    """Open a split folder; cut a data set folder by the strict protocol.
+
+    Raises:
+        DataError: the folder holds neither.
+    """
+    from metakg.data import Dataset
+    from metakg.files import read_json
+    from metakg.splits import split
+    from metakg.splits.store import load
+
+    kind = read_json(folder / "manifest.json", what="split or data set manifest").get("kind")
+    if kind == "split":
+        return load(folder)
+    if kind == "dataset":
+        return split(Dataset.load(folder), protocol="strict", seed=seed)
+    raise DataError(
+        str(folder),
+        f"a folder of kind {kind!r}",
+        expected="a split or a data set",
+        fix='Make one with "metakg prepare" and "metakg split".',
+    )
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value on one line, readable in any script."""
+    typer.echo(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,39 @@
+"""`metakg train`: fit one model on the training part of a split and write a bundle."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metakg.cli.common import JsonOption, SeedOption, SetOption, SplitArgument, open_split, print_json, settings_from
+
+
+def train(
+    folder: SplitArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the bundle.")],
+    model: Annotated[str, typer.Option(help="Name of the model; `metakg doctor` lists them.")] = "blend",
+    seed: SeedOption = 1,
+    settings: SetOption = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier bundle.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a model on the training part of a split and write it as a bundle."""
+    from metakg.engine import fit
+
+    begin = time.perf_counter()
+    cut = open_split(folder, seed)
+    fitted = fit(model, cut.train, seed=seed, **settings_from(settings))
+    seconds = time.perf_counter() - begin
+    fitted.save(out, overwrite=overwrite)
+    view = cut.train
+    if as_json:
+        print_json({"model": model, "bundle": str(out), "protocol": cut.protocol, "seed": seed, "seconds": round(seconds, 3)})
+        return
+    typer.echo(
+        f"{model}: {view.n_users:,} users, {view.n_items:,} items, {len(view.interactions):,} clicks, "
+        f"{len(view.graph.entity) + len(view.graph.user):,} facts; {seconds:.1f} s"
+    )
+    typer.echo(f"bundle: {out}\nnext: metakg evaluate {out} {folder}    metakg recommend {out} USER --liked ITEM")
