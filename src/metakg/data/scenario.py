@@ -119,7 +119,7 @@ class Split:
         return _compact(self)
 
     def support(self, name: str, shots: int | None = None) -> Support:
-        """Return what arrives in a scenario, in the outside world's ids: clicks, new items, and their facts and names."""
+        """Return what arrives in a scenario, in the outside world's ids: clicks, new users and items, their facts and names."""
         v, graph = self.dataset.vocabulary, self.dataset.graph
         pairs = self.scenarios[name].revealed(shots)
         new_items = np.flatnonzero(~self.known_items).astype(np.int32)
@@ -145,6 +145,7 @@ class Split:
             _ids_table(facts, v, heads_are_users=False),
             _ids_table(about, v, heads_are_users=True),
             pa.table({"entity": v.entities.take(named), "label": _labels(v.entities, named)}),
+            v.users.take(np.flatnonzero(~self.known_users & arriving_users).astype(np.int32)),
         )
 
     @cached_property

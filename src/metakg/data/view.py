@@ -64,6 +64,8 @@ class Support:
         triples: new facts as (head, relation, tail) ids; an item's entity id stands for the item.
         user_triples: new facts about users as (user id, relation, entity id).
         labels: readable names of new entities as (entity id, label).
+        newcomers: ids of users who arrive whether or not they clicked anything, so that even those without a click or a fact
+            get a row and can be ranked for.
     """
 
     users: pa.Array
@@ -72,6 +74,7 @@ class Support:
     triples: pa.Table = field(default_factory=lambda: _empty("triples"))
     user_triples: pa.Table = field(default_factory=lambda: _empty("user_triples"))
     labels: pa.Table = field(default_factory=lambda: _empty("labels"))
+    newcomers: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
 
     def __post_init__(self) -> None:
         if len(self.users) != len(self.items):
@@ -83,6 +86,7 @@ class Support:
             )
         _check_ids("support, users", self.users)
         _check_ids("support, items", self.items)
+        _check_ids("support, newcomers", self.newcomers)
         for name, columns in _SUPPORT_TABLES.items():
             table: pa.Table = getattr(self, name)
             if table.column_names != list(columns):
@@ -212,7 +216,7 @@ def _move(graph: KnowledgeGraph, rows: Rows) -> KnowledgeGraph:
 def _extend_vocabulary(old: Vocabulary, items: IdMap, entities: IdMap, support: Support) -> Vocabulary:
     """Return the vocabulary with these items and entities, and all other ids that `support` names."""
     facts, user_facts = support.triples, support.user_triples
-    users = old.users.extend(_unknown(old.users, support.users, user_facts["head"]))
+    users = old.users.extend(_unknown(old.users, support.users, user_facts["head"], support.newcomers))
     relations = old.relations.extend(_unknown(old.relations, facts["relation"], user_facts["relation"]))
     added = _unknown(entities, facts["head"], facts["tail"], user_facts["tail"])
     entities = entities.extend(added, _labels_of(added, support.labels))
