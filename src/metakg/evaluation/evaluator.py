@@ -1,0 +1,197 @@
+"""`evaluate`: adapt to each scenario of a split, rank every item, judge the lists.
+
+A recommender lives in its own rows, and adapting adds to them. So everything that comes from the split is translated through
+ids for each scenario, and nothing but those ids and the judged lists passes between the two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from scipy import sparse
+
+from metakg.data import IdMap, Interactions, Split, TrainView
+from metakg.errors import DataError
+from metakg.evaluation import leakage, metrics
+from metakg.evaluation.ranking import rank
+from metakg.evaluation.result import CandidateRule, Evaluation, MaskRule, ScenarioResult
+from metakg.models.base import Recommender
+from metakg.types import Rows
+
+_SHOWN = 5
+
+
+class HoldsRecommender(Protocol):
+    """Something with a recommender inside, such as `metakg.engine.Engine`."""
+
+    recommender: Recommender
+
+
+def evaluate(
+    recommender: Recommender | HoldsRecommender,
+    split: Split,
+    *,
+    scenarios: Literal["all"] | Sequence[str] = "all",
+    k: int | Sequence[int] = 20,
+    metric_names: Sequence[str] = tuple(metrics.METRICS),
+    mask: MaskRule | None = None,
+    candidates: CandidateRule = "all",
+    shots: int | Sequence[int | None] | None = None,
+    adapt: bool = True,
+    model: str | None = None,
+    seed: int | None = None,
+    block: int | None = None,
+) -> Evaluation:
+    """Judge a fitted recommender in the scenarios of a split.
+
+    For each scenario, starting from the same recommender: adapt it to the revealed support, rank all items for every user
+    with a query, and compare the lists with the queries. Nobody but this function looks at a query.
+
+    Args:
+        recommender: fitted on `split.train`.
+        split: the data, cut.
+        scenarios: names, or "all".
+        k: one or more cut-offs.
+        metric_names: keys of `metakg.evaluation.metrics.METRICS`.
+        mask: what is left out of a user's list: his items in the scenario's support ("support", as the authors' code does),
+            or those and his training items ("support+train"). By default "support" in the `paper` protocol and
+            "support+train" in `strict`. The whole support is left out at every number of shots, so that all points
+            of a k-shot curve rank the same items.
+        candidates: rank all items, or only those that can be right in the scenario.
+        shots: how many support pairs are revealed; several numbers give one result each. None is the scenario's own rule.
+        adapt: whether the recommender may learn from the support; without it, it must know all users and items already.
+        model: name in tables; the registry name by default.
+        seed: the seed that the recommender was fitted with, for the table.
+        block: users scored at a time (see `rank`).
+
+    Raises:
+        LeakageError: a query pair is visible in the split, to the recommender, or to the adapted recommender.
+        DataError: the scenario is unknown or empty, or the recommender lacks a user or an item that must be ranked.
+        TrainingError: a score is not finite.
+    """
+    fitted = recommender if isinstance(recommender, Recommender) else recommender.recommender
+    names = _scenario_names(split, scenarios)
+    ks = sorted({k} if isinstance(k, int) else set(k))
+    if not ks or ks[0] < 1:
+        raise ValueError(f"k is one or more positive cut-offs, not {k}")
+    rule: MaskRule = mask or ("support" if split.protocol == "paper" else "support+train")
+    if rule not in ("support", "support+train") or candidates not in ("all", "scenario"):
+        raise ValueError(f"mask is 'support' or 'support+train', candidates 'all' or 'scenario', not {rule!r}, {candidates!r}")
+    kind = fitted.config.kind
+    leakage.check_split(split, names)
+    leakage.check_view(split, names, fitted.view, f"the training view of {kind}")
+    judge = _Judge(split, ks, tuple(metric_names), rule, candidates, adapt, block)
+    every = [shots] if shots is None or isinstance(shots, int) else list(shots)
+    results = tuple(judge.scenario(fitted, name, number) for name in names for number in every)
+    return Evaluation(model or kind, split.protocol, seed, rule, candidates, results)
+
+
+@dataclass(frozen=True, eq=False)
+class _Judge:
+    """The settings of one evaluation, and the judging of one scenario under them."""
+
+    split: Split
+    ks: list[int]
+    names: tuple[str, ...]
+    mask: MaskRule
+    candidates: CandidateRule
+    adapt: bool
+    block: int | None
+
+    def scenario(self, fitted: Recommender, name: str, shots: int | None) -> ScenarioResult:
+        scenario, v = self.split.scenarios[name], self.split.dataset.vocabulary
+        start_s = time.perf_counter()
+        recommender = fitted.adapt(self.split.support(name, shots)) if self.adapt else fitted
+        adapt_s = time.perf_counter() - start_s
+        view = recommender.view
+        if recommender is not fitted:
+            leakage.check_view(self.split, [name], view, f"what {fitted.config.kind} knows after adapting")
+
+        start_s = time.perf_counter()
+        users, query, only = scenario.users, scenario.query, None
+        rows = _known(view.vocabulary.users, v.users, users, name)
+        answers = _known(view.vocabulary.items, v.items, query.items, name)
+        if self.candidates == "scenario":
+            only = _known(view.vocabulary.items, v.items, scenario.candidates, name)
+        ranked = rank(recommender, rows, max(self.ks), self._masked(name, view), candidates=only, block=self.block)
+        hits, relevant = metrics.find_hits(ranked.items, _place(query.users, users), answers)
+        values = metrics.compute(hits, relevant, self.ks, self.names)
+        n_ranked = view.n_items if only is None else len(np.unique(only))
+        coverage = {k: len(np.unique(shown[shown >= 0])) / n_ranked for k in self.ks for shown in [ranked.items[:, :k]]}
+        rank_s = time.perf_counter() - start_s
+
+        revealed = scenario.revealed(shots)
+        theirs = np.isin(revealed.users, users)
+        return ScenarioResult(
+            scenario=name,
+            shots=scenario.default_shots if shots is None else shots,
+            users=v.users.take(users),
+            values=values,
+            relevant=relevant,
+            revealed=np.bincount(_place(revealed.users[theirs], users), minlength=len(users)),
+            tied=ranked.tied,
+            coverage=coverage,
+            n_ranked=n_ranked,
+            adapt_s=adapt_s,
+            rank_s=rank_s,
+        )
+
+    def _masked(self, name: str, view: TrainView) -> sparse.csr_array:
+        """Return what is never shown: (B, I of the view) with an entry for each user's support (and training) item."""
+        scenario, v = self.split.scenarios[name], self.split.dataset.vocabulary
+        hidden = scenario.support
+        if self.mask == "support+train":
+            hidden = Interactions.concat(hidden.pairs_only(), self.split.pairs.pairs_only())
+        hidden = hidden.select(np.isin(hidden.users, scenario.users))
+        items = view.vocabulary.items.rows(v.items.array)[hidden.items]
+        known = items >= 0  # what the model does not know it cannot show
+        pairs = Interactions(_place(hidden.users[known], scenario.users), items[known])
+        return pairs.csr(len(scenario.users), view.n_items)
+
+
+def _scenario_names(split: Split, scenarios: Literal["all"] | Sequence[str]) -> list[str]:
+    names = list(split.scenarios) if scenarios == "all" else [scenarios] if isinstance(scenarios, str) else list(scenarios)
+    for name in names:
+        if name not in split.scenarios:
+            raise DataError(
+                f"scenario {name!r}",
+                "no such scenario in this split",
+                expected=f"one of {', '.join(split.scenarios)}",
+                fix="Check the spelling, or cut the split again.",
+            )
+        if not len(split.scenarios[name].query):
+            raise DataError(
+                f"scenario {name!r}",
+                "no query pairs",
+                expected="somebody to judge",
+                fix="Lower the thresholds of the split, or leave this scenario out.",
+            )
+    return names
+
+
+def _known(ids: IdMap, outside: IdMap, rows: Rows, name: str) -> Rows:
+    """Translate rows of the data set into those of the model: (n,) -> (n,).
+
+    Raises:
+        DataError: the model does not know one of them.
+    """
+    found = ids.rows(outside.array)[rows]
+    if (found < 0).any():
+        missing = np.unique(rows[found < 0])
+        named = ", ".join(repr(text) for text in outside.ids(missing[:_SHOWN].astype(np.int32)))
+        raise DataError(
+            f"scenario {name}",
+            f"{len(missing):,} {ids.kind}s that the model does not know: {named}{', ...' if len(missing) > _SHOWN else ''}",
+            expected=f"every {ids.kind} that must be ranked to have a row after adapting",
+            fix="Let the model adapt (adapt=True); its view must be `view.extend(support)`.",
+        )
+    return found
+
+
+def _place(rows: Rows, among: Rows) -> Rows:
+    """Return the position of each row in an ascending list that holds it: (n,), (B,) -> (n,)."""
+    return np.searchsorted(among, rows).astype(np.int32)

@@ -1,0 +1,265 @@
+"""`Evaluation`: the values of every user, the rows of the table they make, and their folder on disk (format 1).
+
+manifest.json    model, protocol, seed, switches; per scenario its coverage and timings; hashes
+rows.jsonl       one row for each scenario, number of shots, metric and cut-off
+users.parquet    one row for each scenario, number of shots and user: its values, hits are never averaged away
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from metakg import files
+from metakg.data import tables
+from metakg.data.scenario import Protocol
+from metakg.errors import DataError
+from metakg.evaluation.metrics import Values
+from metakg.types import Floats, Json
+
+FORMAT = 1
+MaskRule = Literal["support", "support+train"]
+CandidateRule = Literal["all", "scenario"]
+
+_MANY_TIES = 0.05
+_REPEAT = 'Evaluate again ("metakg evaluate").'
+
+
+@dataclass(frozen=True, eq=False)
+class ScenarioResult:
+    """How one model did in one scenario at one number of shots.
+
+    Attributes:
+        scenario: its name.
+        shots: how many support pairs were revealed (of each user, or of each item where items are cold); None = all.
+        users: (B,) ids of the judged users.
+        values: (metric, k) -> (B,) value of each user.
+        relevant: (B,) number of query items of each user.
+        revealed: (B,) number of the user's support pairs that were revealed before ranking.
+        tied: (B,) share of the user's list whose score occurs again in it or just behind it.
+        coverage: k -> share of the ranked catalogue that occurs in somebody's first k.
+        n_ranked: number of items that were ranked.
+        adapt_s: seconds to adapt.
+        rank_s: seconds from the adapted model to the metrics.
+    """
+
+    scenario: str
+    shots: int | None
+    users: pa.Array
+    values: Mapping[tuple[str, int], Values]
+    relevant: npt.NDArray[np.int64]
+    revealed: npt.NDArray[np.int64]
+    tied: Floats
+    coverage: Mapping[int, float]
+    n_ranked: int
+    adapt_s: float
+    rank_s: float
+
+    @property
+    def name(self) -> str:
+        """The scenario, with the number of shots where it was limited."""
+        return self.scenario if self.shots is None else f"{self.scenario} at {self.shots} shots"
+
+    @property
+    def about(self) -> str:
+        """What was judged, in one line: users, revealed pairs, query items, ranked items."""
+        shown, asked = self.revealed, self.relevant
+        return (
+            f"{self.name}: {len(self.users):,} users, {shown.mean():.1f} revealed clicks each "
+            f"({shown.min()} to {shown.max()}), {asked.mean():.1f} query items each ({asked.min()} to {asked.max()}), "
+            f"{self.n_ranked:,} items ranked"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How one model did in all scenarios, with everything needed to compare it with another.
+
+    Attributes:
+        model: its name in tables.
+        protocol: protocol of the split.
+        seed: the seed the model was fitted with, or None.
+        mask: which items were left out of each user's list.
+        candidates: whether all items were ranked or only those that can be right in the scenario.
+        results: one for each scenario and number of shots.
+    """
+
+    model: str
+    protocol: Protocol
+    seed: int | None
+    mask: MaskRule
+    candidates: CandidateRule
+    results: tuple[ScenarioResult, ...]
+
+    @cached_property
+    def rows(self) -> list[Json]:
+        """The table: {model, scenario, protocol, shots, metric, k, mean, n_users, seed, mask, candidates}.
+
+        Beside the metrics there are `coverage` (of the catalogue, one number for all users) and `tied` (see `ScenarioResult`).
+        """
+        rows = []
+        for result in self.results:
+            means = {key: float(values.mean()) for key, values in result.values.items()}
+            means |= {("coverage", k): share for k, share in result.coverage.items()}
+            means[("tied", max(result.coverage))] = float(result.tied.mean(dtype=np.float64))
+            rows += [
+                {
+                    "model": self.model,
+                    "scenario": result.scenario,
+                    "protocol": self.protocol,
+                    "shots": result.shots,
+                    "metric": metric,
+                    "k": k,
+                    "mean": mean,
+                    "n_users": len(result.users),
+                    "seed": self.seed,
+                    "mask": self.mask,
+                    "candidates": self.candidates,
+                }
+                for (metric, k), mean in means.items()
+            ]
+        return rows
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should doubt: perfect scores, and lists that are full of ties."""
+        notes = []
+        for result in self.results:
+            perfect = [
+                f"{metric}@{k}" for (metric, k), values in result.values.items() if len(values) and (values == 1.0).all()
+            ]
+            if perfect:
+                notes.append(
+                    f"{self.model}, {result.name}: {', '.join(perfect)} is exactly 1 for every user; "
+                    "real data are never that kind, so look for answers that the model can see."
+                )
+            if result.tied.size and result.tied.mean() > _MANY_TIES:
+                notes.append(
+                    f"{self.model}, {result.name}: {result.tied.mean():.0%} of the listed scores are ties, "
+                    "which the order of the items in the data decides."
+                )
+        return tuple(notes)
+
+    def result(self, scenario: str, shots: int | None = None) -> ScenarioResult:
+        """Return the result of one scenario at one number of shots (None: all).
+
+        Raises:
+            KeyError: there is none.
+        """
+        for result in self.results:
+            if (result.scenario, result.shots) == (scenario, shots):
+                return result
+        raise KeyError(f"no result for {scenario!r} at shots {shots}; there are {', '.join(r.name for r in self.results)}")
+
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
+        """Write the evaluation as a folder, whole or not at all.
+
+        Raises:
+            DataError: the folder exists (and `overwrite` is off), or cannot be written.
+        """
+        with files.atomic_folder(Path(folder), overwrite=overwrite) as temporary:
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows]
+            (temporary / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+            tables.write(temporary, "users", self._users())
+            manifest: Json = {
+                "kind": "evaluation",
+                "format": FORMAT,
+                "model": self.model,
+                "protocol": self.protocol,
+                "seed": self.seed,
+                "mask": self.mask,
+                "candidates": self.candidates,
+                "metrics": [list(key) for key in (self.results[0].values if self.results else ())],
+                "results": [
+                    {
+                        "scenario": result.scenario,
+                        "shots": result.shots,
+                        "n_users": len(result.users),
+                        "coverage": {str(k): share for k, share in result.coverage.items()},
+                        "n_ranked": result.n_ranked,
+                        "adapt_s": result.adapt_s,
+                        "rank_s": result.rank_s,
+                    }
+                    for result in self.results
+                ],
+                "notes": list(self.notes),
+                "tables": tables.describe(temporary, ["users"]),
+            }
+            files.write_json(temporary / "manifest.json", manifest)
+
+    @staticmethod
+    def load(folder: Path | str) -> Evaluation:
+        """Read a folder that `save` wrote.
+
+        Raises:
+            DataError: a file is missing or damaged, or is not what its manifest says.
+        """
+        folder = Path(folder)
+        path = folder / "manifest.json"
+        manifest = files.read_json(path, what="manifest of an evaluation")
+        if manifest.get("kind") != "evaluation" or manifest.get("format") != FORMAT:
+            found = f"kind {manifest.get('kind')!r}, format {manifest.get('format')!r}"
+            raise DataError(str(path), found, expected=f"kind 'evaluation', format {FORMAT}", fix=_REPEAT)
+        listed = tables.listed(manifest, path, ["users"], fix=_REPEAT)
+        tables.verify(folder, listed, fix=_REPEAT)
+        try:
+            metrics = [(str(metric), int(k)) for metric, k in manifest["metrics"]]
+            columns = {"user": pa.string(), "relevant": pa.int64(), "revealed": pa.int64(), "tied": pa.float32()}
+            columns |= {f"{metric}@{k}": pa.float64() for metric, k in metrics}
+            table = tables.read(folder, "users", columns, listed=listed, fix=_REPEAT)
+            results, start = [], 0
+            for entry in manifest["results"]:
+                part = table.slice(start, entry["n_users"])
+                results.append(_read_result(entry, part, metrics))
+                start += len(part)
+            if start != len(table):
+                raise ValueError(f"{len(table)} rows of users, {start} in its results")
+            return Evaluation(
+                manifest["model"],
+                manifest["protocol"],
+                manifest["seed"],
+                manifest["mask"],
+                manifest["candidates"],
+                tuple(results),
+            )
+        except (KeyError, TypeError, ValueError) as err:
+            found = f"an entry that does not fit ({err!r})"
+            raise DataError(str(path), found, expected="the manifest of an evaluation", fix=_REPEAT) from err
+
+    def _users(self) -> Json:
+        """Return the columns of `users.parquet`."""
+        results = self.results
+        columns: Json = {
+            "scenario": pa.array([r.scenario for r in results for _ in range(len(r.users))], pa.string()),
+            "shots": pa.array([r.shots for r in results for _ in range(len(r.users))], pa.int64()),
+            "user": pa.chunked_array([r.users for r in results], pa.string()),
+        }
+        for name, dtype in (("relevant", np.int64), ("revealed", np.int64), ("tied", np.float32)):
+            columns[name] = np.concatenate([np.empty(0, dtype), *(getattr(r, name) for r in results)])
+        for metric, k in results[0].values if results else ():
+            columns[f"{metric}@{k}"] = np.concatenate([r.values[metric, k] for r in results])
+        return columns
+
+
+def _read_result(entry: Json, part: pa.Table, metrics: list[tuple[str, int]]) -> ScenarioResult:
+    return ScenarioResult(
+        scenario=entry["scenario"],
+        shots=entry["shots"],
+        users=part["user"].combine_chunks(),
+        values={(metric, k): tables.array(part, f"{metric}@{k}") for metric, k in metrics},
+        relevant=tables.array(part, "relevant"),
+        revealed=tables.array(part, "revealed"),
+        tied=tables.array(part, "tied"),
+        coverage={int(k): float(share) for k, share in entry["coverage"].items()},
+        n_ranked=entry["n_ranked"],
+        adapt_s=entry["adapt_s"],
+        rank_s=entry["rank_s"],
+    )
