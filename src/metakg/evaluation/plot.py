@@ -1,0 +1,89 @@
+"""Models by scenarios as a picture. Needs the extra `plot` (altair, vl-convert); drawn without a browser or a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from metakg import files
+from metakg.errors import ConfigError
+from metakg.types import Json
+
+_PIXELS_PER_POINT = 2.0
+
+
+def bars(report: Sequence[Json], path: Path | str, *, metric: str = "recall", k: int = 20, title: str | None = None) -> None:
+    """Draw a bar for each model in each scenario, with the deviation between seeds as an error bar.
+
+    Args:
+        report: rows of `metakg.evaluation.report.aggregate`, for one protocol and one number of shots per scenario.
+        path: where to write; the ending .svg or .png decides the format.
+        metric: which metric.
+        k: at which cut-off.
+        title: of the picture; metric, cut-off and protocol by default.
+
+    Raises:
+        ConfigError: the extra `plot` is not installed, the ending is another one, or the rows cannot be told apart.
+        DataError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in (".svg", ".png"):
+        raise ConfigError(f"plot {path}", f"the ending {path.suffix!r}", expected=".svg or .png", fix="Rename the picture.")
+    rows = [row for row in report if (row["metric"], row["k"]) == (metric, k)]
+    if not rows or len({(row["model"], row["scenario"]) for row in rows}) != len(rows):
+        raise ConfigError(
+            f"plot of {metric}@{k}",
+            f"{len(rows)} rows" + (", some for the same model and scenario" if rows else ""),
+            expected="one row for each model and scenario",
+            fix="Choose a metric that was judged, and one protocol and number of shots.",
+        )
+    spec = _spec(rows, title or f"{metric}@{k}, {' and '.join(dict.fromkeys(row['protocol'] for row in rows))} protocol")
+    try:
+        import vl_convert
+    except ImportError as err:
+        raise _missing(err) from err
+    if path.suffix == ".svg":
+        picture = vl_convert.vegalite_to_svg(spec).encode()
+    else:
+        picture = vl_convert.vegalite_to_png(spec, scale=_PIXELS_PER_POINT)
+    with files.atomic_file(path) as temporary:
+        temporary.write_bytes(picture)
+
+
+def _spec(rows: Sequence[Json], title: str) -> Json:
+    """Return the Vega-Lite description of the picture."""
+    try:
+        import altair
+    except ImportError as err:
+        raise _missing(err) from err
+    data = [
+        {
+            "model": row["model"],
+            "scenario": row["scenario"].replace("_", " "),
+            "mean": row["mean"],
+            "low": row["mean"] - (row["std"] or 0.0),
+            "high": row["mean"] + (row["std"] or 0.0),
+        }
+        for row in rows
+    ]
+    models = list(dict.fromkeys(point["model"] for point in data))
+    scenarios = list(dict.fromkeys(point["scenario"] for point in data))
+    metric = f"{rows[0]['metric']}@{rows[0]['k']}"
+    base = altair.Chart(altair.InlineData(values=data)).encode(
+        x=altair.X("scenario:N", sort=scenarios, title=None, axis=altair.Axis(labelAngle=0)),
+        xOffset=altair.XOffset("model:N", sort=models),
+    )
+    drawn = base.mark_bar().encode(
+        y=altair.Y("mean:Q", title=metric),
+        color=altair.Color("model:N", sort=models, title=None, scale=altair.Scale(scheme="tableau10")),
+    )
+    deviation = base.mark_rule().encode(y=altair.Y("low:Q", title=metric), y2="high:Q")
+    chart = (drawn + deviation).properties(title=title, width=max(320, 24 * len(data)), height=280)
+    description: Json = chart.to_dict()
+    return description
+
+
+def _missing(err: ImportError) -> ConfigError:
+    return ConfigError(
+        "plot", f"no module {err.name}", expected="the extra `plot`", fix='Install it: pip install "metakg[plot]".'
+    )

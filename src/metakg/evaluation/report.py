@@ -1,0 +1,251 @@
+"""Rows over seeds, and the same rows for people: plain text, Markdown, JSON lines.
+
+A row of a report is {model, scenario, protocol, shots, mask, candidates, metric, k, mean, std, n_users, seeds}: the mean of
+the users' mean over seeds, and its standard deviation between seeds (n - 1; null for a single seed).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metakg import files
+from metakg.errors import DataError
+from metakg.types import Json
+
+_COMPARED = ("model", "scenario", "shots", "metric", "k")
+_GROUP = ("model", "scenario", "protocol", "shots", "mask", "candidates", "metric", "k")
+
+
+def aggregate(rows: Iterable[Json]) -> list[Json]:
+    """Return one row for each model, scenario, switch, metric and cut-off: the rows of evaluations, over their seeds.
+
+    Args:
+        rows: `Evaluation.rows` of any number of evaluations.
+
+    Raises:
+        DataError: one seed is there twice, or seeds were judged on different numbers of users.
+    """
+    groups: dict[tuple[Any, ...], list[Json]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in _GROUP), []).append(row)
+    report = []
+    for key, members in groups.items():
+        named = dict(zip(_GROUP, key, strict=True))
+        seeds = [row["seed"] for row in members]
+        if len(set(seeds)) != len(seeds):
+            raise DataError(
+                f"results of {named['model']} in {named['scenario']}",
+                f"seeds {', '.join(map(str, seeds))}",
+                expected="each seed once",
+                fix="Leave out the repeated evaluation, or give the models different names.",
+            )
+        n_users = {row["n_users"] for row in members}
+        if len(n_users) > 1:
+            raise DataError(
+                f"results of {named['model']} in {named['scenario']}",
+                f"{' and '.join(map(str, sorted(n_users)))} users",
+                expected="all seeds to be judged on the same users",
+                fix="Evaluate every seed on one split.",
+            )
+        means = np.array([row["mean"] for row in members], np.float64)
+        report.append(
+            {
+                **named,
+                "mean": float(means.mean()),
+                "std": float(means.std(ddof=1)) if len(means) > 1 else None,
+                "n_users": n_users.pop(),
+                "seeds": sorted(seed for seed in seeds if seed is not None),
+            }
+        )
+    return report
+
+
+def against_best_floor(report: Sequence[Json], floors: Sequence[str]) -> list[Json]:
+    """Return for every row of a model that is no floor how it compares with the best floor there.
+
+    Args:
+        report: rows of `aggregate`.
+        floors: names of the training-free models.
+
+    Returns:
+        the rows with `floor` (the best one's name), `floor_mean`, and `gain` = mean / floor_mean - 1 (null if the floor
+        has 0); rows for which no floor was judged are left out.
+    """
+    best: dict[tuple[Any, ...], Json] = {}
+    for row in report:
+        key = tuple(row[name] for name in _GROUP[1:])
+        if row["model"] in floors and (key not in best or row["mean"] > best[key]["mean"]):
+            best[key] = row
+    compared = []
+    for row in report:
+        floor = best.get(tuple(row[name] for name in _GROUP[1:]))
+        if floor is not None and row["model"] not in floors:
+            gain = row["mean"] / floor["mean"] - 1 if floor["mean"] else None
+            compared.append({**row, "floor": floor["model"], "floor_mean": floor["mean"], "gain": gain})
+    return compared
+
+
+def tables(
+    report: Sequence[Json],
+    shown: Sequence[tuple[str, int]] | None = None,
+    *,
+    floors: Sequence[str] = (),
+    comparisons: Sequence[Json] = (),
+    markdown: bool = False,
+) -> str:
+    """Return one table for each metric and cut-off: models down, scenarios across, the best of a column marked.
+
+    Args:
+        report: rows of `aggregate`.
+        shown: which (metric, k); all by default.
+        floors: names of training-free models; the gain of the others over the best of them is added where there are both.
+        comparisons: rows of `metakg.evaluation.significance.compare_models`; a mean is marked with *, ** or *** where it
+            differs from the baseline with p below 0.05, 0.01 or 0.001 in the t-test and in Wilcoxon's test.
+        markdown: for a Markdown page (best in bold) or a terminal (best with a "<").
+    """
+    marks = {tuple(row[name] for name in _COMPARED): _mark(row) for row in comparisons}
+    keys = list(dict.fromkeys((row["metric"], row["k"]) for row in report)) if shown is None else list(shown)
+    return "\n".join(_table(report, metric, k, floors, marks, markdown=markdown) for metric, k in keys)
+
+
+def grid(header: Sequence[str], body: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
+    """Return cells as an aligned table: the first column to the left, the others to the right.
+
+    Text keeps its characters; only in Markdown a vertical bar is escaped.
+    """
+    cells = [list(header), *(list(row) for row in body)]
+    if markdown:
+        cells = [[cell.replace("|", "\\|") for cell in row] for row in cells]
+    widths = [max(3, *(len(row[j]) for row in cells)) for j in range(len(header))]
+    aligned = [
+        [cell.ljust(width) if j == 0 else cell.rjust(width) for j, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        for row in cells
+    ]
+    rule = ["-" * width if j == 0 or not markdown else "-" * (width - 1) + ":" for j, width in enumerate(widths)]
+    lines = [aligned[0], rule, *aligned[1:]]
+    return "".join(f"| {' | '.join(line)} |\n" if markdown else f"{'  '.join(line).rstrip()}\n" for line in lines)
+
+
+def _table(
+    report: Sequence[Json],
+    metric: str,
+    k: int,
+    floors: Sequence[str],
+    marks: Mapping[tuple[Any, ...], str],
+    *,
+    markdown: bool,
+) -> str:
+    rows = [row for row in report if (row["metric"], row["k"]) == (metric, k)]
+    if not rows:
+        raise DataError(
+            "report",
+            f"no {metric}@{k}",
+            expected="a metric and cut-off that was judged",
+            fix="Evaluate with it, or show another.",
+        )
+    columns = list(dict.fromkeys(_column(row) for row in rows))
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    cells = {(row["model"], _column(row)): row for row in rows}
+    # Neither the share of ties nor that of the catalogue has a side that is simply better.
+    ranked = metric not in ("coverage", "tied")
+    best = {c: max(cells[m, c]["mean"] for m in models if (m, c) in cells) for c in columns} if ranked else {}
+    body = []
+    for model in models:
+        line = [model]
+        for column in columns:
+            row = cells.get((model, column))
+            line.append("" if row is None else _cell(row, best.get(column) == row["mean"], marks, markdown=markdown))
+        body.append(line)
+    gains = against_best_floor(rows, floors) if ranked else []
+    if gains:
+        by_cell = {(row["model"], _column(row)): row for row in gains}
+        for model in dict.fromkeys(row["model"] for row in gains):
+            line = [f"{model} over the best floor"]
+            for column in columns:
+                gain = by_cell[model, column]["gain"] if (model, column) in by_cell else None
+                line.append("" if gain is None else f"{gain:+.1%}")
+            body.append(line)
+    names, users = [_heading(column, columns) for column in columns], []
+    for column in columns:
+        counts = {row["n_users"] for row in rows if _column(row) == column and row["n_users"] is not None}
+        users.append(" / ".join(f"{n:,}" for n in sorted(counts)))
+    body.append(["users", *users])
+    title = f"{metric}@{k}"
+    return f"{'### ' if markdown else ''}{title}\n\n{grid(['model', *names], body, markdown=markdown)}"
+
+
+def _column(row: Json) -> tuple[Any, ...]:
+    return row["scenario"], row["shots"], row["protocol"], row["mask"], row["candidates"]
+
+
+def _heading(column: tuple[Any, ...], columns: Sequence[tuple[Any, ...]]) -> str:
+    """Name a column by its scenario, and by whatever else tells it from the others."""
+    shots = "all shots" if column[1] is None else f"{column[1]} shots"
+    parts = [column[0], shots, column[2], f"mask {column[3]}", f"{column[4]} items"]
+    varies = [len({other[j] for other in columns}) > 1 for j in range(len(column))]
+    return ", ".join(part for j, part in enumerate(parts) if j == 0 or varies[j])
+
+
+def _cell(row: Json, best: bool, marks: Mapping[tuple[Any, ...], str], *, markdown: bool) -> str:
+    text = f"{row['mean']:.4f}" + (f" ± {row['std']:.4f}" if row["std"] is not None else "")
+    mark = marks.get(tuple(row[name] for name in _COMPARED), "")
+    if markdown:
+        return (f"**{text}**" if best else text) + mark.replace("*", "\\*")
+    return f"{text} {mark:<3}{'<' if best else ' '}" if marks else f"{text} {'<' if best else ' '}"
+
+
+def _mark(comparison: Json) -> str:
+    if comparison["t_p"] is None or comparison["wilcoxon_p"] is None:
+        return ""
+    p = float(max(comparison["t_p"], comparison["wilcoxon_p"]))
+    return "*" * sum(p < level for level in (0.05, 0.01, 0.001))
+
+
+def settings(report: Sequence[Json]) -> str:
+    """Return one line that says under which rules the rows were made: protocol, mask, candidates, seeds."""
+
+    def each(name: str) -> str:
+        return " and ".join(dict.fromkeys(str(row[name]) for row in report))
+
+    seeds = sorted({seed for row in report for seed in row["seeds"]})
+    named = f", seeds {', '.join(map(str, seeds))}" if seeds else ""
+    return f"protocol {each('protocol')}, {each('candidates')} items ranked, mask {each('mask')}{named}"
+
+
+def write_rows(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines, whole or not at all.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with files.atomic_file(Path(path)) as temporary:
+        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def read_rows(path: Path | str) -> list[Json]:
+    """Read rows that `write_rows` wrote.
+
+    Raises:
+        DataError: the file is missing, or a line is no JSON object.
+    """
+    path = Path(path)
+    fix = 'Make the file again ("metakg compare --json").'
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise DataError(str(path), str(err), expected="rows as JSON lines", fix=fix) from err
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as err:
+            raise DataError(f"{path} line {number}", "text that is not JSON", expected="a row", fix=fix) from err
+        if not isinstance(row, dict):
+            raise DataError(f"{path} line {number}", f"a JSON {type(row).__name__}", expected="a row", fix=fix)
+        rows.append(row)
+    return rows
