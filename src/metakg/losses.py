@@ -1,0 +1,34 @@
+"""Losses: pure functions on tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+
+def bpr(margin: Tensor) -> Tensor:
+    """Bayesian personalised ranking (Rendle et al. 2009, arXiv:1205.2618), for each pair: (n,) -> (n,).
+
+    Args:
+        margin: how much higher the positive item scores than the negative one. softplus(-margin) is -log sigmoid(margin),
+            without its overflow.
+    """
+    return softplus(-margin)
+
+
+def triple_ranking(true: Tensor, false: Tensor) -> Tensor:
+    """Pairwise loss of fact energies (MetaKG, eq. 23), for each fact: (T,), (T,) -> (T,). A true fact has low energy."""
+    return softplus(true - false)
+
+
+def squared_norm(rows: Tensor, batch: int) -> Tensor:
+    """Half the squared length of the vectors that a batch uses, for each example: (n, D) -> scalar."""
+    return rows.square().sum() / (2 * batch)
+
+
+def mean_by_group(values: Tensor, groups: Tensor, n_groups: int) -> Tensor:
+    """Mean of each group: (n,), (n,) -> (n_groups,); an empty group has mean zero."""
+    total = torch.zeros(n_groups, dtype=values.dtype, device=values.device).index_add(0, groups, values)
+    counts = torch.bincount(groups, minlength=n_groups).clamp(min=1)
+    return total / counts

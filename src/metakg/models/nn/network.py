@@ -1,0 +1,218 @@
+"""The gated attention network of MetaKG: propagation over a receptive field or over the whole graph (paper, eqs. 10-16).
+
+Layer l fuses what a node hears from users and from facts by a gate (W_c, W_k), and aggregates it with its own vector
+(W_1, W_2). Attention comes from outside, as weights of the edges. Nothing that a task adapts touches the messages of the
+first layer, so these are computed once for all tasks (`Tables`); from the second layer on every task has rows of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from metakg.models.metakg_config import MetaKGConfig
+from metakg.models.nn.aggregate import bi_interaction
+from metakg.models.nn.ckg import CollaborativeGraph
+from metakg.models.nn.dropout import dropout
+from metakg.models.nn.gate import fuse
+from metakg.models.nn.segments import run_ptr
+from metakg.models.nn.sparse import spmm
+from metakg.models.nn.transr import xavier
+from metakg.sample.neighbours import Field, Hop, Messages
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """The weights of all layers as stacks (S, O, D): S = 1 for all tasks, or one matrix for each task."""
+
+    w1: tuple[Tensor, ...]
+    w2: tuple[Tensor, ...]
+    w_c: tuple[Tensor, ...]
+    w_k: tuple[Tensor, ...]
+
+    def flat(self) -> tuple[Tensor, ...]:
+        """All stacks, one after the other."""
+        return (*self.w1, *self.w2, *self.w_c, *self.w_k)
+
+    def of(self, tensors: tuple[Tensor, ...]) -> LayerWeights:
+        """Return weights of the same layout made of other tensors, in the order of `flat`."""
+        n = len(self.w1)
+        return LayerWeights(*(tensors[i * n : (i + 1) * n] for i in range(4)))
+
+    def detach(self) -> LayerWeights:
+        """Return the same numbers without their history."""
+        return self.of(tuple(t.detach() for t in self.flat()))
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What every task of a step shares: layer 0 and the messages of layer 1.
+
+    Attributes:
+        vectors: e^0 (N, D).
+        from_users: m_c of layer 1 (N, D).
+        from_facts: m_k of layer 1 (N, D).
+        added: e^0 + m of layer 1 under the shared gates (N, D), without gradient; None where gates differ by task.
+        multiplied: e^0 * m likewise.
+        kinds: for each layer, the attention over N^c and N^k.
+    """
+
+    vectors: Tensor
+    from_users: Tensor
+    from_facts: Tensor
+    added: Tensor | None
+    multiplied: Tensor | None
+    kinds: tuple[tuple[Messages, Messages], ...]
+
+    def detach(self) -> Tables:
+        """Return the same numbers without their history."""
+        if not self.vectors.requires_grad:
+            return self
+        e, m_c, m_k = (t.detach() for t in (self.vectors, self.from_users, self.from_facts))
+        kinds = tuple((replace(c, weights=c.weights.detach()), replace(k, weights=k.weights.detach())) for c, k in self.kinds)
+        return Tables(e, m_c, m_k, self.added, self.multiplied, kinds)
+
+
+class GatedNetwork(nn.Module):
+    """Gates and aggregators of all layers, and how vectors flow through them.
+
+    Args:
+        config: settings of the model.
+        graph: where it flows.
+        rng: the source of the initial weights, then of dropout.
+    """
+
+    both: Tensor
+
+    def __init__(self, config: MetaKGConfig, graph: CollaborativeGraph, rng: torch.Generator) -> None:
+        super().__init__()
+        self.config, self.rng = config, rng
+        self.n_nodes = graph.n_nodes
+        widths = (config.dim, *config.dims)
+        gates = widths[:1] if config.gate_shared else widths[:-1]
+        self.w_c = nn.ParameterList(xavier(1, w, w, rng=rng) for w in gates)
+        self.w_k = nn.ParameterList(xavier(1, w, w, rng=rng) for w in gates)
+        self.w1 = nn.ParameterList(xavier(1, o, i, rng=rng) for i, o in pairwise(widths))
+        self.w2 = nn.ParameterList(xavier(1, o, i, rng=rng) for i, o in pairwise(widths))
+        self.register_buffer("both", graph.both, persistent=False)
+
+    def weights(self) -> LayerWeights:
+        """Return the shared weights."""
+        n = len(self.w1)
+        w_c, w_k = ((tuple(p) * n if self.config.gate_shared else tuple(p)) for p in (self.w_c, self.w_k))
+        return LayerWeights(tuple(self.w1), tuple(self.w2), w_c, w_k)
+
+    def tables(self, graph: CollaborativeGraph, vectors: Tensor, attention: Tensor) -> Tables:
+        """Compute what all tasks of a step share.
+
+        Args:
+            graph: the edges.
+            vectors: e^0 (N, D).
+            attention: (1 or L, E) weights of the edges, N^c first.
+        """
+        cut = len(graph.collaborative)
+        c, k = graph.sets
+        kinds = [(Messages(c.edges, level[:cut]), Messages(k.edges, level[cut:])) for level in attention]
+        from_users = spmm(c.edges, kinds[0][0].weights, vectors, c.transposed)
+        from_facts = spmm(k.edges, kinds[0][1].weights, vectors, k.transposed)
+        added = multiplied = None
+        if self.config.inner == "gamma":
+            with torch.no_grad():
+                added, multiplied = self._meet(vectors, from_users, from_facts, self.weights())
+        kinds = kinds * len(self.w1) if len(kinds) == 1 else kinds
+        return Tables(vectors, from_users, from_facts, added, multiplied, tuple(kinds))
+
+    def propagate(self, tables: Tables, field: Field, w: LayerWeights) -> Tensor:
+        """Return the final vectors of the field's top rows: -> (n_L, sum of widths)."""
+        e = self._first_layer(tables, field, w)
+        layers = [tables.vectors.index_select(0, field.nodes[0]), e]
+        for i, hop in enumerate(field.hops, start=1):
+            itself, m_c, m_k = torch.split(spmm(hop.read.edges, self._thin(hop), e), hop.n)
+            both = torch.nonzero((hop.degrees(0) > 0) & (hop.degrees(1) > 0)).squeeze(1)
+            m = self._fuse(m_c, m_k, w.w_c[i], w.w_k[i], both, field.tasks[i], field.n_tasks)
+            e = self._aggregate(itself, self._drop(m), w.w1[i], w.w2[i], _ptr(field, i, w.w1[i]))
+            layers = [*(layer.index_select(0, hop.itself) for layer in layers), e]
+        return self.read_out(layers)
+
+    def layers(self, tables: Tables, n: int) -> list[Tensor]:
+        """Return e^0..e^n of all nodes, reading all neighbours, under the shared weights."""
+        w, e, layers = self.weights(), tables.vectors, [tables.vectors]
+        for i in range(n):
+            m_c, m_k = tables.from_users, tables.from_facts
+            if i:
+                m_c, m_k = (spmm(kind.edges, kind.weights, e) for kind in tables.kinds[i])
+            m = self._fuse(m_c, m_k, w.w_c[i], w.w_k[i], self.both)
+            e = self._aggregate(e, m, w.w1[i], w.w2[i], [0, e.shape[0]])
+            layers.append(e)
+        return layers
+
+    def read_out(self, layers: list[Tensor]) -> Tensor:
+        """Make final vectors of e^0..e^L (eq. 16)."""
+        if self.config.readout == "concat":
+            layers = layers[1:]
+        if self.config.normalise == "readout":
+            first = int(self.config.readout != "concat")  # layer 0 is read as it is
+            layers = [*layers[:first], *(normalize(e, dim=-1) for e in layers[first:])]
+        return torch.stack(layers).sum(0) if self.config.readout == "sum0" else torch.cat(layers, dim=-1)
+
+    def _first_layer(self, tables: Tables, field: Field, w: LayerWeights) -> Tensor:
+        nodes, ptr, few = field.nodes[0], _ptr(field, 0, w.w1[0]), len(field.nodes[0]) < self.n_nodes
+        gated = torch.is_grad_enabled() and (w.w_c[0].requires_grad or w.w_k[0].requires_grad)
+        if w.w_c[0].shape[0] > 1 or (few and gated):  # gates differ by task, or need a gradient from a few rows
+            e, m_c, m_k = (t.index_select(0, nodes) for t in (tables.vectors, tables.from_users, tables.from_facts))
+            marked = torch.zeros(self.n_nodes, dtype=torch.bool, device=nodes.device)
+            marked[self.both] = True
+            both = torch.nonzero(marked.index_select(0, nodes)).squeeze(1)
+            m = self._fuse(m_c, m_k, w.w_c[0], w.w_k[0], both, field.tasks[0], field.n_tasks)
+            return self._aggregate(e, self._drop(m), w.w1[0], w.w2[0], ptr)
+        added, multiplied = tables.added, tables.multiplied
+        if added is None or multiplied is None or gated or tables.vectors.requires_grad:
+            added, multiplied = self._meet(tables.vectors, tables.from_users, tables.from_facts, w)
+        return self._scale(bi_interaction(added, multiplied, w.w1[0], w.w2[0], ptr, rows=nodes, twice=self._twice()))
+
+    def _meet(self, e: Tensor, m_c: Tensor, m_k: Tensor, w: LayerWeights) -> tuple[Tensor, Tensor]:
+        """Return e^0 + m and e^0 * m of layer 1 for all nodes: two (N, D)."""
+        m = self._drop(self._fuse(m_c, m_k, w.w_c[0], w.w_k[0], self.both))
+        return e + m, e * m
+
+    def _aggregate(self, e: Tensor, m: Tensor, w1: Tensor, w2: Tensor, ptr: list[int]) -> Tensor:
+        return self._scale(bi_interaction(e + m, e * m, w1, w2, ptr, twice=self._twice()))
+
+    def _fuse(
+        self,
+        m_c: Tensor,
+        m_k: Tensor,
+        w_c: Tensor,
+        w_k: Tensor,
+        both: Tensor,
+        tasks: Tensor | None = None,
+        n_tasks: int = 1,
+    ) -> Tensor:
+        if self.config.gate_empty == "literal":
+            both = torch.arange(m_c.shape[0], device=m_c.device)
+        stacked = tasks is not None and w_c.shape[0] > 1
+        return fuse(m_c, m_k, w_c, w_k, both, run_ptr(tasks[both], n_tasks) if stacked and tasks is not None else ())
+
+    def _scale(self, e: Tensor) -> Tensor:
+        return normalize(e, dim=-1) if self.config.normalise == "everywhere" else e
+
+    def _drop(self, m: Tensor) -> Tensor:
+        return dropout(m, self.config.message_dropout, self.rng) if self.training else m
+
+    def _thin(self, hop: Hop) -> Tensor:
+        if not (self.training and self.config.edge_dropout):
+            return hop.read.weights
+        itself, others = torch.split(hop.read.weights, [hop.n, len(hop.read.weights) - hop.n])
+        return torch.cat([itself, dropout(others, self.config.edge_dropout, self.rng)])
+
+    def _twice(self) -> bool:
+        return self.config.order == "second" and self.training
+
+
+def _ptr(field: Field, layer: int, w: Tensor) -> list[int]:
+    """Return where each task's rows start in a layer, for stacks that differ by task."""
+    return run_ptr(field.tasks[layer], field.n_tasks) if w.shape[0] > 1 else [0, len(field.tasks[layer])]

@@ -1,0 +1,86 @@
+"""Rows for what a model has never trained: new users, items, entities and relations (model cards 0.5, `cold_init`).
+
+A node that had no edge while training was never moved by anything, so it counts as new even if its id was known.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metakg.models.nn.ckg import CollaborativeGraph
+from metakg.models.nn.sparse import spmm
+
+_HOPS = 3
+"""Rounds in which new entities may learn from new entities that have a vector already."""
+
+
+def carry_nodes(
+    table: Tensor, old: CollaborativeGraph, new: CollaborativeGraph, entity_origin: Tensor, *, users_from_items: bool
+) -> Tensor:
+    """Return the node table of a larger graph: (N_old, D) -> (N_new, D).
+
+    Trained rows stay bit for bit. A new entity is the mean of its neighbours in the knowledge graph, found hop by hop; one
+    without any is the mean of the trained entities. A new user is the mean of the trained users or of the items clicked.
+
+    Args:
+        table: the trained rows.
+        old: the graph they were trained on.
+        new: the graph with what arrived.
+        entity_origin: (E_new,) old entity row of each new one, -1 where it is new.
+        users_from_items: which rule new users follow.
+    """
+    trained = ~old.isolated()
+    origin = torch.full((new.n_nodes,), -1, dtype=torch.int64, device=table.device)
+    origin[: old.n_users] = torch.arange(old.n_users, device=table.device)
+    came = entity_origin.to(table.device, torch.int64)
+    origin[new.n_users :] = torch.where(came >= 0, came + old.n_users, came)
+    known = origin >= 0
+    known[known.clone()] = trained[origin[known]]
+    rows = table.new_zeros(new.n_nodes, table.shape[1])
+    rows[known] = table[origin[known]]
+
+    is_user = torch.arange(new.n_nodes, device=table.device) < new.n_users
+    for _ in range(_HOPS):
+        missing = ~known & ~is_user
+        if not missing.any():
+            break
+        found, count = _mean_of_known(rows, known & ~is_user, new)
+        fill = missing & (count > 0)
+        rows[fill] = found[fill]
+        known = known | fill
+    if users_from_items:
+        found, count = _mean_of_known(rows, known & ~is_user, new)
+        fill = ~known & is_user & (count > 0)
+        rows[fill] = found[fill]
+        known = known | fill
+    for kind, there in ((is_user, trained[: old.n_users]), (~is_user, trained[old.n_users :])):
+        part = table[: old.n_users] if kind is is_user else table[old.n_users :]
+        missing = ~known & kind
+        if missing.any() and there.any():
+            rows[missing] = part[there].mean(0)
+    return rows
+
+
+def carry_relations(table: Tensor, n_old: int, n_new: int) -> Tensor:
+    """Return the rows of all edge types when relations were added: (2R_old + 2, ...) -> (2R_new + 2, ...).
+
+    A new relation takes the mean of the old ones of its direction (of the clicks' type, if there were none).
+    """
+    if n_old == n_new:
+        return table
+    click, forward, inverse, clicked = torch.split(table, [1, n_old, n_old, 1])
+    parts = [click]
+    for known, spare in ((forward, click), (inverse, clicked)):
+        mean = known.mean(0, keepdim=True) if n_old else spare
+        parts += [known, mean.expand(n_new - n_old, *table.shape[1:])]
+    return torch.cat([*parts, clicked])
+
+
+def _mean_of_known(rows: Tensor, known: Tensor, graph: CollaborativeGraph) -> tuple[Tensor, Tensor]:
+    """Return the mean vector of each node's known entity neighbours, and their number."""
+    edges = graph.knowledge.edges
+    weights = known[edges.cols].to(rows.dtype)
+    total = spmm(edges, weights, rows)
+    count = spmm(edges, weights, rows.new_ones(rows.shape[0], 1)).squeeze(1)
+    return total / count.clamp(min=1).unsqueeze(1), count

@@ -1,0 +1,1 @@
+"""Batches: negatives, corrupted facts, episodes, receptive fields."""

@@ -1,0 +1,81 @@
+"""Negative items: uniform from a pool, never a known positive of the phase.
+
+What counts as known is passed in: training pairs while training, training and support pairs while adapting. A query pair is
+never among them (an item that is not drawn as a negative because it is an answer would give the answer away).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from metakg.data import Interactions
+from metakg.errors import DataError
+from metakg.types import Json, Rows
+
+Ints = npt.NDArray[np.int64]
+
+_ROUNDS = 16
+
+
+class NegativeSampler:
+    """Draws items that a user is not known to like.
+
+    Args:
+        pool: (p,) item rows that may be drawn, each once.
+        known: pairs that are never drawn.
+        n_items: I.
+        rng: the source of all draws.
+
+    Raises:
+        DataError: the pool is empty.
+    """
+
+    def __init__(self, pool: Rows, known: Interactions, n_items: int, rng: np.random.Generator) -> None:
+        if not len(pool):
+            raise DataError("the pool of negatives", "no item", expected="at least one", fix="Give training interactions.")
+        self.pool = np.asarray(pool, np.int64)
+        self.n_items = n_items
+        self.known = np.unique(known.keys(n_items))
+        self.rng = rng
+
+    def draw(self, users: Ints | Rows) -> Ints:
+        """Draw one item for each user: (n,) -> (n,).
+
+        Raises:
+            DataError: a user is known to like every item of the pool.
+        """
+        users = np.asarray(users, np.int64)
+        items = self.pool[self.rng.integers(len(self.pool), size=len(users))]
+        bad = np.flatnonzero(self._is_known(users, items))
+        for _ in range(_ROUNDS):
+            if not len(bad):
+                return items
+            items[bad] = self.pool[self.rng.integers(len(self.pool), size=len(bad))]
+            bad = bad[self._is_known(users[bad], items[bad])]
+        for row in bad:  # this user likes nearly the whole pool: list what is left
+            free = self.pool[~self._is_known(np.full(len(self.pool), users[row]), self.pool)]
+            if not len(free):
+                raise DataError(
+                    f"user row {users[row]}",
+                    f"all {len(self.pool)} items that could be negatives among the known ones",
+                    expected="at least one item that the user is not known to like",
+                    fix="Leave this user out, or let the negatives come from all items (negatives = 'all').",
+                )
+            items[row] = self.rng.choice(free)
+        return items
+
+    def state_dict(self) -> Json:
+        """Return where the draws stand."""
+        return {"rng": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: Json) -> None:
+        """Go back to where the draws stood."""
+        self.rng.bit_generator.state = state["rng"]
+
+    def _is_known(self, users: Ints, items: Ints) -> npt.NDArray[np.bool_]:
+        if not len(self.known):
+            return np.zeros(len(users), np.bool_)
+        keys = users * self.n_items + items
+        place = np.minimum(np.searchsorted(self.known, keys), len(self.known) - 1)
+        return np.asarray(self.known[place] == keys)

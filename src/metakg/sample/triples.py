@@ -1,0 +1,134 @@
+"""Facts with a corrupted tail: uniform over the edges of a graph, filtered against what is known to be true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from metakg.errors import DataError
+from metakg.types import Json
+
+Ints = npt.NDArray[np.int64]
+
+_ROUNDS = 16
+"""Redraws of a rejected tail before its free tails are listed one by one; at half-full rows that happens once in 65,536."""
+
+
+@dataclass(frozen=True)
+class TripleBatch:
+    """T facts, sorted by relation, each with one tail that makes it false.
+
+    Attributes:
+        heads, relations, tails, corrupted: (T,) int64.
+    """
+
+    heads: Tensor
+    relations: Tensor
+    tails: Tensor
+    corrupted: Tensor
+
+    def __len__(self) -> int:
+        return self.heads.shape[0]
+
+    def rows(self) -> Tensor:
+        """Return every node that the batch reads: (3T,) heads, tails, corrupted tails."""
+        return torch.cat([self.heads, self.tails, self.corrupted])
+
+    def to(self, device: torch.device | str) -> TripleBatch:
+        """Return the same batch on another device."""
+        return TripleBatch(*(t.to(device) for t in (self.heads, self.relations, self.tails, self.corrupted)))
+
+
+class TripleSampler:
+    """Draws batches of facts; every tail is replaced by one of its own kind.
+
+    Args:
+        heads, relations, tails: (E,) all true facts, as node numbers.
+        kinds: (K + 1,) ascending bounds of the node numbers that may stand in for each other: a tail in
+            [kinds[i], kinds[i + 1]) is replaced from that range (users, items ...).
+        wide: (R,) bool, relations whose tails may be replaced from their own range and all later ones (an item that is the
+            tail of a fact may be replaced by any entity, the tail of a click only by an item).
+        rng: the source of all draws.
+
+    Raises:
+        DataError: there are no facts.
+    """
+
+    def __init__(
+        self,
+        heads: Ints,
+        relations: Ints,
+        tails: Ints,
+        *,
+        kinds: tuple[int, ...],
+        wide: npt.NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> None:
+        if not len(heads):
+            raise DataError("the graph", "no facts", expected="at least one triple or click", fix="Check the input files.")
+        self.heads, self.relations, self.tails = heads, relations, tails
+        self.n_nodes, self.n_relations = kinds[-1], len(wide)
+        bounds = np.asarray(kinds, np.int64)
+        kind = np.searchsorted(bounds, tails, side="right") - 1
+        is_wide = wide[relations] & (kind > 0)
+        self.low = np.where(is_wide, bounds[1], bounds[kind])
+        self.high = np.where(is_wide, bounds[-1], bounds[kind + 1])
+        self.known = np.sort(self._keys(heads, relations, tails))
+        self.rng = rng
+
+    def draw(self, size: int) -> TripleBatch:
+        """Draw `size` facts uniformly, with replacement; facts that no tail can make false are left out.
+
+        Raises:
+            DataError: no fact of the draw has a false tail (every node of the kind is a true one).
+        """
+        return self.corrupt(self.rng.integers(len(self.heads), size=size))
+
+    def corrupt(self, picked: Ints) -> TripleBatch:
+        """Return these facts (edge numbers), each with a false tail."""
+        heads, relations = self.heads[picked], self.relations[picked]
+        low, high = self.low[picked], self.high[picked]
+        false = self.rng.integers(low, high)
+        bad = np.flatnonzero(self._is_known(heads, relations, false))
+        for _ in range(_ROUNDS):
+            if not len(bad):
+                break
+            false[bad] = self.rng.integers(low[bad], high[bad])
+            bad = bad[self._is_known(heads[bad], relations[bad], false[bad])]
+        keep = np.ones(len(picked), np.bool_)
+        for row in bad:  # nearly every tail is true: look at each that is left
+            free = np.arange(low[row], high[row])
+            free = free[~self._is_known(np.full(len(free), heads[row]), np.full(len(free), relations[row]), free)]
+            keep[row] = len(free) > 0
+            false[row] = self.rng.choice(free) if len(free) else -1
+        order = np.flatnonzero(keep)
+        order = order[np.argsort(relations[order], kind="stable")]
+        if not len(order):
+            raise DataError(
+                "the graph",
+                "facts that no other tail makes false",
+                expected="at least one node of each kind that is not linked",
+                fix="Add entities, or switch the triple loss off (ablation no-knowledge).",
+            )
+        columns = (heads, relations, self.tails[picked], false)
+        return TripleBatch(*(torch.from_numpy(c[order]) for c in columns))
+
+    def state_dict(self) -> Json:
+        """Return where the draws stand."""
+        return {"rng": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: Json) -> None:
+        """Go back to where the draws stood."""
+        self.rng.bit_generator.state = state["rng"]
+
+    def _keys(self, heads: Ints, relations: Ints, tails: Ints) -> Ints:
+        return (heads * self.n_relations + relations) * self.n_nodes + tails
+
+    def _is_known(self, heads: Ints, relations: Ints, tails: Ints) -> npt.NDArray[np.bool_]:
+        keys = self._keys(heads, relations, tails)
+        place = np.searchsorted(self.known, keys)
+        return np.asarray(self.known[np.minimum(place, len(self.known) - 1)] == keys)

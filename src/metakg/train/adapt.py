@@ -1,0 +1,178 @@
+"""Learning from what arrives: co-adaptation to a scenario (paper, eq. 26).
+
+The training graph gains the support's edges (and the former query pairs, which are training data now), new rows come from
+their neighbours, and all parameters take ordinary steps on the ranking loss of the support pairs and the triple loss. The
+released code does the first half of this; per-user steps for online use are in `metakg.train.online`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from metakg import rng as random
+from metakg.data import Interactions, Support
+from metakg.errors import DataError
+from metakg.models.base import Recommender
+from metakg.models.metakg import JointBatch, MetaKG
+from metakg.sample.episodes import PairSampler
+from metakg.train.loop import Loop, LoopConfig, Progress
+from metakg.train.meta import triple_sampler
+from metakg.types import Json
+
+
+class AdaptConfig(BaseModel):
+    """Settings of co-adaptation; rate and epochs are to be chosen on the validation scenario."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: PositiveFloat = 1e-3
+    """Step size of Adam, for all parameters."""
+    epochs: NonNegativeInt = 5
+    """Passes over the support pairs; 0 adds the edges and takes no step."""
+    batch_size: PositiveInt = 4096
+    """Support pairs of one step."""
+    facts: PositiveInt = 2048
+    """Triples of one step."""
+    replay: float = Field(0.0, ge=0.0)
+    """Training pairs mixed in for each support pair; above zero it prevents forgetting."""
+    clip_norm: float = Field(5.0, ge=0.0)
+    """Longest gradient allowed; 0 switches it off."""
+    all_negatives: bool = True
+    """Draw negatives from all items; else only from those with a training or support pair."""
+
+
+class PairBatches:
+    """Hands out shuffled pairs and facts: plain BPR with the triple loss. Also the ablation `base` of meta-training.
+
+    Args:
+        model: the model that will be trained.
+        pairs: the positives.
+        config: settings.
+        seed: of order, negatives and corrupted facts.
+    """
+
+    def __init__(self, model: MetaKG, pairs: Interactions, config: AdaptConfig, seed: int) -> None:
+        view = model.view
+        self.config, self.view, self.device = config, view, model.node.device
+        pool = np.arange(view.n_items) if config.all_negatives else np.flatnonzero(view.popularity)
+        rng = random.generator(seed, "adapt/negatives")
+        self.pairs = PairSampler(pairs, view.interactions.pairs_only(), pool.astype(np.int32), view.n_items, rng)
+        history = view.interactions.pairs_only()
+        self.replayed = None
+        if config.replay:
+            self.replayed = PairSampler(history, history, pool.astype(np.int32), view.n_items, rng)
+        self.facts = None
+        if model.config.kg_weight:
+            triples = random.generator(seed, "adapt/triples")
+            self.facts = triple_sampler(model.graph, triples, clicks=model.config.facts == "ckg")
+        self.order = np.arange(len(self.pairs))
+
+    def __len__(self) -> int:
+        return -(-len(self.pairs) // self.config.batch_size)
+
+    def next(self, model: MetaKG, step: int) -> JointBatch:
+        """Return the pairs and facts of a step; the attention is refreshed every epoch."""
+        place = step % len(self)
+        if place == 0:
+            self.order = self.pairs.order()
+        if place == 0 or step % model.config.attention_every == 0:
+            model.refresh()
+        picked = self.order[place * self.config.batch_size : (place + 1) * self.config.batch_size]
+        batch = self.pairs.draw(picked)
+        if self.replayed is not None:
+            n = round(len(picked) * self.config.replay)
+            batch = batch.join(self.replayed.draw(self.replayed.rng.integers(len(self.replayed), size=n)))
+        facts = self.facts.draw(self.config.facts).to(self.device) if self.facts is not None else None
+        return JointBatch(batch.to(self.device), facts)
+
+    def learn(self, model: MetaKG, batch: JointBatch) -> Json:
+        """Nothing to note."""
+        return {}
+
+    def describe(self, batch: JointBatch) -> str:
+        """Name some pairs of a batch."""
+        v, pairs = self.view.vocabulary, batch.pairs
+        users = v.users.ids(pairs.users[:4].cpu().numpy().astype(np.int32))
+        items = v.items.ids(pairs.positives[:4].cpu().numpy().astype(np.int32))
+        return f"{len(pairs)} pairs such as " + ", ".join(f"({u}, {i})" for u, i in zip(users, items, strict=True))
+
+    def state_dict(self) -> Json:
+        """Return where the stream stands."""
+        facts = None if self.facts is None else self.facts.state_dict()
+        return {"order": self.order, "pairs": self.pairs.state_dict(), "facts": facts}
+
+    def load_state_dict(self, state: Json) -> None:
+        """Go back to where the stream stood."""
+        self.order = state["order"]
+        self.pairs.load_state_dict(state["pairs"])  # replayed pairs draw from the same generator
+        if self.facts is not None:
+            self.facts.load_state_dict(state["facts"])
+
+
+def co_adapt(
+    model: MetaKG,
+    support: Support,
+    config: AdaptConfig,
+    *,
+    seed: int,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> MetaKG:
+    """Return a recommender adapted to all that arrived (eq. 26); `model` stays as it was.
+
+    Raises:
+        DataError: the support has no click, and steps were asked for.
+        NonFiniteLoss: the learning rate is too high.
+    """
+    adapted = model.extend(support)
+    if config.epochs:
+        v = adapted.view.vocabulary
+        pairs = Interactions(v.users.rows(support.users), v.items.rows(support.items))
+        if not len(pairs):
+            raise DataError(
+                "the support of the scenario",
+                "no click",
+                expected="at least one pair to adapt on",
+                fix="Reveal some support pairs (shots above 0), or adapt with epochs = 0.",
+            )
+        adapted.use_generator(random.torch_generator(seed, "adapt/model", str(adapted.node.device)))
+        loop = LoopConfig(learning_rate=config.learning_rate, epochs=config.epochs, clip_norm=config.clip_norm)
+        Loop(adapted, PairBatches(adapted, pairs, config, seed), loop, on_progress=on_progress).run()
+        adapted.refresh()
+    return adapted.eval().ready()
+
+
+class CoAdapting(Recommender):
+    """A trained MetaKG together with how it adapts: the recommender that evaluation and serving see.
+
+    A model owns no optimiser, so `MetaKG.adapt` adds edges only; this adds the steps of eq. 26.
+    """
+
+    def __init__(self, model: MetaKG, adapt: AdaptConfig, seed: int) -> None:
+        super().__init__(model.config, model.view, model.rng)
+        self.model, self.settings, self.seed = model, adapt, seed
+
+    def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Return user and item vectors (see `MetaKG.factors`)."""
+        return self.model.factors(users)
+
+    def score_all(self, users: Tensor) -> Tensor:
+        """Score every item: (B,) -> (B, I)."""
+        return self.model.score_all(users)
+
+    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score each user's own candidates: (B,), (B, C) -> (B, C)."""
+        return self.model.score_pairs(users, items)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the model's tensors."""
+        return self.model.tensors()
+
+    def adapt(self, support: Support) -> Self:
+        """Return a recommender co-adapted to what arrived; a support without clicks only adds nodes and facts."""
+        settings = self.settings if len(support) else self.settings.model_copy(update={"epochs": 0})
+        return type(self)(co_adapt(self.model, support, settings, seed=self.seed), self.settings, self.seed)

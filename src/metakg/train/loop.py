@@ -1,0 +1,295 @@
+"""The one training loop: every model that learns by gradient goes through it.
+
+The model's `forward` returns named losses; a `Source` hands out batches; the loop owns the optimiser, clipping, validation,
+early stopping, the log and the checkpoints. A run that was killed resumes to the same bits: parameters, optimiser, random
+states and the source's position are all in the checkpoint (a test compares it with an uninterrupted run).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from metakg.errors import NonFiniteLoss, TrainingError
+from metakg.train import checkpoint
+from metakg.train.log import JsonLines, Sink
+from metakg.types import Json
+
+Validate = Callable[[nn.Module], float]
+"""Judges a model on the validation scenario; higher is better. It must not touch the model."""
+
+
+class LoopConfig(BaseModel):
+    """Settings of the loop, the same for every model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: PositiveFloat = 1e-4
+    """Step size of Adam."""
+    epochs: PositiveInt = 10
+    """Passes over the source, at most."""
+    clip_norm: NonNegativeFloat = 5.0
+    """Longest gradient allowed, over all parameters; longer ones are scaled down. 0 switches it off."""
+    validate_every: PositiveInt | None = None
+    """Steps between two validations; None validates after every epoch."""
+    patience: PositiveInt = 5
+    """Validations without a better result before the run stops."""
+    checkpoint_minutes: PositiveFloat = 10.0
+    """Minutes between two checkpoints."""
+    log_every: PositiveInt = 50
+    """Steps between two records in the log."""
+
+
+class Source(Protocol):
+    """Hands out the batches of a run and remembers where it stands."""
+
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch."""
+
+    def next(self, model: Any, step: int) -> Any:
+        """Return the batch of a step (counted from 0 over the whole run); may look at the model, and refresh its buffers."""
+
+    def learn(self, model: Any, batch: Any) -> Json:
+        """Take note after the optimiser's step; return what should be logged."""
+
+    def describe(self, batch: Any) -> str:
+        """Say in words which batch this is, for error messages."""
+
+    def state_dict(self) -> Json:
+        """Return where the source stands, as a nested dict of tensors, arrays and JSON values; never changed later."""
+
+    def load_state_dict(self, state: Json) -> None:
+        """Go back to where the source stood."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, for a progress bar.
+
+    Attributes:
+        step: steps done.
+        total: steps at most.
+        epoch: current epoch, from 1.
+        losses: last named losses.
+        seconds_left: estimate to the end of all epochs; early stopping may come before.
+        score: best validation result so far, or None.
+    """
+
+    step: int
+    total: int
+    epoch: int
+    losses: dict[str, float]
+    seconds_left: float
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        steps: optimiser steps taken in all, earlier parts of a resumed run included.
+        best_step: the step whose parameters the model has now.
+        best_score: their validation result, or None without validation.
+        stopped_early: whether patience ran out before the epochs did.
+        seconds: time spent in all.
+    """
+
+    steps: int
+    best_step: int
+    best_score: float | None
+    stopped_early: bool
+    seconds: float
+
+
+class Loop:
+    """One training run.
+
+    Args:
+        model: `forward(batch)` returns named scalar losses. If it has a `torch.Generator` named `rng`, its state is kept too.
+        source: the batches.
+        config: settings.
+        folder: where the log and the checkpoint go; None keeps nothing.
+        identity: what the run belongs to (data, settings); a checkpoint of something else is refused.
+        validate: judges the model; the best parameters are restored at the end. None keeps the last ones.
+        on_progress: called after every step.
+        sinks: further places to log to.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        source: Source,
+        config: LoopConfig,
+        *,
+        folder: Path | None = None,
+        identity: Json | None = None,
+        validate: Validate | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        self.model, self.source, self.config = model, source, config
+        self.folder, self.identity = folder, {**(identity or {}), "loop": config.model_dump(mode="json")}
+        self.validate, self.on_progress = validate, on_progress
+        self.sinks: list[Sink] = list(sinks)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self.names = [name for name, p in model.named_parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=True)
+        self.total = config.epochs * len(source)
+        self.step, self.best_step, self.stale, self.seconds = 0, 0, 0, 0.0
+        self.best_score: float | None = None
+        self.best: dict[str, Tensor] = {}
+        self.stopped = False
+
+    def run(self, *, resume: bool = False) -> Outcome:
+        """Train to the end, and leave the best parameters in the model.
+
+        Args:
+            resume: go on from the checkpoint in `folder`, if there is one; else start from the beginning.
+
+        Raises:
+            NonFiniteLoss: a loss or gradient is NaN or infinite; a checkpoint of the step before is kept.
+            CheckpointError: the checkpoint belongs to another run, or is damaged.
+        """
+        if resume and self.folder is not None and (self.folder / "checkpoint").exists():
+            self._restore(checkpoint.load(self.folder / "checkpoint", identity=self.identity))
+        if self.folder is not None:
+            self.sinks.append(JsonLines(self.folder / "log.jsonl", after_step=self.step))
+        began, first, last_saved = time.monotonic(), self.step, time.monotonic()
+        earlier = self.seconds
+        self.model.train()
+        try:
+            while self.step < self.total and not self.stopped:
+                mark = self._position()
+                try:
+                    batch = self.source.next(self.model, self.step)
+                    losses = self._gradients(batch)
+                except BaseException:
+                    # Parameters and optimiser are untouched by this step: with the position before it, they are a whole state.
+                    self.seconds = earlier + time.monotonic() - began
+                    self._save(mark)
+                    raise
+                self.optimizer.step()
+                self.step += 1
+                notes = self.source.learn(self.model, batch)
+                self.seconds = earlier + time.monotonic() - began
+                self._report(losses, notes, self.seconds / self.step if first else (self.seconds - earlier) / self.step)
+                self._judge()
+                if time.monotonic() - last_saved >= 60 * self.config.checkpoint_minutes:
+                    self._save(self._position())
+                    last_saved = time.monotonic()
+            self._save(self._position())
+            if self.best:
+                self.model.load_state_dict(self.best)
+            self._log("end", {"best_step": self.best_step, "best_score": self.best_score, "stopped_early": self.stopped})
+        finally:
+            for sink in self.sinks:
+                sink.close()
+        best_step = self.best_step if self.best else self.step
+        return Outcome(self.step, best_step, self.best_score, self.stopped, self.seconds)
+
+    def _gradients(self, batch: Any) -> dict[str, float]:
+        """Run forward and backward; nothing but gradients changes."""
+        self.optimizer.zero_grad()
+        terms: dict[str, Tensor] = self.model(batch)
+        total = torch.stack(list(terms.values())).sum()
+        losses = {name: float(term.detach()) for name, term in terms.items()}
+        if not torch.isfinite(total):
+            raise self._not_finite(batch, f"losses {losses}")
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm or float("inf"), foreach=True)
+        if not torch.isfinite(norm):
+            raise self._not_finite(batch, f"a gradient of length {float(norm)} (losses {losses})")
+        return losses | {"grad_norm": float(norm)}
+
+    def _not_finite(self, batch: Any, found: str) -> NonFiniteLoss:
+        epoch, place = divmod(self.step, len(self.source))
+        where = (
+            f"step {self.step + 1} (epoch {epoch + 1}, batch {place + 1} of {len(self.source)}: {self.source.describe(batch)})"
+        )
+        kept = f" The state before it is in {self.folder / 'checkpoint'}." if self.folder is not None else ""
+        return NonFiniteLoss(where, found, expected="finite numbers", fix=f"Lower the learning rate and train again.{kept}")
+
+    def _judge(self) -> None:
+        every = self.config.validate_every or len(self.source)
+        if self.validate is None or (self.step % every and self.step != self.total):
+            return
+        self.model.eval()
+        score = self.validate(self.model)
+        self.model.train()
+        if score != score:
+            raise TrainingError("validation", "a score that is not a number", expected="a number", fix="Check its query set.")
+        better = self.best_score is None or score > self.best_score
+        self.stale = 0 if better else self.stale + 1
+        if better:
+            self.best_score, self.best_step = score, self.step
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.stopped = self.stale >= self.config.patience
+        self._log("validation", {"score": score, "best_score": self.best_score, "best_step": self.best_step})
+
+    def _report(self, losses: dict[str, float], notes: Json, per_step: float) -> None:
+        if self.step % self.config.log_every == 0 or self.step == 1:
+            self._log("step", {"losses": losses, **notes, "seconds": round(self.seconds, 3)})
+        if self.on_progress is not None:
+            epoch = (self.step - 1) // len(self.source) + 1
+            left = (self.total - self.step) * per_step
+            self.on_progress(Progress(self.step, self.total, epoch, losses, left, self.best_score))
+
+    def _log(self, event: str, record: Json) -> None:
+        for sink in self.sinks:
+            sink.write({"event": event, "step": self.step, **record})
+
+    # -- state -----------------------------------------------------------------------------------------------------------
+
+    def _position(self) -> Json:
+        """Return what a step moves beside parameters and optimiser: small, taken before every step."""
+        rng = getattr(self.model, "rng", None)
+        return {"source": self.source.state_dict(), "rng": rng.get_state() if isinstance(rng, torch.Generator) else None}
+
+    def _save(self, position: Json) -> None:
+        if self.folder is None:
+            return
+        adam = self.optimizer.state
+        moments = {
+            name: {key: value for key, value in adam[p].items() if isinstance(value, Tensor)}
+            for name, p in self.model.named_parameters()
+            if p in adam
+        }
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": moments,
+            "best": self.best,
+            "position": position,
+            "loop": {
+                "step": self.step,
+                "best_step": self.best_step,
+                "best_score": self.best_score,
+                "stale": self.stale,
+                "stopped": self.stopped,
+                "seconds": self.seconds,
+            },
+        }
+        checkpoint.save(self.folder / "checkpoint", state, identity=self.identity)
+
+    def _restore(self, state: Json) -> None:
+        self.model.load_state_dict(state["model"])
+        for name, p in self.model.named_parameters():
+            if name in state["optimizer"]:
+                moments = state["optimizer"][name]
+                self.optimizer.state[p] = {key: value.to(p.device) for key, value in moments.items()}
+        device = next(self.model.parameters()).device
+        self.best = {name: value.to(device) for name, value in state["best"].items()}
+        self.source.load_state_dict(state["position"]["source"])
+        rng = getattr(self.model, "rng", None)
+        if isinstance(rng, torch.Generator):
+            rng.set_state(state["position"]["rng"])
+        loop = state["loop"]
+        self.step, self.best_step, self.stale = loop["step"], loop["best_step"], loop["stale"]
+        self.best_score, self.stopped, self.seconds = loop["best_score"], loop["stopped"], loop["seconds"]
