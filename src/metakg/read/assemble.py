@@ -20,7 +20,8 @@ from tempfile import TemporaryDirectory
 
 from metakg import files
 from metakg.data.dataset import TABLES, write_manifest
-from metakg.errors import DataError
+from metakg.errors import ConfigError, DataError
+from metakg.read.columns import plain
 from metakg.read.duck import connect
 from metakg.read.facts import build_facts
 from metakg.read.findings import findings
@@ -87,6 +88,7 @@ def validate(sources: list[Source], options: ReadOptions, step: Step = lambda _:
 def _build(sources: list[Source], stage: Stage, options: ReadOptions, step: Step) -> tuple[Job, tuple[str, str] | None]:
     for source in sources:
         source(stage)
+    _check_attributes(stage, options)
     checked = []
     for part in stage.parts:
         step(f"reading {part.scan.path.name}" if part.scan else f"reading {part.kind}")
@@ -95,6 +97,19 @@ def _build(sources: list[Source], stage: Stage, options: ReadOptions, step: Step
     times = build_pairs(job)
     build_facts(job)
     return job, times
+
+
+def _check_attributes(stage: Stage, options: ReadOptions) -> None:
+    asked = {"attributes": options.attributes if isinstance(options.attributes, tuple) else (), "bins": tuple(options.bins)}
+    for option, names in asked.items():
+        for name in names:
+            if plain(name) not in stage.attributes:
+                raise ConfigError(
+                    f"option {option}",
+                    repr(name),
+                    expected=f"one of {', '.join(sorted(stage.attributes)) or 'no column: there is no attribute table'}",
+                    fix="Name a column of an attribute table.",
+                )
 
 
 def _tables(job: Job) -> dict[str, str]:

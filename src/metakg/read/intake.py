@@ -16,7 +16,7 @@ from metakg.errors import DataError
 from metakg.read.duck import translated
 from metakg.read.options import ReadOptions
 from metakg.read.report import SHOWN, Place
-from metakg.read.scan import EmptyFileError, identifier
+from metakg.read.scan import EmptyFileError, as_text, identifier
 from metakg.read.staging import KINDS, Part, Stage
 
 LATEST_S = 4_102_444_800
@@ -148,19 +148,8 @@ def _judge(stage: Stage, part: Part, options: ReadOptions) -> tuple[list[tuple[s
 
 
 def _clean(name: str, kind: str) -> str:
-    """Return an id column as SQL text: trimmed, NULL if empty; a whole number never becomes "1.0"."""
-    column = identifier(name)
-    if kind == "VARCHAR":
-        return f"nullif(trim({column}, ' \t\r\n'), '')"
-    if kind in ("FLOAT", "DOUBLE"):  # what other tools make of whole-number ids as soon as one is missing
-        whole = f"{column} = floor({column}) AND abs({column}) < 9e15"
-        return (
-            f"CASE WHEN isnan({column}) OR NOT isfinite({column}) THEN NULL "
-            f"WHEN {whole} THEN CAST(CAST({column} AS BIGINT) AS VARCHAR) ELSE CAST({column} AS VARCHAR) END"
-        )
-    if kind == "BLOB":
-        return f"nullif(trim(TRY(decode({column})), ' \t\r\n'), '')"
-    return f"nullif(trim(CAST({column} AS VARCHAR), ' \t\r\n'), '')"
+    """Return an id column as SQL text: trimmed, NULL if empty."""
+    return f"nullif(trim({as_text(identifier(name), kind)}, ' \t\r\n'), '')"
 
 
 def _absent(name: str, kind: str) -> str:

@@ -60,8 +60,9 @@ class ReadOptions(BaseModel):
     """Column delimiter of text tables; by default found from the first lines."""
     header: bool | None = None
     """Whether the first line of a text table holds names; by default found from the first lines."""
-    quote: str = '"'
-    """Quote character of text tables; "" where quotes are plain text."""
+    quote: str | None = None
+    """Quote character of text tables; "none" where quotes are plain text. By default " between commas and the like, and
+    between tabs or blanks only where whole cells are quoted."""
     encoding: Literal["utf-8", "utf-16", "latin-1"] | None = None
     """Encoding of text tables; by default UTF-8, or UTF-16 after its byte order mark."""
     triple_order: Literal["hrt", "htr", "rht", "rth", "thr", "trh"] | None = None
@@ -87,6 +88,10 @@ class ReadOptions(BaseModel):
     """Folder of a KGAT release whose graph is joined with the paper's raw data (Amazon, LFM-1b, Yelp)."""
     follow: Literal["items", "users", "pairs"] = "items"
     """How far such a release decides which raw interactions stay: those of its items, of its users too, or its very pairs."""
+    network: Literal["plain", "kgat"] = "plain"
+    """Graph of Yelp's businesses, where no release is joined: what is useful, or what KGAT's release holds."""
+    user_facts: bool = False
+    """Add what is known about users before their first click: country, age, gender (LFM-1b), year of joining (LFM-1b, Yelp)."""
 
     memory: str = "2GB"
     """Memory that DuckDB may use before it spills to disk; the process needs some 0.5 GB more."""
@@ -116,7 +121,9 @@ class ReadOptions(BaseModel):
 
     @field_validator("quote")
     @classmethod
-    def _quote(cls, text: str) -> str:
+    def _quote(cls, text: str | None) -> str | None:
+        if text is None:
+            return None
         text = "" if text == "none" else text
         if len(text.encode()) > 1:
             raise ValueError(f"{text!r} is no quote character; write one character, or none")

@@ -183,6 +183,19 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def as_text(column: str, kind: str) -> str:
+    """Return a column of any type as SQL text; a whole number never becomes "1.0"."""
+    if kind == "VARCHAR":
+        return column
+    if kind in ("FLOAT", "DOUBLE"):  # what other tools make of whole-number ids as soon as one is missing
+        whole = f"{column} = floor({column}) AND abs({column}) < 9e15"
+        number = f"WHEN {whole} THEN CAST(CAST({column} AS BIGINT) AS VARCHAR) ELSE CAST({column} AS VARCHAR)"
+        return f"CASE WHEN NOT isfinite({column}) THEN NULL {number} END"
+    if kind == "BLOB":
+        return f"TRY(decode({column}))"
+    return f"CAST({column} AS VARCHAR)"
+
+
 def literal(text: str) -> str:
     """Return a string as SQL."""
     return "'" + text.replace("'", "''") + "'"
