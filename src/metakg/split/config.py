@@ -49,8 +49,11 @@ class ItemRule(BaseModel):
         return self
 
 
-RELAXED = ItemRule(min_items=6, query_share=0.25)
-"""The rule scaled down, for validation scenarios that few users could enter (see `PaperRules.relax_below`)."""
+class RelaxedRule(ItemRule):
+    """The rule scaled down, for validation scenarios that few users could enter (see `PaperRules.relax_below`)."""
+
+    min_items: PositiveInt = 6
+    query_share: Share | None = 0.25
 
 
 class PaperRules(SplitConfig):
@@ -64,7 +67,7 @@ class PaperRules(SplitConfig):
     relax_below: Share = 1 / 3
     """A validation scenario that fewer than this share of its users could enter is cut by `relaxed` instead. (In the
     published Last-FM scenarios at least 36 % of the users pass.)"""
-    relaxed: ItemRule = RELAXED
+    relaxed: RelaxedRule = RelaxedRule()
     """The rule scaled down."""
 
 

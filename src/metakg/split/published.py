@@ -235,12 +235,11 @@ def _row_map(folder: Path, name: str, ids: IdMap) -> Rows:
     header = lines.pop(0) if lines and "remap_id" in lines[0] else ["org_id", "remap_id"]
     at = header.index("remap_id")
     numbers = [line[at] if len(line) > at else "" for line in lines if line]
-    numbered = [number for number in numbers if number.isdigit() and len(number) <= 9]
-    if not lines or len(set(numbered)) < len(numbers):
-        odd = next((number for number in numbers if number not in numbered), "a number twice, or no line")
-        raise DataError(
-            str(path), odd, expected=f"lines `{' '.join(header)}`, each remap_id a number that occurs once", fix=_FIX
-        )
+    numbered = {number for number in numbers if number.isdigit() and len(number) <= 9}
+    if not lines or len(numbered) < len(numbers):
+        odd = next((number for number in numbers if number not in numbered), "a remap_id twice, or no line")
+        expected = f"lines `{' '.join(header)}`, each remap_id a number that occurs once"
+        raise DataError(str(path), repr(odd), expected=expected, fix=_FIX)
     remap = np.array(numbers, np.int64)
     best = np.full(remap.max() + 1, -1, np.int32)
     for column in range(len(header)):  # item_list.txt has two: the shop's id and the graph's

@@ -93,7 +93,7 @@ def load(folder: Path | str, dataset: Dataset | None = None, *, verify: bool = F
                 str(folder), "no note of its data set's folder", expected="the data set", fix="Name the data set's folder too."
             )
         dataset = Dataset.load(folder / manifest["dataset"]["folder"], verify=verify)
-    found, expected = fingerprint(dataset), manifest["dataset"]["fingerprint"]
+    found, expected = fingerprint(dataset), str(manifest["dataset"].get("fingerprint"))
     if found != expected:
         raise DataError(
             str(folder),
