@@ -131,7 +131,7 @@ class KgKnn(ProfileRecommender):
         damped = sparse.csr_array(damp @ kept, dtype=np.float32)
         self.left = sparse.csr_array(damped @ sparse.diags_array(weights.astype(np.float32)))  # (I, M)
         self.right = sparse.csr_array(damped.T)  # (M, I)
-        self.second = _second_hop(self.view, config) if config.hops == 2 else None
+        self.second = second_hop(self.view, config) if config.hops == 2 else None
 
     def score_profiles(self, profiles: sparse.csr_array) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""
@@ -159,7 +159,7 @@ class KgKnn(ProfileRecommender):
         return result
 
 
-def _second_hop(view: TrainView, config: KgKnnConfig) -> tuple[sparse.csr_array, sparse.csr_array]:
+def second_hop(view: TrainView, config: KgKnnConfig) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Return the factors of the second hop over untyped links: (I, E) and (E, I).
 
     Item i reaches e' over e with weight (links of e)^-1/2; e' counts by its rarity among items. Entities with more links
