@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from metakg.evaluate import evaluate
     from metakg.generate import generate
     from metakg.read import read, read_atomic, read_kgat, read_rdf
-    from metakg.split import split
+    from metakg.splits import split
 
 _HOME = {
     "Dataset": "metakg.data",
@@ -41,7 +41,7 @@ _HOME = {
     "read_atomic": "metakg.read",
     "read_kgat": "metakg.read",
     "read_rdf": "metakg.read",
-    "split": "metakg.split",
+    "split": "metakg.splits",
 }
 
 __all__ = [

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from metakg.cli.split import split as command
 from metakg.data import Dataset, IdMap, Interactions, KnowledgeGraph, Vocabulary
 from metakg.errors import ConfigError, DataError
-from metakg.split import load
+from metakg.splits import load
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(command)
@@ -81,7 +81,7 @@ def test_what_is_left_out_is_said(folder, tmp_path):
         (["--protocol", "loose"], ConfigError, "expected 'paper' or 'strict'"),
         (["--published", "nowhere"], ConfigError, "expected protocol 'paper'"),
         (["--protocol", "paper", "--published", "nowhere"], DataError, "no meta_training_support.txt"),
-        (["--seed", "-1"], ConfigError, "seed"),
+        (["--set", "new_users=2"], ConfigError, "new_users: found 2"),
     ],
 )
 def test_refusals_write_nothing(folder, tmp_path, arguments, error, message):

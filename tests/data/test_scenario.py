@@ -149,6 +149,18 @@ def test_support_brings_what_was_hidden():
     assert labels == {"e2": "E2", "e3": "E3", "e5": "E5", "e6": "E6", "e12": "E12"}
 
 
+def test_a_new_user_arrives_even_without_a_click():
+    dataset = data()
+    silent = Dataset(dataset.vocabulary, dataset.interactions, KnowledgeGraph(FACTS, Triples.empty()))
+    split = strict(dataset=silent)
+    arriving = split.support("user_cold", shots=0)
+    assert len(arriving) == 0
+    assert arriving.newcomers.to_pylist() == ["new"]
+    view = split.train.extend(arriving)
+    assert view.vocabulary.users.array.to_pylist() == ["old", "new"]
+    assert view.history.toarray()[1].tolist() == [0, 0, 0, 0]
+
+
 def test_no_query_pair_arrives():
     split = strict()
     arriving = split.support("user_cold")

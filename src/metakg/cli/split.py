@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from metakg.cli.common import JsonOption, SeedOption, print_json, settings_from
 
 if TYPE_CHECKING:
     from metakg.data import Split
@@ -21,45 +22,32 @@ def split(
     published: Annotated[
         Path | None, typer.Option(help="Import these scenario files (a folder test_scenario) instead of cutting.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn by lot.")] = 1,
+    seed: SeedOption = 1,
     validation: Annotated[bool, typer.Option(help="Cut a validation split from the training part.")] = True,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Another setting, as rule.min_items=10; repeatable."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier split.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Cut a data set into a training part, four scenarios, and a validation split; print sizes, thresholds and overlap."""
     from metakg.data import Dataset
-    from metakg.split import save, split_with
-    from metakg.split.config import configure
+    from metakg.splits import save, split_with
+    from metakg.splits.config import configure
 
-    options = {**_parse(settings or []), "seed": seed, "validation": validation}
+    options = {**settings_from(settings), "seed": seed, "validation": validation}
     config = configure(protocol, published, options)
     result = split_with(Dataset.load(folder), config)
     save(result, out, dataset_folder=folder, overwrite=overwrite)
     if as_json:
-        typer.echo(json.dumps(_as_json(result, out)))
+        print_json(_as_json(result, out))
     else:
         _print(result, out)
 
 
-def _parse(settings: list[str]) -> dict[str, Any]:
-    """Turn `["a=1", "b.c=2"]` into `{"a": "1", "b.c": "2"}`; the values are checked where the settings are."""
-    from metakg.errors import ConfigError
-
-    result: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError("--set", repr(setting), expected="KEY=VALUE", fix="Write, for example, --set new_users=0.1")
-        result[key.strip()] = value.strip()
-    return result
-
-
 def _as_json(result: Split, out: Path) -> dict[str, Any]:
-    from metakg.split import summary
+    from metakg.splits import summary
 
     left_out = {"test": result.manifest["left_out"]}
     if result.validation is not None:

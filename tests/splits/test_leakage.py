@@ -7,7 +7,7 @@ import pytest
 
 from metakg.data import Dataset, Interactions, KnowledgeGraph, Tasks, Triples
 from metakg.errors import LeakageError
-from metakg.split import overlap, refuse, split
+from metakg.splits import overlap, refuse, split
 
 NAMES = ("user_cold", "item_cold", "user_item_cold", "warm")
 

@@ -19,8 +19,8 @@ import numpy as np
 from metakg import rng
 from metakg.data import Dataset, Interactions, Scenario, Split, Tasks
 from metakg.data.scenario import rank_within
-from metakg.split import order
-from metakg.split.config import ItemRule, PaperConfig, PaperRules
+from metakg.splits import order
+from metakg.splits.config import ItemRule, PaperConfig, PaperRules
 from metakg.types import Json, Mask, Rows
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metakg.errors import ConfigError
-from metakg.split import split
+from metakg.splits import split
 
 
 def new_ones(clicks, column, share):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from metakg.data import Dataset
-from metakg.split.order import place_by_id
+from metakg.splits.order import place_by_id
 from metakg.types import Rows
 
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import metakg.split
+import metakg
+from metakg.data import Dataset
 from metakg.errors import ConfigError, DataError
-from metakg.split import split
+from metakg.splits import split
 
 
 def by_user(clicks):
@@ -258,7 +259,7 @@ def _is_new(cut, user, item):
 
 
 def test_without_times_it_says_what_to_do(timed):
-    bare = metakg.data.Dataset(timed.vocabulary, timed.interactions.pairs_only(), timed.graph)
+    bare = Dataset(timed.vocabulary, timed.interactions.pairs_only(), timed.graph)
     for protocol in ("strict", "paper"):
         with pytest.raises(DataError, match=r"interactions: found no times; expected a time for every pair\. Prepare"):
             split(bare, protocol)
@@ -290,7 +291,7 @@ def test_what_is_left_out_is_written_down(build, some_clicks):
     assert cut.manifest["left_out"]
 
 
-def test_the_package_is_callable(timed):
+def test_the_public_name_is_the_function(timed):
     assert signature(metakg.split(timed)) == signature(split(timed))
 
 

@@ -1,6 +1,6 @@
 """Siblings: items that share their rarest entity."""
 
-from metakg.split.siblings import sibling_groups
+from metakg.splits.siblings import sibling_groups
 
 
 def groups(dataset, limit=100):

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metakg.data import Interactions, Split
-from metakg.split import leakage
+from metakg.splits import leakage
 from metakg.types import Json
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from metakg import files, rng
 from metakg.data import Dataset, IdMap, Interactions, Scenario, Split, Tasks
 from metakg.errors import DataError
-from metakg.split import order, paper
-from metakg.split.config import PublishedConfig
-from metakg.split.siblings import sibling_groups
+from metakg.splits import order, paper
+from metakg.splits.config import PublishedConfig
+from metakg.splits.siblings import sibling_groups
 from metakg.types import Json, Mask, Rows
 
 FILES = {

@@ -6,20 +6,18 @@ split = metakg.split(data, protocol="paper", published="last-fm/test_scenario")
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from metakg.data import Dataset, Split
 from metakg.errors import DataError
-from metakg.split.config import AnySplitConfig, PaperConfig, PublishedConfig, SplitConfig, StrictConfig, configure
-from metakg.split.leakage import overlap, refuse
-from metakg.split.paper import split_by_time
-from metakg.split.published import split_as_published
-from metakg.split.store import load, save
-from metakg.split.strict import split_strictly
-from metakg.split.summary import summary
+from metakg.splits.config import AnySplitConfig, PaperConfig, PublishedConfig, SplitConfig, StrictConfig, configure
+from metakg.splits.leakage import overlap, refuse
+from metakg.splits.paper import split_by_time
+from metakg.splits.published import split_as_published
+from metakg.splits.store import load, save
+from metakg.splits.strict import split_strictly
+from metakg.splits.summary import summary
 
 __all__ = [
     "AnySplitConfig",
@@ -85,13 +83,3 @@ def split_with(data: Dataset, config: AnySplitConfig) -> Split:
             )
     refuse(result)
     return result
-
-
-class _CallableModule(ModuleType):
-    """This package, callable: `metakg.split` is both the function and the package that it lives in."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Split:
-        return split(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallableModule

@@ -25,8 +25,8 @@ from metakg import files
 from metakg.data import Dataset, IdMap, Interactions, Scenario, Split, Tasks, tables
 from metakg.data.scenario import SCENARIOS
 from metakg.errors import DataError
-from metakg.split import leakage
-from metakg.split.strict import training_data
+from metakg.splits import leakage
+from metakg.splits.strict import training_data
 from metakg.types import Json, Mask
 
 FORMAT = 1

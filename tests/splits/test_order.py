@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metakg.data import IdMap
-from metakg.split import order
+from metakg.splits import order
 
 names = st.lists(st.text(st.characters(codec="utf-8"), max_size=4), unique=True, min_size=1, max_size=20)
 

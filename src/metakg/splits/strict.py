@@ -38,8 +38,8 @@ import numpy as np
 from metakg import rng
 from metakg.data import Dataset, Interactions, Scenario, Split, Tasks
 from metakg.data.scenario import rank_within
-from metakg.split import order
-from metakg.split.config import StrictConfig
+from metakg.splits import order
+from metakg.splits.config import StrictConfig
 from metakg.types import Json
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from metakg.errors import ConfigError
-from metakg.split.config import ItemRule, PaperConfig, PublishedConfig, StrictConfig, configure
+from metakg.splits.config import ItemRule, PaperConfig, PublishedConfig, StrictConfig, configure
 
 
 def test_each_protocol_has_its_settings():

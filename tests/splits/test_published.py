@@ -5,9 +5,9 @@ import pytest
 
 from metakg.data import Dataset, IdMap, Interactions, KnowledgeGraph, Triples, Vocabulary
 from metakg.errors import DataError
-from metakg.split import PublishedConfig, split, summary
-from metakg.split.published import FILES
-from metakg.split.siblings import sibling_groups
+from metakg.splits import PublishedConfig, split, summary
+from metakg.splits.published import FILES
+from metakg.splits.siblings import sibling_groups
 
 # users 0..3 train, 4 is warm, 5 is new; items 0..19 are old, 20..39 new
 LINES = {

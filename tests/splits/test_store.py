@@ -12,8 +12,8 @@ import pytest
 
 from metakg.data import Dataset, IdMap, Interactions, KnowledgeGraph, Triples, Vocabulary
 from metakg.errors import DataError, LeakageError
-from metakg.split import load, save, split
-from metakg.split.store import fingerprint
+from metakg.splits import load, save, split
+from metakg.splits.store import fingerprint
 
 
 @pytest.fixture(scope="module")
