@@ -27,6 +27,7 @@ def read(
     user_attributes: Paths = None,
     format: str = "auto",  # noqa: A002 - the name users expect
     out: str | PathLike[str] | None = None,
+    paper: bool = False,
     **options: Any,
 ) -> Dataset:
     """Read data of any known format.
@@ -42,6 +43,7 @@ def read(
         user_attributes: table with one row a user; its columns become facts.
         format: "auto", or kgat, atomic, table, rdf, amazon, lfm1b, yelp.
         out: a folder to keep the data set in; without it nothing stays on disk.
+        paper: use the MetaKG paper's rules for the raw files of Amazon, LFM-1b or Yelp, as far as no option says otherwise.
         **options: see `metakg.read.options.ReadOptions`.
 
     Raises:
@@ -51,11 +53,13 @@ def read(
     from tempfile import TemporaryDirectory
 
     from metakg.data import Dataset
+    from metakg.read.detect import is_prepared
 
     single = _paths(path)
     tables = _roles(interactions, triples, links, labels, item_attributes, user_attributes)
-    if len(single) == 1 and not tables and out is None and not options and _is_prepared(single[0]):
+    if len(single) == 1 and not tables and out is None and not options and is_prepared(single[0]):
         return Dataset.load(single[0])
+    options = _with_paper(single, options, format) if paper else options
     if out is not None:
         _prepare(single, tables, format, options, Path(out))
         return Dataset.load(Path(out))
@@ -75,6 +79,7 @@ def prepare(
     item_attributes: Paths = None,
     user_attributes: Paths = None,
     format: str = "auto",  # noqa: A002 - the name users expect
+    paper: bool = False,
     step: Callable[[str], None] = lambda _: None,
     **options: Any,
 ) -> PrepareReport:
@@ -87,6 +92,7 @@ def prepare(
         ConfigError: an option is unknown or contradicts another.
     """
     tables = _roles(interactions, triples, links, labels, item_attributes, user_attributes)
+    options = _with_paper(_paths(path), options, format) if paper else options
     return _prepare(_paths(path), tables, format, options, Path(out), step)
 
 
@@ -105,17 +111,22 @@ def validate(
 ) -> PrepareReport:
     """Check data without writing anything: what `prepare` would keep and lose, and what looks odd (arguments as `read`).
 
+    Of a data set that is already prepared the checksums and the row numbers are checked.
+
     Raises:
         DataError: a file cannot be read at all.
         ConfigError: an option is unknown or contradicts another.
     """
     from metakg.read import assemble
-    from metakg.read.detect import find_sources
+    from metakg.read.detect import find_sources, is_prepared
     from metakg.read.options import ReadOptions
 
     chosen = ReadOptions.parse(options)
     tables = _roles(interactions, triples, links, labels, item_attributes, user_attributes)
-    return assemble.validate(find_sources(_paths(path), tables, chosen, format), chosen, step)
+    single = _paths(path)
+    if len(single) == 1 and not tables and is_prepared(single[0]):
+        return _verify(single[0])
+    return assemble.validate(find_sources(single, tables, chosen, format), chosen, step)
 
 
 def read_kgat(folder: str | PathLike[str], *, out: str | PathLike[str] | None = None, **options: Any) -> Dataset:
@@ -164,5 +175,16 @@ def _paths(paths: Paths) -> list[Path]:
     return [Path(path) for path in paths]
 
 
-def _is_prepared(path: Path) -> bool:
-    return (path / "manifest.json").is_file() and (path / "interactions.parquet").is_file()
+def _with_paper(paths: Sequence[Path], options: Mapping[str, Any], form: str) -> dict[str, Any]:
+    from metakg.read.detect import paper_options
+
+    return paper_options(paths, options, form)
+
+
+def _verify(folder: Path) -> PrepareReport:
+    from metakg.data import Dataset
+    from metakg.read.report import PrepareReport
+
+    manifest = Dataset.load(folder, verify=True).manifest
+    counts = {name: entry["rows"] for name, entry in manifest["tables"].items()}
+    return PrepareReport(None, manifest.get("source", []), manifest.get("options", {}), counts, [], [], [])

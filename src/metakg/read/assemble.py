@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,13 +27,13 @@ from metakg.read.columns import plain
 from metakg.read.duck import connect
 from metakg.read.facts import build_facts
 from metakg.read.findings import findings
-from metakg.read.intake import take_in
+from metakg.read.intake import Checked, take_in
 from metakg.read.job import Job, Step
 from metakg.read.options import ReadOptions
 from metakg.read.pairs import build_pairs
-from metakg.read.report import PrepareReport
-from metakg.read.scan import literal
-from metakg.read.staging import Stage
+from metakg.read.report import Finding, PrepareReport
+from metakg.read.scan import EmptyFileError, literal
+from metakg.read.staging import Part, Stage
 
 Source = Callable[[Stage], None]
 """A source module's function with its files and options bound: it adds parts to the stage."""
@@ -81,22 +83,41 @@ def prepare(sources: list[Source], options: ReadOptions, out: Path, step: Step =
 def validate(sources: list[Source], options: ReadOptions, step: Step = lambda _: None) -> PrepareReport:
     """Do all that `prepare` does but write, and look up where repeated rows stand."""
     with TemporaryDirectory(prefix="metakg-") as spill, connect(options, options.spill_to or Path(spill)) as connection:
-        job, times = _build(sources, Stage(connection), options, step)
-        return _report(job, times, None, places=True)
+        empty: list[EmptyFileError] = []
+        job, times = _build(sources, Stage(connection), options, step, empty)
+        report = _report(job, times, None, places=True)
+    gone = [Finding("problem", "data", f"{err.found} ({err.where})", 1) for err in empty]
+    return replace(report, findings=[*gone, *report.findings])
 
 
-def _build(sources: list[Source], stage: Stage, options: ReadOptions, step: Step) -> tuple[Job, tuple[str, str] | None]:
+def _build(
+    sources: list[Source], stage: Stage, options: ReadOptions, step: Step, empty: list[EmptyFileError] | None = None
+) -> tuple[Job, tuple[str, str] | None]:
+    """Run the sources and build every table of the result; with a list for them, empty files are collected, not raised."""
+
+    def attempt(action: Callable[[], None]) -> None:
+        try:
+            action()
+        except EmptyFileError as err:
+            if empty is None:
+                raise
+            empty.append(err)
+
     for source in sources:
-        source(stage)
+        attempt(partial(source, stage))
     _check_attributes(stage, options)
-    checked = []
+    checked: list[Checked] = []
     for part in stage.parts:
         step(f"reading {part.scan.path.name}" if part.scan else f"reading {part.kind}")
-        checked.append(take_in(stage, part, options))
+        attempt(partial(_take, checked, stage, part, options))
     job = Job(stage, options, checked, step)
     times = build_pairs(job)
     build_facts(job)
     return job, times
+
+
+def _take(checked: list[Checked], stage: Stage, part: Part, options: ReadOptions) -> None:
+    checked.append(take_in(stage, part, options))
 
 
 def _check_attributes(stage: Stage, options: ReadOptions) -> None:

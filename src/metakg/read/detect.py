@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from metakg.errors import ConfigError, DataError
-from metakg.read.amazon import stage_amazon
+from metakg.read import amazon, lfm1b, yelp
 from metakg.read.atomic import SUFFIXES as ATOMIC
 from metakg.read.atomic import looks_atomic, stage_atomic, suffix
 from metakg.read.attributes import stage_item_attributes, stage_user_attributes
 from metakg.read.columns import fits
 from metakg.read.kgat import looks_like_kgat, stage_kgat
-from metakg.read.lfm1b import stage_lfm1b
 from metakg.read.options import ReadOptions
 from metakg.read.rdf import looks_like_rdf, stage_rdf
 from metakg.read.scan import check_file
 from metakg.read.sniff import NEEDS, Role, first_names
 from metakg.read.staging import Stage
 from metakg.read.tables import stage_interactions, stage_labels, stage_links, stage_triples
-from metakg.read.yelp import stage_yelp
 
 Format = Literal["auto", "kgat", "atomic", "table", "rdf", "amazon", "lfm1b", "yelp"]
 Source = Callable[[Stage], None]
@@ -35,9 +33,9 @@ ROLES: Mapping[Role, StageFile] = {
     "user_attributes": stage_user_attributes,
 }
 _RAW: Mapping[str, tuple[StageFile, tuple[str, ...]]] = {
-    "amazon": (stage_amazon, ("reviews_books", "books_5.json", "books.json", "ratings_books", "books.csv")),
-    "lfm1b": (stage_lfm1b, ("lfm-1b_les.txt",)),
-    "yelp": (stage_yelp, ("yelp_academic_dataset_review.json",)),
+    "amazon": (amazon.stage_amazon, ("reviews_books", "books_5.json", "books.json", "ratings_books", "books.csv")),
+    "lfm1b": (lfm1b.stage_lfm1b, ("lfm-1b_les.txt",)),
+    "yelp": (yelp.stage_yelp, ("yelp_academic_dataset_review.json",)),
 }
 """Format -> its function, and how the name of its main file begins (in small letters)."""
 _TABLES = (".csv", ".tsv", ".txt", ".parquet", ".jsonl", ".ndjson", ".json", ".dat", ".data")
@@ -73,6 +71,38 @@ def find_sources(
     if not sources:
         raise ConfigError("input", "no file", expected="a folder, or files by their role", fix="See metakg prepare --help.")
     return sources
+
+
+def paper_options(paths: Sequence[Path], options: Mapping[str, Any], form: str) -> dict[str, Any]:
+    """Return the options that give the paper's data set from raw files; those that are given win.
+
+    Raises:
+        ConfigError: the input is not one of the paper's raw data, or the release folder that it needs is not named.
+    """
+    found = (_format(paths[0]) if form == "auto" else form) if len(paths) == 1 and paths[0].exists() else form
+    kgat = Path(options["kgat"]) if options.get("kgat") is not None else None
+    if found not in _RAW:
+        raise ConfigError(
+            "option paper",
+            f"input of format {found!r}",
+            expected="the raw files of Amazon, LFM-1b or Yelp",
+            fix="Leave it out; the published Last-FM files are the paper's data as they are.",
+        )
+    if found == "yelp":
+        return {**yelp.paper_options(kgat), **options}
+    if kgat is None:
+        raise ConfigError(
+            "option paper",
+            "no KGAT release",
+            expected="the folder of the release whose graph the paper uses",
+            fix='Fetch it ("metakg data list"), and name it with --kgat.',
+        )
+    return {**(amazon if found == "amazon" else lfm1b).paper_options(kgat), **options}
+
+
+def is_prepared(path: Path) -> bool:
+    """Return whether a folder is a prepared data set."""
+    return (path / "manifest.json").is_file() and (path / "interactions.parquet").is_file()
 
 
 def _bind(stage_file: StageFile, path: Path, options: ReadOptions) -> Source:
@@ -116,6 +146,13 @@ def _format(path: Path) -> str:
         return "kgat"
     if looks_atomic(path):
         return "atomic"
+    if is_prepared(path):
+        raise DataError(
+            str(path),
+            "a data set that is already prepared",
+            expected="raw files",
+            fix="Use the folder as it is (metakg split).",
+        )
     files = [file for file in path.iterdir() if file.is_file()]
     if any(_is_table(file) for file in files):
         return "table"

@@ -39,13 +39,16 @@ def findings(job: Job, tallies: list[Tally], *, places: bool) -> list[Finding]:
             where = [str(place) for place in tally.places.get(reason, ())]
             found.append(Finding("problem", tally.kind, reason, count, where))
     for tally in tallies:
-        for reason, count in sorted({**tally.merged, **tally.skipped, **tally.filtered}.items()):
+        for reason, count in sorted({**tally.merged, **tally.skipped}.items()):
             where = _repeats(job, tally.kind) if places and reason in tally.merged else []
             found.append(Finding("note", tally.kind, reason, count, where))
     loops = job.number("SELECT count(*) FROM triples WHERE head = tail")
     if loops:
         found.append(Finding("note", "triples", "a fact that links an entity to itself", loops, _loops(job) if places else []))
+    has_graph = job.number("SELECT count(*) FROM relations") > 0
     for what, query in _ODD.items():
+        if "fact" in what and not has_graph:
+            continue
         count = job.number(f"SELECT count(*) FROM ({query})")
         if count:
             examples = [str(row[0]) for row in job.run(f"{query} LIMIT {SHOWN}")]
