@@ -214,13 +214,14 @@ class MetaKG(Recommender):
         """Return the triple loss (eqs. 22-23) and the length penalty of the node rows that the step uses."""
         config, terms, used, size = self.config, LossTerms(), [], 0
         if facts is not None and config.kg_weight:
-            vectors = self.node_vectors(facts.rows())
+            rows = self.node.index_select(0, facts.rows())
+            vectors = rows if config.node_form == "table" else rows @ self.embed.T  # the bias cancels in e_h - e_t
             true, false = energies(vectors, facts.relations, self.relation, self.project)
             terms["kg"] = config.kg_weight * losses.triple_ranking(true, false).mean()
-            used.append(vectors)
+            used.append(rows)
             size += len(facts)
         if ranked is not None:
-            used.append(self.node_vectors(ranked))
+            used.append(self.node.index_select(0, ranked))
             size += len(ranked) // 3
         if used and config.weight_decay and config.node_form == "table":
             terms["l2"] = config.weight_decay * losses.squared_norm(torch.cat(used), size)
@@ -324,7 +325,7 @@ class MetaKG(Recommender):
         v, edges = view.vocabulary, None
         if self.config.adapt_graph == "support":
             edges = Interactions(v.users.rows(support.users), v.items.rows(support.items))
-        new = type(self)(self.config, view, torch.Generator().manual_seed(0), edges).to(self.node.device)
+        new = type(self)(self.config, view, torch.Generator().manual_seed(0), edges).to(self.node)
         new.use_generator(self.rng)
         came = torch.from_numpy(origin(old.vocabulary, v))
         from_items = self.config.cold_users == "neighbours"

@@ -1,0 +1,143 @@
+"""Negatives, corrupted facts and episodes: what is drawn is never true, and never decided by a query."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metakg.data import IdMap, Interactions, KnowledgeGraph, Tasks, TrainView, Vocabulary
+from metakg.errors import DataError
+from metakg.sample.episodes import EpisodeSampler, PairSampler
+from metakg.sample.negatives import NegativeSampler
+from metakg.sample.triples import TripleSampler
+
+
+def pairs(*found: tuple[int, int]) -> Interactions:
+    return Interactions(*(np.array(c, np.int32) for c in zip(*found, strict=True)))
+
+
+def rows(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int32)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=20), st.integers(0, 9))
+def test_a_negative_is_from_the_pool_and_never_known(known: set[tuple[int, int]], seed: int) -> None:
+    pool = rows(1, 2, 4, 5)
+    free = [u for u in range(4) if not {(u, int(i)) for i in pool} <= known]
+    sampler = NegativeSampler(pool, pairs(*known), 6, np.random.default_rng(seed))
+    users = np.array(free * 5, np.int64)
+    items = sampler.draw(users)
+    assert set(items.tolist()) <= set(pool.tolist())
+    assert not {(int(u), int(i)) for u, i in zip(users, items, strict=True)} & known
+
+
+def test_negatives_are_uniform_over_what_is_allowed() -> None:
+    sampler = NegativeSampler(rows(0, 1, 2, 3), pairs((0, 3)), 4, np.random.default_rng(0))
+    counts = np.bincount(sampler.draw(np.zeros(30_000, np.int64)), minlength=4) / 30_000
+    assert counts == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0], abs=0.02)
+
+
+def test_a_user_who_likes_everything_is_named() -> None:
+    sampler = NegativeSampler(rows(0, 1), pairs((2, 0), (2, 1)), 2, np.random.default_rng(0))
+    with pytest.raises(DataError, match="user row 2"):
+        sampler.draw(np.array([0, 2]))
+    with pytest.raises(DataError, match="pool of negatives"):
+        NegativeSampler(rows(), pairs((2, 0)), 2, np.random.default_rng(0))
+
+
+def facts(*found: tuple[int, int, int], seed: int = 0) -> TripleSampler:
+    """Two users (0, 1), three items (2..4), three other entities (5..7); relation 0 is a click, 2 its inverse."""
+    columns = (np.array(c, np.int64) for c in zip(*found, strict=True))
+    wide = np.array([False, True, False])
+    return TripleSampler(*columns, kinds=(0, 2, 5, 8), wide=wide, rng=np.random.default_rng(seed))
+
+
+def test_corrupted_tails_are_of_the_admissible_kind_and_false() -> None:
+    known = [(0, 0, 2), (0, 0, 3), (2, 2, 0), (2, 1, 5), (2, 1, 6), (6, 1, 2)]
+    batch = facts(*known).draw(600)
+    assert (batch.relations.diff() >= 0).all()
+    columns = (batch.heads, batch.relations, batch.tails, batch.corrupted)
+    seen: dict[tuple[int, int, int], set[int]] = {}
+    for h, r, t, false in zip(*(c.tolist() for c in columns), strict=True):
+        assert (h, r, t) in known
+        assert (h, r, false) not in known
+        seen.setdefault((h, r, t), set()).add(false)
+    assert seen[(0, 0, 2)] == {4}, "a click is corrupted by an item"
+    assert seen[(2, 2, 0)] == {1}, "its inverse by a user"
+    assert seen[(2, 1, 5)] == {2, 3, 4, 7}, "a fact by any entity"
+    assert seen[(6, 1, 2)] == {3, 4, 5, 6, 7}
+
+
+def test_facts_that_nothing_makes_false_are_left_out() -> None:
+    batch = facts((0, 2, 0), (0, 2, 1), (2, 1, 5)).corrupt(np.array([0, 1, 2, 0]))
+    assert batch.relations.tolist() == [1]
+    with pytest.raises(DataError, match="no other tail makes false"):
+        facts((0, 2, 0), (0, 2, 1)).draw(5)
+    with pytest.raises(DataError, match="no facts"):
+        TripleSampler(*(np.empty(0, np.int64),) * 3, kinds=(0, 1, 2, 3), wide=np.ones(1, bool), rng=np.random.default_rng(0))
+
+
+@pytest.fixture
+def view() -> TrainView:
+    support, query = pairs((1, 0), (1, 1), (0, 2)), pairs((1, 2), (0, 3))
+    v = Vocabulary(*(IdMap([f"{k}{n}" for n in range(6)], kind=k) for k in ("users", "items", "entities")), IdMap([]))
+    both = Interactions.concat(Interactions.concat(support, query), pairs((2, 4)))
+    return TrainView(v, both, KnowledgeGraph.empty(), Tasks(rows(1, 0), support, query))
+
+
+def test_episodes_hold_their_tasks_pairs(view: TrainView) -> None:
+    support, query = EpisodeSampler(view, np.random.default_rng(0)).draw(np.array([1, 0]))
+    assert support.users.tolist() == [0, 1]
+    assert support.tasks.tolist() == [0, 1, 1]
+    assert support.positives.tolist() == [2, 0, 1]
+    assert query.positives.tolist() == [3, 2]
+    tasks, users, items = support.seeds()
+    assert tasks.tolist() == [0, 1, 0, 1, 1, 0, 1, 1]
+    assert (users.tolist(), items[:3].tolist()) == ([0, 1], [2, 0, 1])
+    only = support.select(torch.tensor([1]))
+    assert (only.users.tolist(), only.tasks.tolist(), only.positives.tolist()) == ([1], [0, 0], [0, 1])
+
+
+def test_support_negatives_do_not_know_the_query(view: TrainView) -> None:
+    sampler = EpisodeSampler(view, np.random.default_rng(0))
+    drawn = [sampler.draw(np.array([0])) for _ in range(200)]
+    support = {i for s, _ in drawn for i in s.negatives.tolist()}
+    query = {i for _, q in drawn for i in q.negatives.tolist()}
+    assert support == {2, 3, 4}, "item 2 is a query item of this user, and may be drawn while adapting"
+    assert query == {3, 4}, "item 5 was never seen, items 0..2 are this user's"
+    everything = EpisodeSampler(view, np.random.default_rng(0), all_items=True)
+    assert 5 in {i for _ in range(100) for i in everything.draw(np.array([0]))[1].negatives.tolist()}
+
+
+def test_a_support_can_be_resampled(view: TrainView) -> None:
+    support, _ = EpisodeSampler(view, np.random.default_rng(0), support_size=10).draw(np.array([0, 1]))
+    assert np.bincount(support.tasks).tolist() == [10, 10]
+    assert set(support.positives[support.tasks == 0].tolist()) <= {0, 1}
+
+
+def test_a_task_without_support_is_named(view: TrainView) -> None:
+    tasks = view.tasks
+    assert tasks is not None
+    for support, message in ((pairs((1, 0)), "no pair for user row 0"), (pairs((1, 0), (0, 2), (3, 1)), "user row 3")):
+        with pytest.raises(DataError, match=message):
+            EpisodeSampler(
+                TrainView(view.vocabulary, view.interactions, view.graph, Tasks(tasks.users, support, tasks.query)),
+                np.random.default_rng(0),
+            )
+
+
+def test_samplers_resume_where_they_stood(view: TrainView) -> None:
+    sampler = EpisodeSampler(view, np.random.default_rng(0))
+    sampler.draw(np.array([0, 1]))
+    state = sampler.state_dict()
+    first = sampler.draw(np.array([0, 1]))
+    sampler.load_state_dict(state)
+    second = sampler.draw(np.array([0, 1]))
+    assert first[0].negatives.tolist() == second[0].negatives.tolist()
+    assert first[1].negatives.tolist() == second[1].negatives.tolist()
+    with pytest.raises(DataError, match="the pairs to learn from"):
+        PairSampler(Interactions.empty(), Interactions.empty(), rows(0), 1, np.random.default_rng(0))
