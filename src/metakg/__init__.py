@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from metakg.compare import compare
+    from metakg.comparison import compare
     from metakg.data import Dataset, Support
     from metakg.engine import Engine, fit, load
     from metakg.errors import MetakgError
-    from metakg.evaluate import evaluate
-    from metakg.generate import generate
+    from metakg.evaluation import evaluate
+    from metakg.generator import generate
     from metakg.read import read, read_atomic, read_kgat, read_rdf
     from metakg.splits import split
 
@@ -32,10 +32,10 @@ _HOME = {
     "Engine": "metakg.engine",
     "MetakgError": "metakg.errors",
     "Support": "metakg.data",
-    "compare": "metakg.compare",
-    "evaluate": "metakg.evaluate",
+    "compare": "metakg.comparison",
+    "evaluate": "metakg.evaluation",
     "fit": "metakg.engine",
-    "generate": "metakg.generate",
+    "generate": "metakg.generator",
     "load": "metakg.engine",
     "read": "metakg.read",
     "read_atomic": "metakg.read",

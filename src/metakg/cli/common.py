@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -82,3 +82,25 @@ def open_split(folder: Path, seed: int) -> Split:
 def print_json(value: object) -> None:
     """Print one JSON value on one line, readable in any script."""
     typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def chosen(scenarios: str) -> list[str] | Literal["all"]:
+    """Return scenario names from "a,b" or "all"."""
+    return "all" if scenarios == "all" else [name.strip() for name in scenarios.split(",")]
+
+
+def shots_from(text: str | None) -> list[int | None] | None:
+    """Return numbers of shots from "0,1,all"; None where nothing was asked.
+
+    Raises:
+        ConfigError: an entry is neither a number from 0 nor "all".
+    """
+    if text is None:
+        return None
+    result: list[int | None] = []
+    for entry in text.split(","):
+        name = entry.strip()
+        if name != "all" and not name.isdigit():
+            raise ConfigError("--shots", repr(name), expected="numbers from 0, or 'all'", fix="For example: --shots 0,1,2,5,10")
+        result.append(None if name == "all" else int(name))
+    return result

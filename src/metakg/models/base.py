@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -31,6 +31,9 @@ class Recommender(nn.Module):
 
     Users and items are rows of `self.view.vocabulary`.
     """
+
+    deterministic: ClassVar[bool] = False
+    """Whether every seed gives the same model, so that one run says all."""
 
     def __init__(self, config: ModelConfig, view: TrainView, rng: torch.Generator) -> None:
         super().__init__()

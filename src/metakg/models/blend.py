@@ -1,8 +1,10 @@
 """`blend`: item neighbours, graph neighbours and the walk, added up.
 
 Each part's scores are divided by their largest value for the user, so that weights mean the same for everybody. Clicks know
-taste, facts know what is new; where one has nothing to say (a new item without clicks, an item without facts) the other
-speaks alone. This is the floor that a learnt model has to beat.
+taste, facts know what is new. No evidence is not evidence against: an item that nobody has clicked yet gets from the parts
+that live on clicks what its facts say, and an item without facts gets from `kg-knn` what its clicks say.
+
+This is the floor that a learnt model has to beat.
 """
 
 from __future__ import annotations
@@ -53,6 +55,10 @@ class Blend(ProfileRecommender):
             (KgKnn, config.kg_knn, config.kg_knn_weight),
             (Walk, config.walk, config.walk_weight),
         )
+        facts = np.bincount(self.view.graph.entity.heads, minlength=self.view.n_entities)
+        facts += np.bincount(self.view.graph.entity.tails, minlength=self.view.n_entities)
+        self.unknown = np.flatnonzero(facts[: self.view.n_items] == 0)
+        self.unclicked = np.flatnonzero((self.view.popularity == 0) & (facts[: self.view.n_items] > 0))
         self.weights = tuple(weight for _, _, weight in kinds)
         self.parts: tuple[ProfileRecommender, ...] = tuple(
             kind(settings.model_copy(update=rule), self.view, self.rng, recent=self.recent, previous=before)
@@ -61,11 +67,15 @@ class Blend(ProfileRecommender):
 
     def score_profiles(self, profiles: sparse.csr_array) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""
-        scores = np.zeros(profiles.shape, np.float32)
-        for weight, part in zip(self.weights, self.parts, strict=True):
-            if weight:
-                scores += weight * _to_unit(part.score_profiles(profiles))
-        return scores
+        neighbours, facts, walk = (_to_unit(part.score_profiles(profiles)) for part in self.parts)
+        self._speak_alone(neighbours, facts, walk)
+        parts = zip(self.weights, (neighbours, facts, walk), strict=True)
+        return np.asarray(sum(weight * part for weight, part in parts), np.float32)
+
+    def _speak_alone(self, neighbours: Floats, facts: Floats, walk: Floats) -> None:
+        """Fill in, in place, what a part cannot know: three (B, I)."""
+        neighbours[:, self.unclicked] = walk[:, self.unclicked] = facts[:, self.unclicked]
+        facts[:, self.unknown] = neighbours[:, self.unknown]
 
     def score_without_clicks(self, users: Rows) -> Floats:
         """Follow the walk, the only part that knows facts about users."""
@@ -74,10 +84,15 @@ class Blend(ProfileRecommender):
     def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
         """Return the heaviest paths of all parts; a path that several parts walk is counted once, with the summed share."""
         profile = self.profiles(np.array([user], np.int32))
-        amounts = [
-            weight * float(_to_unit(part.score_profiles(profile))[0, item]) if weight else 0.0
-            for weight, part in zip(self.weights, self.parts, strict=True)
-        ]
+        units = [float(_to_unit(part.score_profiles(profile))[0, item]) for part in self.parts]
+        weights = list(self.weights)
+        speaker = 1 if item in self.unclicked else 0 if item in self.unknown else None
+        if speaker is not None:  # what another part cannot know, this one says in its place
+            silent = (0, 2) if speaker == 1 else (1,)
+            for quiet in silent:
+                weights[speaker] += weights[quiet]
+                weights[quiet] = 0.0
+        amounts = [weight * unit for weight, unit in zip(weights, units, strict=True)]
         total = sum(amounts)
         shares: dict[tuple[int, tuple[object, ...]], float] = {}
         for amount, part in zip(amounts, self.parts, strict=True):

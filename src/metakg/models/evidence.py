@@ -61,7 +61,9 @@ class Evidence:
         user_exponent: how strongly active users are damped in the neighbour channel.
     """
 
-    def __init__(self, view: TrainView, *, max_items: int = 5000, fact_exponent: float = 0.25, user_exponent: float = 0.5) -> None:
+    def __init__(
+        self, view: TrainView, *, max_items: int = 5000, fact_exponent: float = 0.25, user_exponent: float = 0.5
+    ) -> None:
         self.view = view
         self.max_items = max_items
         clicks = view.history
@@ -137,9 +139,7 @@ class Evidence:
                 parts[c] += self._over_himself(channel, users, profiles, own)
         return own.row.astype(np.int32), own.col.astype(np.int32), parts
 
-    def _over_himself(
-        self, channel: Channel, users: Rows, profiles: sparse.csr_array, own: sparse.coo_array
-    ) -> Floats:
+    def _over_himself(self, channel: Channel, users: Rows, profiles: sparse.csr_array, own: sparse.coo_array) -> Floats:
         """Return for each own item what the user's *other* items give it over the user himself: (n,)."""
         steps = channel.left[own.col, users[own.row]]  # (n,) from the item to the user
         given = own.data * np.asarray(steps).ravel()

@@ -26,7 +26,7 @@ class ItemKnnConfig(ProfileConfig):
     """Settings of `item-knn`; the defaults were chosen on validation scenarios (benchmarks/floors.py)."""
 
     kind: Literal["item-knn"] = "item-knn"
-    item_exponent: float = Field(0.5, ge=0.0, le=1.0)
+    item_exponent: float = Field(0.4, ge=0.0, le=1.0)
     """How strongly popular items are damped; 0.5 is the cosine."""
     user_exponent: float = Field(0.5, ge=0.0, le=1.0)
     """How strongly active users are damped; 0 is the plain cosine."""

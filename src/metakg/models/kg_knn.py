@@ -30,9 +30,11 @@ class KgKnnConfig(ProfileConfig):
     """Settings of `kg-knn`; the defaults were chosen on validation scenarios (benchmarks/floors.py)."""
 
     kind: Literal["kg-knn"] = "kg-knn"
+    history_weight: NonNegativeFloat = 0.2
+    """Weight of a click from training beside one that has just arrived (1)."""
     rarity: NonNegativeFloat = 1.0
     """Exponent s: how much more a rare fact counts."""
-    fact_exponent: float = Field(0.25, ge=0.0, le=1.0)
+    fact_exponent: float = Field(0.5, ge=0.0, le=1.0)
     """Exponent q: how strongly items with many facts are damped; 0.5 is the cosine."""
     relation_exponent: NonNegativeFloat = 0.5
     """How strongly relations differ: w_r = lift_r to this power; 0 treats all relations alike."""
@@ -42,6 +44,8 @@ class KgKnnConfig(ProfileConfig):
     """1: shared entities. 2: also entities shared over one entity in between."""
     second_hop_weight: NonNegativeFloat = 0.1
     """Weight of the second hop beside the first (with `hops` = 2)."""
+    max_links: PositiveInt = 100
+    """The second hop crosses no entity with more links than this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,15 +166,15 @@ class KgKnn(ProfileRecommender):
 def second_hop(view: TrainView, config: KgKnnConfig) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Return the factors of the second hop over untyped links: (I, E) and (E, I).
 
-    Item i reaches e' over e with weight (links of e)^-1/2; e' counts by its rarity among items. Entities with more links
-    than `max_items` are crossed in neither hop.
+    Item i reaches e' over e with weight (links of e)^-1/2; e' counts by its rarity among items. Neither e nor e' may have
+    more than `max_links` links: what joins everything joins nothing, and costs the square of its links.
     """
     triples, n = view.graph.entity, view.n_entities
     ends = np.concatenate([triples.heads, triples.tails]), np.concatenate([triples.tails, triples.heads])
     links = sparse.csr_array((np.ones(len(ends[0]), np.float32), ends), shape=(n, n))
     links.data[:] = 1.0
     degree = np.diff(links.indptr)
-    crossed = (degree > 1) & (degree <= config.max_items)
+    crossed = (degree > 1) & (degree <= config.max_links)
     first = links[: view.n_items] @ sparse.diags_array(power(degree, -0.5) * crossed)
     reach = sparse.coo_array(first @ links @ sparse.diags_array(crossed.astype(np.float32)))
     there = reach.row != reach.col  # an item is no fact about itself

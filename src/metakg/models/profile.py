@@ -76,6 +76,7 @@ class ProfileRecommender(Recommender):
     """
 
     config: ProfileConfig
+    deterministic = True
 
     def __init__(
         self,

@@ -1,0 +1,96 @@
+"""`metakg compare`: several models, several seeds, one table; as text, JSON lines, Markdown and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metakg.cli.common import SetOption, SplitArgument, chosen, open_split, settings_from, shots_from
+from metakg.cli.evaluate import CandidatesOption, MaskOption, ScenariosOption, ShotsOption
+
+BEGIN, END = "<!-- written by metakg compare: begin -->", "<!-- written by metakg compare: end -->"
+
+
+def compare(
+    folder: SplitArgument,
+    models: Annotated[
+        str, typer.Option(help="Registry names with commas between; 'floors' for all that need no training.")
+    ] = "floors",
+    seeds: Annotated[int, typer.Option(min=1, help="So many seeds, from 1.")] = 1,
+    scenarios: ScenariosOption = "all",
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Cut-off of the tables.")] = 20,
+    shots: ShotsOption = None,
+    mask: MaskOption = None,
+    candidates: CandidatesOption = "all",
+    settings: SetOption = None,
+    reference: Annotated[str | None, typer.Option(help="Published figures to print beside, as 'last-fm'.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file as JSON lines.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the tables into this page, between its two markers; the rest of it stays.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the recall as .svg or .png (extra 'plot').")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep every finished run in this folder, and skip what is there.")] = None,
+) -> None:
+    """Compare models under one protocol. Settings of a model: --set walk.steps=4."""
+    from rich.console import Console
+
+    from metakg.comparison import compare as run
+    from metakg.models.registry import FLOORS
+
+    names = [name for entry in models.split(",") for name in (FLOORS if entry == "floors" else [entry.strip()])]
+    console = Console(stderr=True)
+    with console.status("opening the split") as status:
+        cut = open_split(folder, seed=1)
+        board = run(
+            cut,
+            list(dict.fromkeys(names)),
+            seeds=range(1, seeds + 1),
+            scenarios=chosen(scenarios),
+            k=k,
+            shots=shots_from(shots),
+            mask=mask,  # type: ignore[arg-type]  # checked by evaluate
+            candidates=candidates,  # type: ignore[arg-type]
+            settings=settings_from(settings),
+            keep=keep,
+            progress=status.update,
+        )
+    typer.echo(board.text(reference=reference))
+    typer.echo(board.footer())
+    if json_file is not None:
+        from metakg.evaluation.report import write_rows
+
+        write_rows(json_file, board.rows)
+    if plot is not None:
+        from metakg.evaluation.plot import bars
+
+        bars(board.rows, plot, metric="recall", k=k)
+    if markdown is not None:
+        picture = f"\n![Recall@{k}]({plot.name})\n" if plot is not None and plot.parent == markdown.parent else ""
+        _write_between(markdown, f"{board.text(markdown=True, reference=reference)}{picture}\n{board.footer()}\n")
+
+
+def _write_between(page: Path, text: str) -> None:
+    """Replace what lies between the page's markers; a new page gets both.
+
+    Raises:
+        DataError: the page exists and lacks a marker.
+    """
+    from metakg import files
+    from metakg.errors import DataError
+
+    before, after = f"# {page.stem}\n\n", ""
+    if page.exists():
+        old = page.read_text(encoding="utf-8")
+        before, begin, rest = old.partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not begin or not end:
+            raise DataError(
+                str(page),
+                "a page without markers",
+                expected=f"the lines {BEGIN} and {END}",
+                fix="Add both lines, or name a new page.",
+            )
+    with files.atomic_file(page) as temporary:
+        temporary.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after or chr(10)}", encoding="utf-8")

@@ -1,0 +1,270 @@
+"""`compare`: several models, several seeds, one split, one table."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from metakg import files
+from metakg.data import Split
+from metakg.engine import fit
+from metakg.errors import ConfigError, DataError
+from metakg.evaluation import Evaluation, evaluate
+from metakg.evaluation.report import aggregate, grid, tables
+from metakg.evaluation.significance import compare_models
+from metakg.models.registry import FLOORS, MODELS, config_for
+from metakg.splits.store import fingerprint
+from metakg.types import Json
+
+REFERENCES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+    "last-fm": {
+        "user_cold": {"recall": 0.3927, "ndcg": 0.3598},
+        "item_cold": {"recall": 0.4780, "ndcg": 0.4616},
+        "user_item_cold": {"recall": 0.4227, "ndcg": 0.4287},
+        "warm": {"recall": 0.4221, "ndcg": 0.4176},
+    }
+}
+"""Table 3 of the MetaKG paper (TKDE 2022), row MetaKG, Recall@20 and NDCG@20. Context, not truth: see docs/protocols.md."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model under one seed, judged.
+
+    Attributes:
+        evaluation: the results, per user.
+        fit_s: seconds to fit.
+    """
+
+    evaluation: Evaluation
+    fit_s: float
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """What `compare` found.
+
+    Attributes:
+        runs: in the order asked for.
+        k: the cut-off that tables show.
+    """
+
+    runs: tuple[Run, ...]
+    k: int
+    facts: Json = field(default_factory=dict)
+
+    @cached_property
+    def evaluations(self) -> list[Evaluation]:
+        """The results of all runs."""
+        return [run.evaluation for run in self.runs]
+
+    @cached_property
+    def rows(self) -> list[Json]:
+        """{model, scenario, metric, k, mean, std, n_users, seeds, protocol, shots, mask, candidates}, seeds taken together."""
+        return aggregate(row for evaluation in self.evaluations for row in evaluation.rows)
+
+    def best_floor(self, metric: str = "recall") -> str | None:
+        """Return the floor with the highest mean over scenarios, or None if none was judged."""
+        means: dict[str, list[float]] = {}
+        for row in self.rows:
+            if row["model"] in FLOORS and (row["metric"], row["k"]) == (metric, self.k):
+                means.setdefault(row["model"], []).append(row["mean"])
+        return max(means, key=lambda name: sum(means[name]) / len(means[name]), default=None)
+
+    def against(self, baseline: str, metric: str = "recall") -> list[Json]:
+        """Return the paired tests of every other model against one, corrected for their number."""
+        chosen = [e for e in self.evaluations if e.model == baseline]
+        if not chosen:
+            raise ConfigError("baseline", repr(baseline), expected="a model that was judged", fix="Add it to the models.")
+        others = [e for e in self.evaluations if e.model != baseline]
+        return compare_models(others, chosen, metric=metric, k=self.k) if others else []
+
+    def text(self, *, markdown: bool = False, reference: str | None = None) -> str:
+        """Return the tables for people: one for recall and one for NDCG, tests against the best floor, and what was judged."""
+        baseline = self.best_floor()
+        parts = []
+        for metric in ("recall", "ndcg"):
+            tests = self.against(baseline, metric) if baseline else []
+            parts.append(tables(self.rows, [(metric, self.k)], floors=FLOORS, comparisons=tests, markdown=markdown))
+            if reference:
+                parts.append(self._reference_line(reference, metric))
+        if baseline and len({e.model for e in self.evaluations}) > 1:
+            parts.append(self._tests(baseline, markdown=markdown))
+        parts.append(self._costs(markdown=markdown))
+        parts.append("\n".join(f"{'- ' if markdown else ''}{r.about}" for r in self.evaluations[0].results) + "\n")
+        notes = dict.fromkeys(note for evaluation in self.evaluations for note in evaluation.notes)
+        if notes:
+            parts.append("\n".join(f"{'- ' if markdown else 'note: '}{note}" for note in notes) + "\n")
+        return "\n".join(parts)
+
+    def _reference_line(self, reference: str, metric: str) -> str:
+        if reference not in REFERENCES:
+            raise ConfigError(
+                "reference", repr(reference), expected=f"one of {', '.join(REFERENCES)}", fix="Check the spelling."
+            )
+        cells = ", ".join(f"{name} {row[metric]:.4f}" for name, row in REFERENCES[reference].items())
+        return f"The paper's MetaKG (its Table 3, {reference}, {metric}@20): {cells}.\n"
+
+    def _tests(self, baseline: str, *, markdown: bool) -> str:
+        header = [
+            "against " + baseline,
+            "scenario",
+            "recall gained",
+            "95 % interval",
+            "p (t)",
+            "p (Wilcoxon)",
+            "better",
+            "worse",
+        ]
+        body = []
+        for row in self.against(baseline):
+            interval = f"{row['low']:+.4f} to {row['high']:+.4f}" if row["low"] is not None else row["remark"]
+            p_values = ["" if row[name] is None else f"{row[name]:.2g}" for name in ("t_p", "wilcoxon_p")]
+            scenario = row["scenario"] if row["shots"] is None else f"{row['scenario']} at {row['shots']}"
+            counts = [f"{row['wins']:,}", f"{row['losses']:,}"]
+            body.append([row["model"], scenario, f"{row['difference']:+.4f}", interval, *p_values, *counts])
+        return grid(header, body, markdown=markdown)
+
+    def _costs(self, *, markdown: bool) -> str:
+        body = []
+        for run in self.runs:
+            adapt_s = sum(result.adapt_s for result in run.evaluation.results)
+            rank_s = sum(result.rank_s for result in run.evaluation.results)
+            seed = "-" if run.evaluation.seed is None else str(run.evaluation.seed)
+            body.append([run.evaluation.model, seed, f"{run.fit_s:.1f}", f"{adapt_s:.1f}", f"{rank_s:.1f}"])
+        return grid(["seconds", "seed", "fit", "adapt", "rank"], body, markdown=markdown)
+
+    def footer(self) -> str:
+        """Return where and how the numbers were made, in one paragraph."""
+        f = self.facts
+        return (
+            f"Made on {f['date']} by `{f['command']}`: {f['machine']}; metakg {f['metakg']}, torch {f['torch']}, "
+            f"Python {f['python']}; data {f['data'][:12]}, split seed {f['split_seed']}; {f['seconds']:.0f} s in all, "
+            f"peak memory {f['peak_gb']:.1f} GB."
+        )
+
+
+def compare(
+    split: Split,
+    models: Sequence[str] = FLOORS,
+    *,
+    seeds: Sequence[int] = (1,),
+    scenarios: Literal["all"] | Sequence[str] = "all",
+    k: int = 20,
+    shots: Sequence[int | None] | None = None,
+    mask: Literal["support", "support+train"] | None = None,
+    candidates: Literal["all", "scenario"] = "all",
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    keep: Path | None = None,
+    progress: Progress | None = None,
+) -> Leaderboard:
+    """Fit and judge models under one protocol, with the same data, candidates and masks for all.
+
+    Args:
+        split: the data, cut.
+        models: registry names.
+        seeds: each learnt model is fitted once for each; a model without randomness once.
+        scenarios: names, or "all".
+        k: cut-off of the tables; 1, 5, 10 and this are all measured.
+        shots: numbers of revealed support pairs, for k-shot curves; by default the scenario's own rule.
+        mask: see `evaluate`; by default as the protocol says.
+        candidates: rank all items, or only those that can be right in the scenario.
+        settings: by model name, settings that differ from the defaults.
+        keep: a folder for every finished run; a later call with the same folder skips what is done.
+        progress: called with one line before each step.
+
+    Raises:
+        ConfigError: a model or a setting is unknown.
+        DataError: `keep` holds runs of other data, settings or rules.
+        LeakageError: a query pair is visible to something that learns or ranks.
+    """
+    begin = time.perf_counter()
+    chosen = {name: config_for(name, dict((settings or {}).get(name, {}))) for name in models}  # all checked before any runs
+    unused = set(settings or {}) - set(models)
+    if unused:
+        raise ConfigError("settings", ", ".join(sorted(unused)), expected="models that are compared", fix="Check the spelling.")
+    ks = sorted({1, 5, 10, k})
+    data = fingerprint(split.dataset)
+    runs = []
+    for name, config in chosen.items():
+        for seed in seeds[:1] if MODELS[name].deterministic else seeds:
+            rule: Json = {
+                "model": config.model_dump(mode="json"),
+                "seed": seed,
+                "data": data,
+                "split": split.manifest.get("settings"),
+                "k": ks,
+                "shots": None if shots is None else list(shots),
+                "scenarios": scenarios if scenarios == "all" else list(scenarios),
+                "mask": mask,
+                "candidates": candidates,
+            }
+            folder = None if keep is None else keep / f"{name}-{seed}"
+            if folder is not None and folder.exists():
+                runs.append(_resume(folder, rule))
+                continue
+            if progress:
+                progress(f"{name}, seed {seed}: fit")
+            start = time.perf_counter()
+            fitted = fit(name, split.train, seed=seed, **config.model_dump(exclude={"kind"}))
+            fit_s = time.perf_counter() - start
+            if progress:
+                progress(f"{name}, seed {seed}: judge")
+            found = evaluate(
+                fitted,
+                split,
+                scenarios=scenarios,
+                k=ks,
+                shots=shots,
+                mask=mask,
+                candidates=candidates,
+                seed=None if MODELS[name].deterministic else seed,
+            )
+            runs.append(Run(found, fit_s))
+            if folder is not None:
+                with files.atomic_folder(folder) as temporary:
+                    found.save(temporary / "evaluation")
+                    files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, "fit_s": fit_s})
+    return Leaderboard(tuple(runs), k, _facts(split, data, time.perf_counter() - begin))
+
+
+def _resume(folder: Path, rule: Json) -> Run:
+    manifest = files.read_json(folder / "manifest.json", what="run manifest")
+    theirs = manifest.get("rule", {})
+    different = sorted(key for key in rule if theirs.get(key) != rule[key])
+    if different:
+        raise DataError(
+            str(folder),
+            f"a run with another {' and '.join(different)}",
+            expected="the same data, settings and rules",
+            fix="Keep the runs of this comparison in another folder.",
+        )
+    return Run(Evaluation.load(folder / "evaluation"), float(manifest["fit_s"]))
+
+
+def _facts(split: Split, data: str, seconds: float) -> Json:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(["metakg", *sys.argv[1:]]) if Path(sys.argv[0]).name == "metakg" else "metakg.compare",
+        "machine": f"{os.cpu_count()} cores, {memory:.0f} GB, CPU",
+        "metakg": version("metakg"),
+        "torch": version("torch"),
+        "python": platform.python_version(),
+        "data": data,
+        "split_seed": split.manifest.get("settings", {}).get("seed"),
+        "seconds": seconds,
+        "peak_gb": peak / 1e6 if sys.platform != "darwin" else peak / 1e9,
+    }
