@@ -220,8 +220,9 @@ def _floor(best: Tensor, margin: Tensor, dtype: torch.dtype) -> Tensor:
 
     2^-22 stands for the one rounding of exact scores to float32: what ties with the K-th score then must reach it too.
     """
-    t = _value(best, dtype).double().clamp(min=torch.finfo(dtype).min)  # minus infinity: everything reaches the floor
-    at = t - (_unit(dtype) + 2.0**-22) * t.abs() - (2 + 2.0**-20) * margin
+    lowest = torch.finfo(dtype).min  # where fewer than K groups are left, all that is not masked reaches the floor
+    t = _value(best, dtype).double().clamp(min=lowest)
+    at = (t - (_unit(dtype) + 2.0**-22) * t.abs() - (2 + 2.0**-20) * margin).clamp(min=lowest)
     rounded = at.float().to(dtype)
     if dtype != torch.bfloat16:
         return torch.where(rounded.double() > at, rounded.nextafter(rounded.new_tensor(-torch.inf)), rounded)
@@ -303,8 +304,20 @@ def _compensated(users: Tensor, items: Tensor, user: Tensor, item: Tensor) -> Te
             virtual = summed - total
             carry += (total - (summed - virtual)) + (term - virtual)
             total = summed
-        scores[part] = (total + carry).float()
+        scores[part] = _once(total, carry)
     return scores
+
+
+def _once(total: Tensor, carry: Tensor) -> Tensor:
+    """Round float64 sums total + carry to float32 without rounding them to float64 first: two (P,) -> (P,).
+
+    Rounding to odd on the way (Boldo and Melquiond 2008): what lies beside the middle of two floats stays beside it.
+    """
+    near = total + carry
+    rest = carry - (near - total)
+    even = (near.view(torch.int64) & 1) == 0
+    odd = near.nextafter(torch.where(rest > 0, torch.inf, -torch.inf))
+    return torch.where(even & (rest != 0), odd, near).float()
 
 
 def _slices(size: int, step: int) -> Iterator[slice]:

@@ -93,7 +93,8 @@ def rank(
             best, scores = inner_product_top_k(of_users, of_items, k + 1, hidden, precision=precision, block=block)
         else:
             best, scores = _rank_scores(recommender, rows, k + 1, hidden, columns, block)
-    items = best if columns is None else torch.where(best < 0, best, columns[best.clamp(min=0)])
+    # An empty place is -1, which picks the last entry: -1 again.
+    items = best if columns is None else torch.cat([columns, columns.new_full((1,), -1)])[best]
     return RankedLists(
         items[:, :k].int().cpu().numpy(), np.ascontiguousarray(scores[:, :k].cpu().numpy()), _tied(scores).cpu().numpy()
     )
@@ -151,7 +152,7 @@ def _check_vectors(recommender: Recommender, users: Tensor, of_users: Tensor, of
         return
     lengths = torch.linalg.vector_norm(of_users, dim=1), torch.linalg.vector_norm(of_items, dim=1)
     largest = [length.max() for length in lengths]  # NaN wins
-    if (largest[0] * largest[1]).isfinite() and largest[0].isfinite() and largest[1].isfinite():
+    if (1.01 * largest[0] * largest[1]).isfinite() and largest[0].isfinite() and largest[1].isfinite():
         return
     user, item = (int(length.nan_to_num(nan=torch.inf).argmax()) for length in lengths)
     user_id, item_id = v.users.id(int(users[user])), v.items.id(item if columns is None else int(columns[item]))
