@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from metakg.data import Dataset, IdMap, Interactions, KnowledgeGraph, Triples, Vocabulary
 from metakg.errors import DataError
@@ -222,6 +224,31 @@ def larger(folder, order=None, **options):
     data = dataset(62, 90, order)
     rule = {"rule.min_items": 5, "rule.n_query": 3, "relaxed.min_items": 2}
     return data, split(data, "paper", published=folder, **rule, **options)
+
+
+pieces = st.one_of(
+    st.sampled_from([b" ", b"\n", b"\r\n", b"\t", b"0", b"1", b"4", b"20", b"-1", b"1e3", b"\xef\xbb\xbf", b"9" * 12, b"\x0b"]),
+    st.binary(max_size=3),
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.sampled_from([*LINES, "../user_list", "../item_list"]), st.lists(pieces, max_size=12), st.integers(0, 40))
+def test_any_bytes_are_read_or_refused_by_name(tmp_path, name, noise, at):
+    lists(write(tmp_path))
+    path = tmp_path / "test_scenario" / f"{name}.txt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:at] + b"".join(noise) + whole[at:])
+    cut, refused = None, None
+    try:
+        cut = split(dataset(), "paper", published=tmp_path, validation=False)
+    except DataError as err:
+        refused = err
+    if cut is None:
+        assert refused.where.startswith(str(tmp_path))
+    else:
+        assert set(cut.scenarios) == {"warm", "user_cold", "item_cold", "user_item_cold"}
+        assert all(len(scenario.query) for scenario in cut.scenarios.values())
 
 
 # --- the published benchmark
