@@ -21,15 +21,15 @@ from metakg.evaluation import evaluate
 from metakg.splits import load
 
 GRIDS: dict[str, dict[str, list[Any]]] = {
-    "item-knn": {"user_exponent": [0.5, 0.0, 1.0], "item_exponent": [0.5, 0.4, 0.3], "history_weight": [0.05, 0.0, 0.2, 1.0]},
+    "item-knn": {"user_exponent": [0.5, 0.0, 1.0], "item_exponent": [0.4, 0.5, 0.3], "history_weight": [0.05, 0.0, 0.2, 1.0]},
     "kg-knn": {
-        "fact_exponent": [0.25, 0.0, 0.5],
+        "fact_exponent": [0.5, 0.25, 0.75],
         "rarity": [1.0, 0.75, 1.25],
         "relation_exponent": [0.5, 0.0, 0.25, 1.0],
         "hops": [1, 2],
-        "history_weight": [0.05, 0.0, 0.2, 1.0],
+        "history_weight": [0.2, 0.05, 1.0],
     },
-    "walk": {"steps": [2, 4], "click_weight": [1.0, 0.5, 2.0], "history_weight": [0.05, 0.0, 0.2, 1.0]},
+    "walk": {"steps": [2, 4], "click_weight": [2.0, 1.0, 4.0], "history_weight": [0.05, 0.0, 0.2, 1.0]},
     "blend": {
         "item_knn_weight": [0.5, 0.25, 1.0],
         "kg_knn_weight": [0.5, 0.25, 1.0],

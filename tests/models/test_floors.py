@@ -91,23 +91,23 @@ def test_second_hop_reaches_over_an_entity_between() -> None:
     assert found[2] == 0
 
 
-def slow_walk(view: TrainView, start: dict[int, float], steps: int, decay: float) -> np.ndarray:
+def slow_walk(view: TrainView, start: dict[int, float], steps: int, decay: float, click_weight: float) -> np.ndarray:
     """Move probability edge by edge, node by node."""
     n_users = view.n_users
-    edges: dict[int, list[int]] = {node: [] for node in range(n_users + view.n_entities)}
+    edges: dict[int, list[tuple[int, float]]] = {node: [] for node in range(n_users + view.n_entities)}
     facts = view.graph.entity
-    for one, other in [
-        *zip(view.interactions.users.tolist(), (view.interactions.items + n_users).tolist(), strict=True),
-        *zip((facts.heads + n_users).tolist(), (facts.tails + n_users).tolist(), strict=True),
+    for one, other, weight in [
+        *((u, i + n_users, click_weight) for u, i in zip(view.interactions.users, view.interactions.items, strict=True)),
+        *((h + n_users, t + n_users, 1.0) for h, t in zip(facts.heads, facts.tails, strict=True)),
     ]:
-        edges[one].append(other)
-        edges[other].append(one)
+        edges[int(one)].append((int(other), weight))
+        edges[int(other)].append((int(one), weight))
     chance, visits = start, np.zeros(view.n_items)
     for step in range(1, steps + 1):
         after: dict[int, float] = {}
         for node, p in chance.items():
-            for other in edges[node]:
-                after[other] = after.get(other, 0.0) + p / len(edges[node])
+            for other, weight in edges[node]:
+                after[other] = after.get(other, 0.0) + p * weight / sum(w for _, w in edges[node])
         chance = after
         for node, p in chance.items():
             if n_users <= node < n_users + view.n_items:
@@ -116,9 +116,10 @@ def slow_walk(view: TrainView, start: dict[int, float], steps: int, decay: float
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
-def test_walk_equals_a_walk_edge_by_edge(view: TrainView, steps: int) -> None:
-    model = fitted("walk", view, steps=steps, exclude_seen=False)
-    expected = slow_walk(view, {3: 0.5, 5: 0.5}, steps, 0.5)  # u1 clicked a (node 3) and c (node 5)
+@pytest.mark.parametrize("click_weight", [1.0, 2.0])
+def test_walk_equals_a_walk_edge_by_edge(view: TrainView, steps: int, click_weight: float) -> None:
+    model = fitted("walk", view, steps=steps, click_weight=click_weight, exclude_seen=False)
+    expected = slow_walk(view, {3: 0.5, 5: 0.5}, steps, 0.5, click_weight)  # u1 clicked a (node 3) and c (node 5)
     assert scores(model, 1)[0] == pytest.approx(expected, abs=1e-6)
 
 

@@ -31,7 +31,7 @@ class WalkConfig(ProfileConfig):
     """Steps of the walk; two lead from an item over one user or entity to the next item."""
     decay: float = Field(0.5, gt=0.0, le=1.0)
     """Weight of each further step."""
-    click_weight: PositiveFloat = 1.0
+    click_weight: PositiveFloat = 2.0
     """Chance of a click edge relative to a fact edge."""
 
 
