@@ -154,7 +154,8 @@ class MetaKG(Recommender):
         All tasks share one backward: gamma is laid out M times, and the sum of M losses has each task's gradient in its own
         copy. In first order the steps are constants, so that a gradient at gamma_u is a gradient of gamma (Algorithm 1).
         """
-        slow, fast, second = self.network.weights(), self.adapts(), self.config.order == "second"
+        slow, fast = self.network.weights(), self.adapts()
+        second = self.config.order == "second" and torch.is_grad_enabled()
         tables = tables if second else tables.detach()
         current = [t.expand(support.n_tasks, -1, -1) if f else t for t, f in zip(slow.flat(), fast, strict=True)]
         field = self._episode_field(tables, support)
@@ -185,7 +186,8 @@ class MetaKG(Recommender):
         g_S is read off the inner step itself; with several steps it is their sum, without any the similarity is zero.
         """
         slow, fast = self.network.weights(), self.adapts()
-        adapted = self.adapt_tasks(tables, support).detach()
+        with torch.no_grad():
+            adapted = self.adapt_tasks(tables, support).detach()
         with torch.enable_grad():
             trial = [t.contiguous().requires_grad_(f) for t, f in zip(adapted.flat(), fast, strict=True)]
             loss = self.task_losses(tables.detach(), query, slow.detach().of(tuple(trial)))
