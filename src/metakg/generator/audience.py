@@ -26,7 +26,7 @@ AT_HOME = 0.7
 """Chance that a taste lies in the user's own style, and as much of the rest in its family."""
 STYLE_WEIGHT = 0.12
 """Weight of the user's style as a whole among his tastes."""
-ROOM = 3.0
+ROOM = 4.0
 """Tastes are added until they cover so many items for each click, so that they do not wear out."""
 TASTE_ROUNDS = 6
 
@@ -127,15 +127,15 @@ def _everywhere(n: int, size: int) -> tuple[Counts, Counts]:
 def _activity(plan: Plan, rng: np.random.Generator) -> Counts:
     """Return how much each user clicks: a common floor and a heavy tail, in the exact sum."""
     config = plan.config
-    floor, mean = minimum(config.interactions, config.users), config.interactions / config.users
+    floor, mean = minimum(config.interactions, config.users, 0.4), config.interactions / config.users
     most = min(config.items, max(config.items // 3, 2 * ceil(mean)))  # nobody reads half the shop, unless all must
     eager = rng.lognormal(0.0, 1.0, config.users)
     return floor + shares(eager, config.interactions - floor * config.users, 0, most - floor)
 
 
-def minimum(interactions: int, rows: int) -> int:
-    """Return how many interactions every user (or item) has at least: ten, as in the originals, where there are enough."""
-    return max(1, min(10, int(0.4 * interactions / rows)))
+def minimum(interactions: int, rows: int, part: float) -> int:
+    """Return how many interactions every user (or item) has at least: ten, as in the originals, or `part` of the mean."""
+    return max(1, min(10, int(part * interactions / rows)))
 
 
 def _user_facts(plan: Plan, age: npt.NDArray[np.integer], town: npt.NDArray[np.integer]) -> Triples:

@@ -378,7 +378,6 @@ _NATURE = Grammar(
 
 # --- series -------------------------------------------------------------------------------------------------------------------
 
-_CYCLES = listed("Cycle, Chronicles, Trilogy, Saga, Tales")
 SERIES = {
     CRIME: Grammar(
         {
@@ -396,28 +395,56 @@ SERIES = {
             "Chronicles of {land}": 0.3,
             "The {person}'s {cycle}": 1,
             "{of} and {of2}: A {cycle}": 0.5,
+            "The {person} of {land} {cycle}": 0.5,
         },
         _FANTASY_WORDS | {"cycle": listed("Cycle, Quartet, Trilogy, Saga, Legend")},
     ),
     SPACE: Grammar(
-        {"The {star} {run}": 3, "The {last} {run}": 2, "Fleet of {star}": 0.5, "The {last} Drive": 0.3},
+        {
+            "The {star} {run}": 3,
+            "The {last} {run}": 2,
+            "Fleet of {star}": 0.5,
+            "The {last} Drive": 0.3,
+            "The {first} {last} {run}": 0.3,
+        },
         {
             "star": STARS,
+            "first": FIRST_NAMES,
             "last": LAST_NAMES,
             "run": listed("Sequence, Accords, Convoy, Protocols, Expeditions, Reckoning, Archive"),
         },
     ),
     LOVE: Grammar(
-        {"The {last} Sisters": 1, "The {last} Brothers": 1, "{town} Hearts": 1, "Weddings in {town}": 1, "Love on {street}": 1},
-        {"last": LAST_NAMES, "town": TOWNS, "street": STREETS},
+        {
+            "The {last} Sisters": 1,
+            "The {last} Brothers": 1,
+            "{town} Hearts": 1,
+            "Weddings in {town}": 1,
+            "Love on {street}": 1,
+            "The {last} {kin} of {town}": 0.3,
+        },
+        {"last": LAST_NAMES, "town": TOWNS, "street": STREETS, "kin": listed("Sisters, Brothers, Cousins, Widows")},
     ),
     PAST: Grammar(
-        {"The {last} Chronicles": 1, "The {trade} Trilogy": 0.3, "The {house} Saga": 1, "The {last} Inheritance": 1},
-        {"last": LAST_NAMES, "trade": _TRADES, "house": HOUSES},
+        {
+            "The {last} Chronicles": 1,
+            "The {trade} Trilogy": 0.3,
+            "The {house} Saga": 1,
+            "The {last} Inheritance": 1,
+            "The {last} Women of {city}": 0.5,
+            "A {trade} in {city}": 0.3,
+        },
+        {"last": LAST_NAMES, "trade": _TRADES, "house": HOUSES, "city": CITIES},
     ),
     GHOSTS: Grammar(
-        {"The {house} Hauntings": 1, "Tales from {town}": 1, "The {last} Casebook": 1, "The {town} Dead": 1},
-        {"last": LAST_NAMES, "town": TOWNS, "house": HOUSES},
+        {
+            "The {house} Hauntings": 1,
+            "Tales from {town}": 1,
+            "The {last} Casebook": 1,
+            "The {town} Dead": 1,
+            "The {first} {last} Papers": 0.3,
+        },
+        {"first": FIRST_NAMES, "last": LAST_NAMES, "town": TOWNS, "house": HOUSES},
     ),
     LIFE: Grammar(
         {"The {city} Quartet": 0.6, "The {last} Family": 1, "The {street} Novels": 0.8, "{first} and {first2}": 1},
@@ -430,8 +457,9 @@ SERIES = {
             "Letters from {town}": 1,
             "The {bird} Journals": 0.2,
             "{city} on Foot": 0.4,
+            "{month} in {town}": 0.5,
         },
-        {"town": TOWNS, "bird": BIRDS, "city": CITIES},
+        {"town": TOWNS, "bird": BIRDS, "city": CITIES, "month": MONTHS},
     ),
 }
 
@@ -489,9 +517,20 @@ _ELSEWHERE = {  # where the lists above end
     FANTASY: {"{land}": 1.0, "the {adj} {thing}": 1.0, "the {adj} {thing} of {land}": 1.0},
     SPACE: {"the moons of {star}": 1.0, "a colony on {star}": 1.0, "the {last} station, orbiting {star}": 1.0},
 }
-_COUNTRY = {"the village of {town}": 1.0, "{house}": 0.4, "the hills above {town}": 0.5, "the road to {town}": 0.3}
-_PLACE_WORDS = {"town": TOWNS, "house": HOUSES, "star": STARS, "last": LAST_NAMES} | {
-    slot: _FANTASY_WORDS[slot] for slot in ("adj", "thing", "land")
+_COUNTRY = {
+    "the village of {town}": 1.0,
+    "{house}": 0.4,
+    "the hills above {town}": 0.5,
+    "the road to {town}": 0.3,
+    "the {spot} at {town}": 0.4,
+}
+_PLACE_WORDS = {
+    "town": TOWNS,
+    "house": HOUSES,
+    "star": STARS,
+    "last": LAST_NAMES,
+    "spot": listed("old mill, railway station, vicarage, harbour, school, manor house, market square, lighthouse"),
+    **{slot: _FANTASY_WORDS[slot] for slot in ("adj", "thing", "land")},
 }
 
 _ROLES = listed("""
@@ -641,7 +680,7 @@ DOMAIN = Domain(
     loyalty=0.92,
     release="serial",
     binge="creator",
-    burst=2.5,
+    burst=3.0,
     burst_gap_s=9 * 86_400.0,
     clicks_per_taste=9.0,
     home="city",

@@ -17,7 +17,7 @@ from metakg.types import Rows
 
 NOISE = -1
 """Topic of a click that no taste explains."""
-GOES = (True,) * 6 + (False,) * 6
+GOES = (True,) * 6 + (False,) * 10
 """Rounds in which users follow their tastes: first in goes of several clicks, then one by one where something is left."""
 NOISE_ROUNDS = 6
 FAN_ROUNDS = 12
@@ -75,7 +75,7 @@ def first_fans(world: World) -> Clicks:
     owner = np.repeat(np.arange(n_users, dtype=np.int32), np.diff(users.starts))
     fans = Groups(users.topics, users.weights * users.clicks[owner], len(world.topics))
     room = np.maximum(1, (FAN_SHARE * users.clicks).astype(np.int64))
-    wanted = np.repeat(np.arange(n_items, dtype=np.int32), minimum(world.config.interactions, n_items))
+    wanted = np.repeat(np.arange(n_items, dtype=np.int32), minimum(world.config.interactions, n_items, 0.2))
     found: list[Clicks] = []
     taken = np.empty(0, np.int64)
     had = np.zeros(n_users, np.int64)

@@ -31,7 +31,8 @@ class PlantedConfig(BaseModel):
     domain: Literal["books", "music", "places"] = "books"
     """The story: a bookshop, a record collection, a city guide."""
     noise: float = Field(default=0.15, ge=0.0, le=1.0)
-    """Share of clicks that no taste explains, drawn by popularity; 1 leaves no signal at all."""
+    """Share of clicks that no taste explains, drawn by popularity; 1 leaves no signal at all. Where users click so much that
+    their tastes wear out, or items are so many that nobody likes some, there is a little more of it."""
     user_facts: bool = True
     """Whether every user has an age band and a home town, both weakly tied to the tastes."""
     first_day: datetime.date = datetime.date(2021, 1, 1)

@@ -80,7 +80,7 @@ class Grammar:
         article = bool(re.search(r"\b[Aa] {", pattern))
         for words in zip(*columns, strict=True):
             parts = [part for word in words for part in word.split() if part not in _SMALL_WORDS]
-            if len(set(parts)) < len(parts):
+            if len(slots) > 1 and len(set(parts)) < len(parts):
                 continue
             name = pattern.format_map(dict(zip(slots, words, strict=True)))
             if article:

@@ -343,7 +343,7 @@ DOMAIN = Domain(
     loyalty=0.95,
     release="together",
     binge="creator",
-    burst=6.0,
+    burst=8.0,
     burst_gap_s=270.0,
     clicks_per_taste=10.0,
 )

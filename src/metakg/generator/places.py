@@ -4,30 +4,40 @@ from __future__ import annotations
 
 from metakg.generator.grammar import Grammar, plain
 from metakg.generator.schema import WORK, Domain, Kind, Relation
-from metakg.generator.words import ANIMALS, BIRDS, CITIES, FIRST_NAMES, FLOWERS, LAST_NAMES, PEOPLE, STREETS, TOWNS, listed
+from metakg.generator.words import (
+    ANIMALS,
+    BIRDS,
+    CITIES,
+    ESTATES,
+    FIRST_NAMES,
+    FLOWERS,
+    LAST_NAMES,
+    PEOPLE,
+    STREETS,
+    TOWNS,
+    listed,
+)
 
-CAFE, RESTAURANT, BAR, SHOP, CARE, CULTURE, ACTIVE, HOME = (
+CAFE, RESTAURANT, STALL, BAR, DELI, STAY, CULTURE, PLAY = (
     "Cafés and bakeries",
     "Restaurants",
+    "Street food",
     "Bars",
-    "Shops",
-    "Health and beauty",
+    "Delis and markets",
+    "Places to stay",
     "Arts and nightlife",
-    "Sports and outdoors",
-    "Home services",
+    "Games and play",
 )
 
 STYLES = {
     CAFE: listed("Espresso bar, Bakery, Tearoom, Ice cream parlour, Breakfast place, Doughnut shop, Juice bar, Creperie"),
     RESTAURANT: listed("Trattoria, Sushi bar, Taqueria, Bistro, Noodle house, Tapas restaurant, Curry house, Seafood grill"),
+    STALL: listed("Dumpling stall, Pizza van, Falafel stand, Chip shop, Burger bar, Soup kitchen, Waffle cart, Kebab grill"),
     BAR: listed("Pub, Cocktail bar, Wine bar, Beer garden, Sports bar, Tiki bar, Whisky bar, Brewery tap"),
-    SHOP: listed("Bookshop, Record shop, Flower shop, Toy shop, Vintage clothing, Cheese shop, Bicycle shop, Stationer"),
-    CARE: listed("Barber, Nail salon, Day spa, Dentist, Optician, Pharmacy, Massage studio, Veterinary surgery"),
-    CULTURE: listed("Cinema, Jazz club, Gallery, Theatre, Comedy club, Karaoke bar, Museum, Concert hall"),
-    ACTIVE: listed(
-        "Yoga studio, Climbing gym, Swimming pool, Dance school, Bowling alley, Golf course, Boat hire, Riding school"
-    ),
-    HOME: listed("Locksmith, Plumber, Dry cleaner, Car workshop, Upholsterer, Electrician, Garden centre, Removal firm"),
+    DELI: listed("Cheese counter, Delicatessen, Fishmonger, Farm shop, Food hall, Wine merchant, Chocolate maker, Spice shop"),
+    STAY: listed("Coaching inn, Boutique hotel, Guest house, Hostel, Spa hotel, Lakeside lodge, Farm stay, Houseboat"),
+    CULTURE: listed("Cinema, Jazz club, Gallery, Theatre, Comedy club, Dance hall, Museum, Concert hall"),
+    PLAY: listed("Bowling alley, Board-game café, Karaoke bar, Climbing hall, Mini golf, Arcade, Pool hall, Roller rink"),
 }
 
 
@@ -35,146 +45,150 @@ def _lists(**lists: str) -> dict[str, tuple[str, ...]]:
     return {name: listed(text) for name, text in lists.items()}
 
 
-_NAMES = {"first": FIRST_NAMES, "last": LAST_NAMES, "street": STREETS, "town": TOWNS}
+# No name gives away a street or a trade: the facts may say otherwise.
+_NAMES = {"first": FIRST_NAMES, "last": LAST_NAMES, "street": STREETS, "town": TOWNS, "bird": BIRDS, "flower": FLOWERS}
+_ADJECTIVES = listed("""
+Copper, Little, Second, Golden, Crooked, Blue, Honest, Lucky, Hungry, Silver, Wild, Green, Rustic, Seventh, Old, Generous,
+Velvet, Red, Sleepy, White, Jolly, Curious, Hidden, Painted, Merry, Midnight, Sunny, Laughing, Floating, Quiet
+""")
 _TITLES = {
     CAFE: Grammar(
         {
             "The {adj} {thing}": 3,
-            "{first}'s {shop}": 3,
-            "{thing} & {treat}": 2,
-            "{street} {shop}": 3,
-            "{adj} {treat}": 2,
-            "{first} & {first2}'s {shop}": 1,
-            "The {adj} {thing} on {street}": 1,
-            "{last} {shop}": 2,
+            "{first}'s {house}": 3,
+            "{thing} & {thing2}": 1,
+            "{last} {house}": 2,
+            "{first} & {first2}'s {house}": 0.5,
+            "{first} {last}'s {house}": 0.5,
         },
         _lists(
-            adj="Copper, Little, Second, Early, Golden, Sunny, Crooked, Blue, Honest, Warm, Lucky, Hungry",
-            thing="Kettle, Spoon, Bean, Crumb, Teapot, Whisk, Saucer, Rolling Pin, Grinder, Cup, Oven, Sugar Bowl",
-            treat="Scone, Croissant, Crumpet, Pretzel, Macaroon, Brioche, Bagel, Muffin, Waffle, Pancake",
-            shop="Bakery, Coffee House, Tearoom, Kitchen, Cakes, Roastery, Patisserie, Breakfast Room",
+            thing="Kettle, Spoon, Bean, Crumb, Teapot, Whisk, Saucer, Rolling Pin, Grinder, Cup, Oven, Sugar Bowl, Napkin",
+            house="Kitchen, Counter, Pantry, Corner, Table, House, Window, Morning Room",
         )
-        | _NAMES,
+        | _NAMES
+        | {"adj": _ADJECTIVES},
     ),
     RESTAURANT: Grammar(
         {
-            "{adj} {thing}": 3,
+            "The {adj} {thing}": 3,
             "{last} & {kin}": 2,
-            "{house} {first}": 3,
-            "The {thing} on {street}": 3,
+            "{house} {first}": 2,
+            "{house} {last}": 1,
             "{first} and {first2}": 1.5,
+            "The {adj} {thing} at {last}'s": 0.3,
+            "The {thing} at {last}'s": 1,
         },
         _lists(
-            adj="Silver, Salty, Wild, Green, Rustic, Seventh, Old, Generous, Saffron, Smoky, Lemon, Velvet",
             thing="""Olive, Ladle, Fig, Lobster, Pepper Mill, Fork, Wok, Anchovy, Basil Leaf, Artichoke, Chilli, Plate,
                 Oyster, Radish""",
             kin="Daughters, Sons, Sisters, Company, Cousins, Nephews",
-            house="Casa, Chez, Osteria, Taverna, Maison, Cantina, Trattoria, Villa, Little",
+            house="Casa, Chez, Maison, Villa, Little, Café",
         )
-        | _NAMES,
+        | _NAMES
+        | {"adj": _ADJECTIVES},
+    ),
+    STALL: Grammar(
+        {
+            "{adj} {thing}": 3,
+            "{first}'s {place}": 3,
+            "{last} & {kin}'s {place}": 1,
+            "Hello {first}": 0.7,
+            "{first} {last}'s {place}": 0.5,
+            "{adj} {first}": 1,
+        },
+        _lists(
+            thing="Pan, Napkin, Bite, Skillet, Ladle, Wagon, Onion, Pickle, Griddle, Lunchbox, Flame, Mustard, Tomato",
+            place="Van, Cart, Stand, Window, Wagon, Grill, Corner",
+            kin="Son, Daughter, Brother, Sister, Cousin",
+        )
+        | _NAMES
+        | {"adj": _ADJECTIVES},
     ),
     BAR: Grammar(
         {
-            "The {animal} & {thing}": 4,
+            "The {animal} & {thing}": 3,
             "The {adj} {animal}": 3,
             "{last}'s {bar}": 2,
-            "The {adj} {bar}": 1,
-            "{street} {bar}": 3,
             "The {bird} & {thing}": 3,
-            "The {adj} {animal} on {street}": 1,
+            "The {last} {bar}": 2,
+            "The {adj} {animal} & {thing}": 1,
+            "The {adj} {bird} & {thing}": 0.5,
         },
         _lists(
             thing="Anchor, Barrel, Crown, Bell, Fiddle, Lantern, Plough, Kettle, Compass, Harp, Wheatsheaf, Cork, Candle",
-            adj="Drunken, Laughing, Red, Sleepy, Thirsty, White, Dancing, Jolly, Golden, Winking, Green",
-            bar="Taproom, Cellar, Saloon, Lounge, Arms, Alehouse, Bodega, Snug, Brewery",
+            bar="Arms, Cellar, Saloon, Lounge, Bodega, Snug, Rooms",
         )
         | _NAMES
-        | {"animal": ANIMALS, "bird": BIRDS},
+        | {"adj": _ADJECTIVES, "animal": ANIMALS},
     ),
-    SHOP: Grammar(
+    DELI: Grammar(
         {
             "{last} & {kin}": 2,
             "The {adj} {thing}": 3,
-            "{first}'s {stock}": 3,
-            "{street} {stock}": 4,
-            "{flower} & {bird}": 2,
-            "The {adj} {thing} on {street}": 1,
+            "{first}'s {store}": 3,
+            "{last} {store}": 3,
+            "{flower} & {bird}": 1,
+            "{last}, {last2} & {kin}": 0.5,
         },
         _lists(
             kin="Sons, Daughters, Granddaughters, Partners, Nieces",
-            adj="Curious, Paper, Second, Hidden, Velvet, Forgotten, Little, Wooden, Painted, Merry",
-            thing="Page, Button, Spool, Turntable, Inkwell, Petal, Marble, Attic, Kite, Wheel, Thimble, Cabinet, Umbrella",
-            stock="Books, Records, Flowers, Toys, Curios, Cycles, Papers, Provisions, Antiques, Fabrics",
+            thing="Larder, Basket, Scales, Jar, Cellar, Acorn, Wheel, Barrel, Beehive, Crate, Walnut, Apron, Cabinet",
+            store="Larder, Stores, Provisions, Pantry, Fine Foods, Emporium, Counter",
         )
         | _NAMES
-        | {"flower": FLOWERS, "bird": BIRDS},
+        | {"adj": _ADJECTIVES},
     ),
-    CARE: Grammar(
+    STAY: Grammar(
         {
-            "{first}'s {room}": 3,
-            "{street} {practice}": 4,
-            "The {adj} {thing}": 2,
-            "{last} {practice}": 3,
-            "{flower} {room}": 2,
-            "{town} {practice}": 1,
-            "{first} {last} {room}": 1,
+            "The {adj} {animal}": 1,
+            "{estate} {house}": 1,
+            "The {last} {house}": 3,
+            "{flower} {house}": 1,
+            "{bird} {house}": 1,
+            "{town} {house}": 3,
+            "The {last} at {town}": 1,
         },
-        _lists(
-            room="Salon, Studio, Barbershop, Treatment Rooms, Nail Bar, Hair Lounge, Retreat",
-            practice="Dental Care, Opticians, Pharmacy, Clinic, Health Centre, Physiotherapy, Skin Care, Wellness",
-            adj="Gentle, Fresh, Clear, Calm, Polished, Quiet, Sharp, Mindful",
-            thing="Razor, Mirror, Smile, Lotus, Comb, Pebble, Towel, Blade",
-        )
+        _lists(house="House, Lodge, Rooms, Rest, Retreat, Landing, Court")
         | _NAMES
-        | {"flower": FLOWERS},
+        | {"adj": _ADJECTIVES, "animal": ANIMALS, "estate": ESTATES},
     ),
     CULTURE: Grammar(
         {
             "The {adj} {thing}": 3,
-            "{street} {hall}": 4,
             "The {last} {hall}": 3,
             "{town} {hall}": 3,
-            "The {thing} on {street}": 3,
-            "The {adj} {thing} on {street}": 1,
+            "The {thing} at the {last}": 1,
+            "{first} {last} {hall}": 1,
         },
         _lists(
-            adj="Velvet, Crimson, Royal, Blue, Flying, Paper, Midnight, Grand, Upstairs, Secret",
             thing="Curtain, Note, Microphone, Easel, Spotlight, Trombone, Projector, Piano, Mask, Balcony, Encore",
-            hall="Theatre, Gallery, Picture House, Playhouse, Music Hall, Museum, Jazz Club, Comedy Cellar, Arts Centre",
+            hall="Hall, Rooms, House, Palace, Pavilion, Arts Centre, Foundation",
         )
-        | _NAMES,
+        | _NAMES
+        | {"adj": _ADJECTIVES},
     ),
-    ACTIVE: Grammar(
+    PLAY: Grammar(
         {
-            "{street} {club}": 4,
-            "{adj} {thing}": 2,
-            "{town} {club}": 3,
             "{first}'s {club}": 2,
-            "The {adj} {thing}": 1,
+            "The {adj} {thing}": 3,
             "{last} {club}": 3,
-            "{first} & {first2}'s {club}": 0.5,
+            "{town} {club}": 2,
+            "{thing} & {thing2}": 1,
+            "{first} {last}'s {club}": 0.5,
         },
         _lists(
-            club="""Yoga, Climbing, Swimming Club, School of Dance, Bowling Lanes, Golf Club, Boathouse, Stables, Gym,
-                Boxing Club, Tennis Club""",
-            adj="Steady, High, Bright, Deep, Open, Rising, Moving, Upward, Balanced, Swift",
-            thing="Summit, Breath, Stride, Paddle, Arrow, Ledge, Saddle, Horizon, Stretch, Racket",
+            club="Playhouse, Fun House, Social Club, Games, Pleasure Rooms, Hideout, Clubhouse, Playground",
+            thing="Dice, Racket, Skate, Token, Ledge, Joystick, Domino, Trophy, Whistle, Marble, Spinning Top, Kite, Cue",
         )
-        | _NAMES,
-    ),
-    HOME: Grammar(
-        {"{last} & {kin} {trade}": 3, "{town} {trade}": 3, "{street} {trade}": 4, "{adj} {trade}": 1, "{first}'s {trade}": 2},
-        _lists(
-            kin="Sons, Daughters, Sister, Brothers, Co.",
-            trade="""Locksmiths, Plumbing, Dry Cleaners, Motors, Upholstery, Electrical, Garden Centre, Removals, Roofing,
-                Carpentry, Window Cleaning, Chimney Sweeps""",
-            adj="Trusty, Handy, Neighbourly, Swift, Honest, Spotless, Reliable, Friendly",
-        )
-        | _NAMES,
+        | _NAMES
+        | {"adj": _ADJECTIVES},
     ),
 }
 
-_STREET_NAMES = Grammar({"{street}": 3, "{town} Road": 3, "{last} Street": 2, "{last} Avenue": 2}, _NAMES)
+_STREET_NAMES = Grammar(
+    {"{street}": 3, "{town} Road": 3, "{last} {way}": 4, "{side} {last} {way}": 0.5, "{first} {last} {way}": 0.3},
+    _NAMES | _lists(way="Street, Avenue, Road, Lane, Place, Crescent, Drive, Way", side="Upper, Lower, Old, New, North, South"),
+)
 _NEIGHBOURHOODS = Grammar(
     {
         "{side} {town}": 1,
@@ -189,8 +203,7 @@ _NEIGHBOURHOODS = Grammar(
         side="East, West, North, South, Upper, Lower, Old, New",
         adj="Old, Fishermen's, Tanners', Weavers', Cathedral, Clockmakers', Sailors', Garden, University, Glassblowers'",
         quarter="Harbour, Quarter, Wharf, Market, Hill, Docks, Gardens, Green, Heights, Mews, Bank",
-    )
-    | {"bird": BIRDS},
+    ),
 )
 _DISHES = Grammar(
     {"{how} {what}": 2, "{what} with {side}": 3, "{how} {what} with {side}": 1, "{how} {what}, {city} Style": 1.5},
@@ -204,7 +217,7 @@ _DISHES = Grammar(
     | {"city": CITIES},
 )
 _FARMS = Grammar(
-    {"{town} Farm": 1, "{last} {kind}": 2},
+    {"{town} Farm": 1, "{last} {kind}": 2, "{town} {kind}": 2},
     _NAMES | {"kind": listed("Orchards, Dairy, Mill, Fishery, Gardens, Brewery, Roasters")},
 )
 _LANDMARKS = Grammar(
@@ -216,7 +229,10 @@ _LANDMARKS = Grammar(
         adj="Old, Floating, Crooked, Royal, Iron, Whispering, Twin, Golden",
     ),
 )
-_STOPS = Grammar({"{street} stop": 2, "{town} Road stop": 2, "{last} Square stop": 2}, _NAMES)
+_STOPS = Grammar(
+    {"{street} stop": 2, "{town} Road stop": 2, "{last} {where} stop": 4, "{town} {where} stop": 1},
+    _NAMES | _lists(where="Square, Park, Bridge, Gate, Market, Station, Cross"),
+)
 _EVENTS = Grammar(
     {"{day} {night}": 1, "{adj} {night} {when}": 1},
     _lists(
@@ -303,7 +319,7 @@ DOMAIN = Domain(
     ),
     relations=(
         Relation("in", "is in", WORK, "neighbourhood", 1.0, most=1.1, role="creator", taste=2.5, affinity=0.9, skew=0.7),
-        Relation("category", "is a", WORK, "category", 1.4, most=4, role="style", taste=2.0, affinity=0.85),
+        Relation("category", "is a", WORK, "category", 1.4, most=4, role="style", taste=2.0, affinity=1.0),
         Relation("on_street", "is on", WORK, "street", 0.95, most=1.3, role="collection", taste=3.0, affinity=0.95),
         Relation("lies_in", "lies in", "street", "neighbourhood", 1.0, most=1.0, role="collection_creator"),
         Relation("kind_of", "is a kind of", "category", "category", 1.0, most=1.0, role="style_parent"),
@@ -325,7 +341,7 @@ DOMAIN = Domain(
         Relation("delivers_by", "delivers by", WORK, "delivery", 0.8, most=2, affinity=0.3),
         Relation("plays", "plays", WORK, "music", 0.6, most=2, affinity=0.5),
         Relation("has_seats", "has seats at", WORK, "seating", 1.4, most=3, affinity=0.4),
-        Relation("caters_for", "offers", WORK, "diet", 1.4, most=3, affinity=0.4),
+        Relation("caters_for", "prepares", WORK, "diet", 1.4, most=3, affinity=0.4),
         Relation("pours", "pours", WORK, "drink", 1.6, most=5, affinity=0.6),
         Relation("speaks", "speaks", WORK, "language", 1.6, most=4, affinity=0.3, skew=1.0),
         Relation("founded_in", "was founded in", WORK, "decade", 1.0, most=1, affinity=0.1),
@@ -352,7 +368,7 @@ DOMAIN = Domain(
     loyalty=0.4,
     release="independent",
     binge="collection",
-    burst=2.2,
+    burst=2.5,
     burst_gap_s=7_000.0,
     clicks_per_taste=8.0,
     home="town",

@@ -34,7 +34,7 @@ def shares(weights: npt.ArrayLike, total: int, low: npt.ArrayLike = 0, high: npt
         raise ValueError(f"cannot divide {total} into {w.size} shares between {lower.sum()} and {upper.sum()} in all")
     if not w.size:
         return np.zeros(0, np.int64)
-    w = np.maximum(w, w.max() * 1e-12) if w.max() > 0 else np.ones_like(w)
+    w = np.maximum(w / w.max(), 1e-12) if w.max() > 0 else np.ones_like(w)
     under, over = 0.0, float(np.max(upper / w)) + 1.0
     for _ in range(200):  # bisection on the scale; stops when two neighbouring doubles are left
         middle = 0.5 * (under + over)

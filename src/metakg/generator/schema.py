@@ -22,7 +22,7 @@ class Kind:
         name: also the prefix of the ids ("author-00012").
         names: how one of them is called; by family of styles where that matters to the ear.
         share: how many there are for one item, where nobody asks for a total; with a total, the proportion.
-        most: never more of them than this, and never more than there are items.
+        most: never more of them than this; nor more than items, unless the total that is asked for needs more.
         least: never fewer.
         people: their names are unique among all people of the data set, users included.
         ranked: a closed list in order of how common its names are; the first are the hubs of the graph.

@@ -119,26 +119,29 @@ class Planted:
         about = graph.select(graph.heads == self._row("item", item))
         return list(zip(v.relations.ids(about.relations), v.entities.ids(about.tails), strict=True))
 
-    def oracle(self, users: Rows) -> Floats:
-        """Return the scores of somebody who knows all tastes, and of time and taste's wear nothing: (B,) -> (B, I).
+    def oracle(self, users: Rows, clicks: npt.NDArray[np.integer] | None = None) -> Floats:
+        """Return the scores of somebody who knows all tastes, but nothing of time: (B,) -> (B, I) float32.
 
-        An item's score is the chance of the next explained click: over the user's tastes, the weight of the taste times
-        the item's part in the popularity of what the taste covers, popularity being the number of clicks. With a little
-        popularity for the noise. Whatever comes near it in a comparison has found what was planted.
+        An item's score is the chance of the next click: over the user's tastes, the weight of the taste times the item's
+        part in the popularity of what the taste covers; and by popularity alone for the noise. A model that comes near has
+        found what was planted.
+
+        Args:
+            users: user rows.
+            clicks: (I,) number of clicks of each item that the oracle may know of; by default all. Give those of the
+                training data where it stands beside models.
         """
         truth = self.truth
+        if clicks is None:
+            clicks = np.bincount(self.dataset.interactions.items, minlength=self.dataset.vocabulary.n_items)
+        items = self._topic_items(clicks + 1.0)
         rows = sparse.csr_array(
             (truth.taste_weights, (truth.taste_users, self._topic_of_taste)),
-            shape=(self.dataset.vocabulary.n_users, self._topic_items.shape[0]),
+            shape=(self.dataset.vocabulary.n_users, items.shape[0]),
         )
-        popular = self._popularity / self._popularity.sum()
         noise = max(self.config.noise, 1e-3)
-        explained = (rows[users] @ self._topic_items).toarray()
-        return np.asarray((1 - noise) * explained + noise * popular[None, :], np.float32)
-
-    @cached_property
-    def _popularity(self) -> npt.NDArray[np.float64]:
-        return np.bincount(self.dataset.interactions.items, minlength=self.dataset.vocabulary.n_items).astype(np.float64)
+        explained = (rows[users] @ items).toarray()
+        return np.asarray((1 - noise) * explained + noise * (clicks + 1.0) / (clicks + 1.0).sum(), np.float32)
 
     @cached_property
     def _topics(self) -> npt.NDArray[np.int64]:
@@ -149,14 +152,13 @@ class Planted:
     def _topic_of_taste(self) -> npt.NDArray[np.int64]:
         return np.searchsorted(self._topics, self._key(self.truth.taste_relations, self.truth.taste_entities))
 
-    @cached_property
-    def _topic_items(self) -> sparse.csr_array:
-        """The (topics, I) matrix of each topic's items by popularity; rows sum to 1."""
+    def _topic_items(self, popularity: npt.NDArray[np.float64]) -> sparse.csr_array:
+        """Return the (topics, I) matrix of each topic's items by popularity; rows sum to 1."""
         graph, n_items = self.dataset.graph.entity, self.dataset.vocabulary.n_items
         keys = self._key(graph.relations, graph.tails)
         at = np.minimum(np.searchsorted(self._topics, keys), len(self._topics) - 1)
         here = (self._topics[at] == keys) & (graph.heads < n_items)
-        weight = self._popularity[graph.heads[here]] + 1.0
+        weight = popularity[graph.heads[here]]
         matrix = sparse.csr_array((weight, (at[here], graph.heads[here])), shape=(len(self._topics), n_items))
         total = np.bincount(at[here], weight, len(self._topics))
         return sparse.csr_array(sparse.diags_array(1 / total) @ matrix)
