@@ -89,7 +89,9 @@ def test_equal_to_trec_eval(ranking):
     ks = sorted({1, (items.shape[1] + 1) // 2, items.shape[1]})
     found = compute(*find_hits(items, users, answers), ks)
     qrels = [ir_measures.Qrel(str(u), str(i), 1) for u, i in zip(users, answers, strict=True)]
-    run = [ir_measures.ScoredDoc(str(u), str(i), 1.0 / (1 + place)) for u, row in enumerate(items) for place, i in enumerate(row)]
+    run = [
+        ir_measures.ScoredDoc(str(u), str(i), 1.0 / (1 + place)) for u, row in enumerate(items) for place, i in enumerate(row)
+    ]
     theirs = {
         "recall": ir_measures.R,
         "precision": ir_measures.P,
@@ -147,6 +149,7 @@ def test_bad_arguments(ks, relevant, names, message):
 
 
 def test_metrics_and_reports_do_without_torch():
-    code = "import sys, metakg.evaluation.metrics, metakg.evaluation.significance, metakg.evaluation.report, metakg.evaluation.plot"
-    done = subprocess.run([sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True, text=True)
+    modules = ", ".join(f"metakg.evaluation.{name}" for name in ("metrics", "result", "significance", "report", "plot"))
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

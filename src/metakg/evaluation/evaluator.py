@@ -81,6 +81,7 @@ def evaluate(
     rule: MaskRule = mask or ("support" if split.protocol == "paper" else "support+train")
     if rule not in ("support", "support+train") or candidates not in ("all", "scenario"):
         raise ValueError(f"mask is 'support' or 'support+train', candidates 'all' or 'scenario', not {rule!r}, {candidates!r}")
+    metrics.check_names(metric_names)
     kind = fitted.config.kind
     leakage.check_split(split, names)
     leakage.check_view(split, names, fitted.view, f"the training view of {kind}")

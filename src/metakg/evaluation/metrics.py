@@ -108,15 +108,20 @@ def compute(
     Raises:
         ValueError: a metric is unknown, a cut-off lies outside 1..K, or a user has no relevant item (or fewer than hits).
     """
-    unknown = [name for name in names if name not in METRICS]
-    if unknown:
-        raise ValueError(f"unknown metric {unknown[0]!r}; there are {', '.join(METRICS)}")
+    check_names(names)
     if not ks or min(ks) < 1 or max(ks) > hits.shape[1]:
         raise ValueError(f"cut-offs must lie in 1..{hits.shape[1]}, the length of the lists, not {list(ks)}")
     if (relevant < np.maximum(1, hits.sum(axis=1))).any():
         raise ValueError("every user needs a relevant item, and no more hits than relevant items")
     found = {name: METRICS[name](hits, relevant, ks) for name in names}
     return {(name, k): found[name][:, j] for name in names for j, k in enumerate(ks)}
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `ValueError` if one of the names is no metric."""
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise ValueError(f"unknown metric {unknown[0]!r}; there are {', '.join(METRICS)}")
 
 
 def _counted(hits: Hits, ks: Sequence[int]) -> Values:

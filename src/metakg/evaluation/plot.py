@@ -61,7 +61,7 @@ def _spec(rows: Sequence[Json], title: str) -> Json:
             "model": row["model"],
             "scenario": row["scenario"].replace("_", " "),
             "mean": row["mean"],
-            "low": row["mean"] - (row["std"] or 0.0),
+            "low": max(0.0, row["mean"] - (row["std"] or 0.0)),
             "high": row["mean"] + (row["std"] or 0.0),
         }
         for row in rows
@@ -75,7 +75,7 @@ def _spec(rows: Sequence[Json], title: str) -> Json:
     )
     drawn = base.mark_bar().encode(
         y=altair.Y("mean:Q", title=metric),
-        color=altair.Color("model:N", sort=models, title=None, scale=altair.Scale(scheme="tableau10")),
+        color=altair.Color("model:N", sort=models, title=None, scale=altair.Scale(scheme="tableau20")),
     )
     deviation = base.mark_rule().encode(y=altair.Y("low:Q", title=metric), y2="high:Q")
     chart = (drawn + deviation).properties(title=title, width=max(320, 24 * len(data)), height=280)

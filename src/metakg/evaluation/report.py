@@ -154,12 +154,21 @@ def _table(
     # Neither the share of ties nor that of the catalogue has a side that is simply better.
     ranked = metric not in ("coverage", "tied")
     best = {c: max(cells[m, c]["mean"] for m in models if (m, c) in cells) for c in columns} if ranked else {}
+    widest = max(len(_deviation(row)) for row in rows)
     body = []
     for model in models:
         line = [model]
         for column in columns:
             row = cells.get((model, column))
-            line.append("" if row is None else _cell(row, best.get(column) == row["mean"], marks, markdown=markdown))
+            if row is None:
+                line.append("")
+                continue
+            mark = marks.get(tuple(row[name] for name in _COMPARED), "")
+            text, is_best = f"{row['mean']:.4f}{_deviation(row)}", best.get(column) == row["mean"]
+            if markdown:
+                line.append((f"**{text}**" if is_best else text) + mark.replace("*", "\\*"))
+            else:
+                line.append(f"{text:<{6 + widest}} {mark:<{3 if marks else 0}}{'<' if is_best else ' '}")
         body.append(line)
     gains = against_best_floor(rows, floors) if ranked else []
     if gains:
@@ -191,12 +200,8 @@ def _heading(column: tuple[Any, ...], columns: Sequence[tuple[Any, ...]]) -> str
     return ", ".join(part for j, part in enumerate(parts) if j == 0 or varies[j])
 
 
-def _cell(row: Json, best: bool, marks: Mapping[tuple[Any, ...], str], *, markdown: bool) -> str:
-    text = f"{row['mean']:.4f}" + (f" ± {row['std']:.4f}" if row["std"] is not None else "")
-    mark = marks.get(tuple(row[name] for name in _COMPARED), "")
-    if markdown:
-        return (f"**{text}**" if best else text) + mark.replace("*", "\\*")
-    return f"{text} {mark:<3}{'<' if best else ' '}" if marks else f"{text} {'<' if best else ' '}"
+def _deviation(row: Json) -> str:
+    return "" if row["std"] is None else f" ± {row['std']:.4f}"
 
 
 def _mark(comparison: Json) -> str:

@@ -164,7 +164,7 @@ def benjamini_hochberg(p_values: Values) -> Values:
     """Return p-values after Benjamini and Hochberg's step-up correction: (n,) -> (n,)."""
     n = len(p_values)
     order = np.argsort(p_values)[::-1]
-    stepped = np.minimum.accumulate(p_values[order] * n / np.arange(n, 0, -1))
+    stepped = np.minimum.accumulate(p_values[order] * (n / np.arange(n, 0, -1)))
     corrected = np.empty(n)
     corrected[order] = np.minimum(stepped, 1.0)
     return corrected

@@ -1,0 +1,245 @@
+"""`evaluate`: the right pairs reach the right place, and an answer that is visible stops the run."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from metakg.data import Interactions, Tasks, TrainView
+from metakg.errors import DataError, LeakageError, TrainingError
+from metakg.evaluation import evaluate
+from metakg.models.registry import build, config_for
+
+
+def pairs(*rows: tuple[int, int]) -> Interactions:
+    table = np.array(rows, np.int32).reshape(-1, 2)
+    return Interactions(table[:, 0].copy(), table[:, 1].copy())
+
+
+class ByNumber:
+    """Makes every adapted model score item i<n> with -n: the list of everybody is i0, i1, i2, ... less what is masked."""
+
+    def __new__(cls, given_model, view, **overrides):
+        class Falling(given_model):
+            def score_all(self, users):
+                ids = self.view.vocabulary.items.array.to_pylist()
+                scores = torch.tensor([-float(name[1:]) for name in ids])
+                for name, score in overrides.items():
+                    if name in ids:
+                        scores[ids.index(name)] = score
+                return scores.repeat(len(users), 1)
+
+        return Falling(view, torch.zeros(view.n_users, view.n_items))
+
+
+@pytest.fixture
+def falling(given_model, toy):
+    return ByNumber(given_model, toy.train)
+
+
+def test_values_by_hand(falling, toy):
+    result = evaluate(falling, toy, k=[1, 3]).result("user_cold")
+    # u3 had i0, i1 and is asked for i2, i3; u4 had i0, i2 and is asked for i1; u5 had nothing and is asked for i0, i4, i5.
+    # New items i6, i7 arrive with the scenario and are ranked too, behind the others.
+    assert result.users.to_pylist() == ["u3", "u4", "u5"]
+    assert result.relevant.tolist() == [2, 1, 3]
+    assert result.revealed.tolist() == [2, 2, 0]
+    assert result.values["recall", 1].tolist() == [1 / 2, 1, 1 / 3]
+    assert result.values["recall", 3].tolist() == [1, 1, 1 / 3]
+    assert result.values["precision", 3].tolist() == pytest.approx([2 / 3, 1 / 3, 1 / 3])
+    assert result.coverage == {1: 3 / 8, 3: 5 / 8}  # i2, i1, i0; then i2 i3 i4, i1 i3 i4, i0 i1 i2
+    assert result.n_ranked == 8
+    assert result.adapt_s >= 0
+    assert result.rank_s > 0
+
+
+def test_rows_and_switches(falling, toy):
+    table = evaluate(falling, toy, scenarios=["user_cold"], k=3, metric_names=["recall"], model="mine", seed=4)
+    common = {"model": "mine", "scenario": "user_cold", "protocol": "strict", "shots": None, "k": 3, "n_users": 3, "seed": 4}
+    common |= {"mask": "support+train", "candidates": "all"}
+    assert table.rows == [
+        {**common, "metric": "recall", "mean": pytest.approx(7 / 9)},
+        {**common, "metric": "coverage", "mean": 5 / 8},
+        {**common, "metric": "tied", "mean": 0.0},
+    ]
+
+
+def test_masks_by_protocol(falling, toy):
+    # In item_cold, u0 has trained on i0, i1 and is asked for i6; u1 on i0, i2, and i7 is in his support.
+    strict = evaluate(falling, toy, scenarios="item_cold", k=4)
+    assert strict.mask == "support+train"
+    assert strict.result("item_cold").values["recall", 4].tolist() == [0, 0, 0]
+    assert evaluate(falling, toy, scenarios="item_cold", k=5).result("item_cold").values["recall", 5].tolist() == [1, 1, 0]
+    paper = evaluate(falling, replace(toy, protocol="paper"), scenarios="item_cold", k=6)
+    assert paper.mask == "support"
+    assert paper.result("item_cold").values["recall", 6].tolist() == [0, 0, 0]
+    assert evaluate(falling, toy, scenarios="item_cold", k=6, mask="support").rows == [
+        {**row, "protocol": "strict"} for row in paper.rows
+    ]
+
+
+def test_the_whole_support_is_masked_at_every_number_of_shots(falling, toy):
+    table = evaluate(falling, toy, scenarios=["user_cold"], k=3, shots=[0, 1, None])
+    assert [result.shots for result in table.results] == [0, 1, None]
+    assert [result.revealed.tolist() for result in table.results] == [[0, 0, 0], [1, 1, 0], [2, 2, 0]]
+    assert len({tuple(result.values["recall", 3].tolist()) for result in table.results}) == 1
+    assert [len(support) for support in falling.seen] == [0, 2, 4]
+    assert table.results[1].name == "user_cold at 1 shots"
+
+
+def test_candidates_of_the_scenario(falling, toy):
+    result = evaluate(falling, toy, scenarios=["item_cold"], k=2, candidates="scenario").result("item_cold")
+    assert result.n_ranked == 2
+    # u0: i6, i7; u1: i6 (i7 is his support); u2: i7 (i6 is his support)
+    assert result.values["mrr", 2].tolist() == [1, 1, 1]
+    assert result.coverage == {2: 1.0}
+
+
+def test_the_recommender_gets_clicks_and_nothing_of_the_query(falling, toy):
+    evaluate(falling, toy, k=3)
+    first, second = falling.seen
+    assert list(zip(first.users.to_pylist(), first.items.to_pylist(), strict=True)) == [
+        ("u3", "i0"),
+        ("u3", "i1"),
+        ("u4", "i2"),
+        ("u4", "i0"),
+    ]
+    assert first.newcomers.to_pylist() == ["u3", "u4", "u5"]
+    assert second.items.to_pylist() == ["i6", "i7"]
+    assert falling.view.n_users == 3
+
+
+def test_an_engine_may_be_given(falling, toy):
+    assert evaluate(SimpleNamespace(recommender=falling), toy, k=3).rows == evaluate(falling, toy, k=3).rows
+
+
+def test_real_floors_run_through(toy):
+    for kind in ("popularity", "kg-knn"):
+        table = evaluate(build(config_for(kind), toy.train, 1), toy, k=[1, 3], shots=[0, None])
+        assert len(table.results) == 4
+        assert all(0 <= row["mean"] <= 1 for row in table.rows)
+
+
+def test_a_query_pair_in_training_is_refused(falling, toy):
+    leaky = replace(toy, pairs=Interactions.concat(toy.pairs, pairs((0, 6))), known_items=np.ones(8, np.bool_))
+    message = r"scenario item_cold: found 1 of 3 query pairs in the training pairs: \('u0', 'i6'\); expected none"
+    with pytest.raises(LeakageError, match=message):
+        evaluate(falling, leaky, k=3)
+    assert falling.seen == []
+
+
+def test_a_query_pair_in_the_support_is_refused(falling, toy):
+    cold = toy.scenarios["user_cold"]
+    cold = replace(cold, support=Interactions.concat(cold.support, pairs((5, 4), (5, 5), (3, 2), (4, 1))))
+    with pytest.raises(LeakageError, match=r"4 of 6 query pairs in the support that is revealed: .*'u3', 'i2'.*, \.\.\."):
+        evaluate(falling, replace(toy, scenarios={"user_cold": cold}), k=3)
+
+
+def test_a_query_pair_in_a_task_is_refused(falling, toy):
+    everybody = np.ones(6, np.bool_)
+    for support, query, where in (
+        (pairs((3, 2)), pairs((3, 4)), "the tasks' support"),
+        (pairs((3, 4)), pairs((3, 2)), "the tasks' queries"),
+    ):
+        leaky = replace(toy, tasks=Tasks(np.array([3], np.int32), support, query), known_users=everybody)
+        with pytest.raises(LeakageError, match=where):
+            evaluate(falling, leaky, k=3)
+
+
+def test_a_recommender_that_saw_an_answer_is_refused(given_model, toy):
+    view, v = toy.train, toy.train.vocabulary
+    answer = Interactions(v.users.rows(["u0"]), v.items.rows(["i5"]))
+    asked = replace(toy.scenarios["item_cold"], query=pairs((0, 5)))
+    split = replace(toy, scenarios={"item_cold": asked})
+    peeking = TrainView(v, Interactions.concat(view.interactions, answer), view.graph)
+    with pytest.raises(LeakageError, match=r"query pairs in the training view of given: \('u0', 'i5'\)"):
+        evaluate(ByNumber(given_model, peeking), split, k=3)
+    in_tasks = TrainView(v, view.interactions, view.graph, Tasks(answer.users, Interactions.empty(), answer))
+    with pytest.raises(LeakageError, match=r"the training view of given, its tasks' queries: \('u0', 'i5'\)"):
+        evaluate(ByNumber(given_model, in_tasks), split, k=3)
+
+
+def test_a_recommender_that_finds_an_answer_while_adapting_is_refused(given_model, toy):
+    class Peeking(given_model):
+        def adapt(self, support):
+            adapted = super().adapt(support)
+            v = adapted.view.vocabulary
+            answer = Interactions(v.users.rows(["u5"]), v.items.rows(["i4"]))
+            adapted.view = replace(adapted.view, interactions=Interactions.concat(adapted.view.interactions, answer))
+            return adapted
+
+    model = Peeking(toy.train, torch.zeros(toy.train.n_users, toy.train.n_items))
+    with pytest.raises(LeakageError, match=r"what given knows after adapting: \('u5', 'i4'\)"):
+        evaluate(model, toy, scenarios=["user_cold"], k=3)
+
+
+def test_without_adapting_new_users_and_items_are_named(falling, toy):
+    with pytest.raises(DataError, match="scenario user_cold: found 3 users that the model does not know: 'u3', 'u4', 'u5'"):
+        evaluate(falling, toy, scenarios=["user_cold"], adapt=False)
+    with pytest.raises(DataError, match="scenario item_cold: found 2 items that the model does not know: 'i6', 'i7'"):
+        evaluate(falling, toy, scenarios=["item_cold"], adapt=False)
+
+
+def test_without_adapting_a_model_that_knows_all_is_judged(given_model, toy):
+    known = replace(toy, known_users=np.ones(6, np.bool_), known_items=np.ones(8, np.bool_))
+    model = ByNumber(given_model, known.train)
+    table = evaluate(model, known, k=3, adapt=False)
+    assert model.seen == []
+    assert table.result("user_cold").values["recall", 3].tolist() == [1, 1, 1 / 3]
+
+
+def test_rows_of_the_model_may_differ_from_those_of_the_data(given_model, toy):
+    # The same data with users and items in another order must give the same numbers.
+    train = toy.train
+    order = np.array([4, 0, 5, 1, 3, 2], np.int32)
+    people = np.array([2, 0, 1], np.int32)
+    place, seat = np.argsort(order).astype(np.int32), np.argsort(people).astype(np.int32)
+    v = train.vocabulary
+    entities = np.r_[order, np.arange(6, v.n_entities)].astype(np.int32)
+    moved = TrainView(
+        replace(v, users=v.users.select(people), items=v.items.select(order), entities=v.entities.select(entities)),
+        Interactions(seat[train.interactions.users], place[train.interactions.items]),
+        replace(train.graph, entity=type(train.graph.entity).empty()),
+    )
+    straight, shuffled = (evaluate(ByNumber(given_model, view), toy, k=[1, 3]) for view in (train, moved))
+    assert shuffled.rows == straight.rows
+
+
+def test_scores_that_are_no_numbers_name_model_and_user(given_model, toy):
+    model = ByNumber(given_model, toy.train, i1=float("nan"))
+    with pytest.raises(TrainingError, match="scores of given for user 'u3'"):
+        evaluate(model, toy, k=3)
+
+
+def test_perfect_and_tied_scores_are_noted(given_model, toy):
+    perfect = ByNumber(given_model, toy.train, i6=9.0, i7=8.0)
+    notes = evaluate(perfect, toy, scenarios=["item_cold"], k=2, metric_names=["recall", "hit"]).notes
+    assert len(notes) == 1
+    assert notes[0].startswith("given, item_cold: recall@2, hit@2 is exactly 1 for every user")
+    indifferent = given_model(toy.train, torch.zeros(toy.train.n_users, toy.train.n_items))
+    assert "100% of the listed scores are ties" in evaluate(indifferent, toy, scenarios=["user_cold"], k=2).notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"scenarios": ["warm"]}, DataError, "scenario 'warm': found no such scenario"),
+        ({"scenarios": "warm"}, DataError, "scenario 'warm': found no such scenario"),
+        ({"k": 0}, ValueError, "k is one or more positive cut-offs"),
+        ({"k": []}, ValueError, "k is one or more positive cut-offs"),
+        ({"mask": "train"}, ValueError, "mask is"),
+        ({"metric_names": ["ndgc"]}, ValueError, "unknown metric 'ndgc'"),
+    ],
+)
+def test_bad_arguments(falling, toy, arguments, error, message):
+    with pytest.raises(error, match=message):
+        evaluate(falling, toy, **arguments)
+    assert falling.seen == []  # before any work
+
+
+def test_an_empty_scenario_is_refused(falling, toy):
+    empty = replace(toy.scenarios["user_cold"], query=Interactions.empty())
+    with pytest.raises(DataError, match="no query pairs"):
+        evaluate(falling, replace(toy, scenarios={"user_cold": empty}))

@@ -1,0 +1,116 @@
+"""`Evaluation` on disk: what is read equals what was written, and damage is named."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from metakg.errors import DataError
+from metakg.evaluation import Evaluation, ScenarioResult
+
+
+def scenario_result(scenario: str, shots: int | None, n_users: int) -> ScenarioResult:
+    rng = np.random.default_rng(n_users)
+    return ScenarioResult(
+        scenario=scenario,
+        shots=shots,
+        users=pa.array([f"ü {n}" for n in range(n_users)], pa.string()),
+        values={("recall", 5): rng.random(n_users), ("ndcg", 5): rng.random(n_users)},
+        relevant=rng.integers(1, 9, n_users),
+        revealed=rng.integers(0, 9, n_users),
+        tied=rng.random(n_users).astype(np.float32),
+        coverage={5: 0.25},
+        n_ranked=40,
+        adapt_s=0.5,
+        rank_s=0.25,
+    )
+
+
+@pytest.fixture
+def evaluation():
+    results = (scenario_result("user_cold", None, 4), scenario_result("user_cold", 0, 3), scenario_result("warm", None, 2))
+    return Evaluation("kg-knn", "strict", 3, "support+train", "all", results)
+
+
+def test_save_and_load(evaluation, tmp_path):
+    evaluation.save(tmp_path / "run")
+    loaded = Evaluation.load(tmp_path / "run")
+    assert loaded.rows == evaluation.rows
+    assert loaded.notes == evaluation.notes
+    for ours, theirs in zip(evaluation.results, loaded.results, strict=True):
+        assert theirs.about == ours.about
+        assert theirs.users.equals(ours.users)
+        assert list(theirs.values) == list(ours.values)
+        for key, values in ours.values.items():
+            np.testing.assert_array_equal(theirs.values[key], values)
+        for name in ("relevant", "revealed", "tied"):
+            np.testing.assert_array_equal(getattr(theirs, name), getattr(ours, name))
+        assert (theirs.coverage, theirs.n_ranked, theirs.adapt_s) == (ours.coverage, ours.n_ranked, ours.adapt_s)
+    lines = (tmp_path / "run" / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == evaluation.rows
+
+
+def test_results_are_found_by_name(evaluation):
+    assert evaluation.result("user_cold", 0) is evaluation.results[1]
+    with pytest.raises(KeyError, match="there are user_cold, user_cold at 0 shots, warm"):
+        evaluation.result("warm", 0)
+
+
+def test_what_was_judged_is_said_in_one_line(evaluation):
+    result = evaluation.results[2]
+    assert result.about == (
+        f"warm: 2 users, {result.revealed.mean():.1f} revealed clicks each ({result.revealed.min()} to "
+        f"{result.revealed.max()}), {result.relevant.mean():.1f} query items each ({result.relevant.min()} to "
+        f"{result.relevant.max()}), 40 items ranked"
+    )
+
+
+def test_an_earlier_result_is_kept_unless_allowed(evaluation, tmp_path):
+    evaluation.save(tmp_path / "run")
+    with pytest.raises(DataError, match="an earlier result"):
+        evaluation.save(tmp_path / "run")
+    evaluation.save(tmp_path / "run", overwrite=True)
+
+
+def test_an_evaluation_of_nothing(tmp_path):
+    nothing = Evaluation("kg-knn", "strict", None, "support", "all", ())
+    nothing.save(tmp_path / "run")
+    assert Evaluation.load(tmp_path / "run").rows == []
+
+
+def damaged(folder, change):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    change(manifest)
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(format=99), "found kind 'evaluation', format 99; expected kind 'evaluation', format 1"),
+        (lambda m: m.update(kind="dataset"), "kind 'dataset'"),
+        (lambda m: m.pop("results"), "KeyError.*results"),
+        (lambda m: m["results"].pop(), "9 rows of users, 7 in its results"),
+        (lambda m: m["results"][0].pop("coverage"), "KeyError.*coverage"),
+        (lambda m: m["metrics"].append(["map", 5]), "expected also map@5"),
+        (lambda m: m.pop("tables"), "no list of tables"),
+        (lambda m: m["tables"]["users"].update(sha256="0" * 64), "SHA-256"),
+    ],
+)
+def test_a_damaged_manifest_is_named(evaluation, tmp_path, change, message):
+    evaluation.save(tmp_path / "run")
+    damaged(tmp_path / "run", change)
+    with pytest.raises(DataError, match=message):
+        Evaluation.load(tmp_path / "run")
+
+
+def test_a_truncated_table_is_named(evaluation, tmp_path):
+    evaluation.save(tmp_path / "run")
+    path = tmp_path / "run" / "users.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"users\.parquet"):
+        Evaluation.load(tmp_path / "run")
+    with pytest.raises(DataError, match="no such file"):
+        Evaluation.load(tmp_path / "nowhere")
