@@ -26,10 +26,11 @@ _NAMES = {
     "kind": "kind",
     "label": "label title name labels names titles itemtitle itemname movietitle booktitle username",
 }
+_NAMES["named"] = " ".join(_NAMES[role] for role in ("id", "entity", "item", "user", "relation"))
 ALIASES: Mapping[str, tuple[str, ...]] = {role: tuple(names.split()) for role, names in _NAMES.items()}
 """Column -> names that are taken for it, the most telling first; compared without case, blanks and punctuation.
 
-`time_s` and other names with a unit match as well: a unit at the end is cut off.
+"named" is whatever a label may name. `time_s` and other names with a unit match as well: a unit at the end is cut off.
 """
 _FLAGS = {
     "user": "--user-column",

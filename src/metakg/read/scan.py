@@ -70,7 +70,7 @@ class Scan:
             f"SELECT any_value(csv_line), min(error_message) FROM {self.rejects} "
             "GROUP BY line, line_byte_position ORDER BY line, line_byte_position"
         )
-        return [(str(text), str(why)) for text, why in connection.execute(query).fetchall()]
+        return [(str(text).strip("\r\n"), str(why)) for text, why in connection.execute(query).fetchall()]
 
     def lines(self, rows: Iterable[int], broken: int = 0) -> tuple[dict[int, int], list[int]]:
         """Find rows again by walking through the file.

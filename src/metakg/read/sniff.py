@@ -165,8 +165,9 @@ def _cells(line: str, delimiter: str, quote: str) -> list[str]:
 def _has_header(rows: Sequence[Sequence[str]], role: Role, options: ReadOptions) -> bool:
     """Return whether the first line holds names: names that the role knows, or words above numbers."""
     first = rows[0]
-    known = fits(first, NEEDS[role], options)
-    if known == len(NEEDS[role]) or all(split_type(cell)[1] for cell in first):
+    needed = ("named", "label") if role == "labels" else NEEDS[role]
+    known = fits(first, needed, options)
+    if known == len(needed) or all(split_type(cell)[1] for cell in first):
         return True
     if any(_is_number(cell) for cell in first):
         return False

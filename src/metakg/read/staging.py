@@ -120,9 +120,7 @@ class Stage:
             ValueError: the columns are not those of the kind (a mistake in the source module, not in the data).
         """
         required, optional = KINDS[kind]
-        view = f"stage_{len(self.parts)}_{kind}"
-        self.connection.execute(f"CREATE VIEW {view} AS {select}")
-        described = self.connection.execute(f"DESCRIBE {view}").fetchall()
+        described = self.connection.execute(f"DESCRIBE {select}").fetchall()
         columns = {str(row[0]): str(row[1]) for row in described}
         unknown = set(columns) - set(required) - set(optional) - set(ANYWHERE)
         missing = set(required) - set(columns)
@@ -130,6 +128,8 @@ class Stage:
             raise ValueError(f"a part of kind {kind!r} lacks {sorted(missing)} and has unknown columns {sorted(unknown)}")
         if scan is None and not {"file", "line"} <= set(columns):
             raise ValueError(f"a part of kind {kind!r} needs a scan, or columns file and line")
+        view = f"stage_{len(self.parts)}_{kind}"
+        self.connection.execute(f"CREATE VIEW {view} AS {select}")
         self.parts.append(Part(kind, view, columns, scan, guessed_order))
 
     def count(self, kind: str, tally: Tallied, reason: str, rows: int) -> None:
