@@ -25,7 +25,7 @@ _FIX = "Save the bundle again (metakg train, or Engine.save)."
 def save(recommender: Recommender, folder: Path, *, overwrite: bool = False) -> None:
     """Write a bundle, whole or not at all."""
     view = recommender.view
-    with files.atomic_folder(folder, overwrite=overwrite) as temporary:
+    with files.atomic_folder(folder, overwrite=overwrite, kind="bundle") as temporary:
         Dataset(view.vocabulary, view.interactions, view.graph, {"source": "training view"}).save(temporary / "data")
         save_file(
             {name: tensor.contiguous() for name, tensor in recommender.tensors().items()}, temporary / "weights.safetensors"

@@ -6,10 +6,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metakg.data import Dataset, IdMap, Interactions, KnowledgeGraph, Triples, Vocabulary
+from metakg.data.siblings import sibling_groups
 from metakg.errors import DataError
 from metakg.splits import PublishedConfig, split, summary
 from metakg.splits.published import FILES
-from metakg.splits.siblings import sibling_groups
 
 # users 0..3 train, 4 is warm, 5 is new; items 0..19 are old, 20..39 new
 LINES = {
@@ -301,7 +301,7 @@ def test_validation_of_last_fm_resembles_the_scenarios(last_fm, last_fm_folder):
         assert drawn["support_of_user"][1] >= 0.6 * real["support_of_user"][1]
         assert drawn["support_of_item"][1] >= 0.5 * real["support_of_item"][1]
     # Siblings of a new item are nearly always new: 94 % in reality, and by construction in the validation split.
-    groups = sibling_groups(last_fm, PublishedConfig(published="-").sibling_limit)
+    groups = sibling_groups(last_fm.vocabulary, last_fm.graph, PublishedConfig(published="-").sibling_limit)
     assert sibling_share(groups, cut, np.arange(len(groups))) > 0.9
     assert sibling_share(groups, cut.validation, np.unique(cut.pairs.items)) > 0.9
 

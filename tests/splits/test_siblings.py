@@ -1,11 +1,11 @@
 """Siblings: items that share their rarest entity."""
 
-from metakg.splits.siblings import sibling_groups
+from metakg.data.siblings import sibling_groups
 
 
 def groups(dataset, limit=100):
     """Groups of two or more, by item id."""
-    number, v = sibling_groups(dataset, limit), dataset.vocabulary
+    number, v = sibling_groups(dataset.vocabulary, dataset.graph, limit), dataset.vocabulary
     found: dict[int, set[str]] = {}
     for row, group in enumerate(number.tolist()):
         found.setdefault(group, set()).add(v.items.id(row))

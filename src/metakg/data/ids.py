@@ -140,6 +140,13 @@ class IdMap:
         )
 
 
+def place_by_id(ids: IdMap) -> Rows:
+    """Return each row's place when the ids are sorted by their bytes: (n,) int32."""
+    place = np.empty(len(ids), np.int32)
+    place[np.asarray(pc.sort_indices(ids.array))] = np.arange(len(ids), dtype=np.int32)
+    return place
+
+
 def _strings(values: Ids) -> pa.Array:
     array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, pa.string())
     if isinstance(array, pa.ChunkedArray):

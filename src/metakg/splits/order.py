@@ -8,20 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from metakg import rng
-from metakg.data import Dataset, IdMap, Interactions
+from metakg.data import Dataset, Interactions
+from metakg.data.ids import IdMap, place_by_id
 from metakg.data.scenario import rank_within
 from metakg.errors import DataError
 from metakg.types import Mask, Rows, Times
-
-
-def place_by_id(ids: IdMap) -> Rows:
-    """Return each row's place when the ids are sorted by their bytes: (n,) int32."""
-    place = np.empty(len(ids), np.int32)
-    place[np.asarray(pc.sort_indices(ids.array))] = np.arange(len(ids), dtype=np.int32)
-    return place
 
 
 def by_id(pairs: Interactions, dataset: Dataset) -> Interactions:

@@ -15,10 +15,11 @@ import numpy as np
 
 from metakg import files, rng
 from metakg.data import Dataset, IdMap, Interactions, Scenario, Split, Tasks
+from metakg.data.ids import place_by_id
+from metakg.data.siblings import sibling_groups
 from metakg.errors import DataError
 from metakg.splits import order, paper
 from metakg.splits.config import PublishedConfig
-from metakg.splits.siblings import sibling_groups
 from metakg.types import Json, Mask, Rows
 
 FILES = {
@@ -93,8 +94,8 @@ def _validation_by_lot(dataset: Dataset, tasks: Tasks, config: PublishedConfig) 
 
 def _draw_siblings(dataset: Dataset, occurs: Mask, config: PublishedConfig) -> Mask:
     """Return the items of groups drawn by lot until their share of the occurring items is reached: (I,)."""
-    groups = sibling_groups(dataset, config.sibling_limit)
-    place = order.place_by_id(dataset.vocabulary.items)
+    groups = sibling_groups(dataset.vocabulary, dataset.graph, config.sibling_limit)
+    place = place_by_id(dataset.vocabulary.items)
     sizes = np.bincount(groups[occurs], minlength=groups.max(initial=-1) + 1)
     first = np.full(len(sizes), len(place), np.int32)  # a group is known by the first of its items, whatever its number
     np.minimum.at(first, groups, place)

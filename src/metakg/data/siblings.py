@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from metakg.data import Dataset
-from metakg.splits.order import place_by_id
+from metakg.data.graph import KnowledgeGraph
+from metakg.data.ids import place_by_id
+from metakg.data.vocabulary import Vocabulary
 from metakg.types import Rows
 
 
-def sibling_groups(dataset: Dataset, limit: int) -> Rows:
+def sibling_groups(vocabulary: Vocabulary, graph: KnowledgeGraph, limit: int) -> Rows:
     """Return a group number for each item: (I,) int32.
 
     Items are in one group if the rarest entity that they share with any other item is the same one; ties go to the entity
     whose id is first. Items without a shared entity are groups of their own.
 
     Args:
-        dataset: the items and their facts.
+        vocabulary: the items.
+        graph: their facts.
         limit: an entity of more items than this does not make them siblings.
     """
-    v, facts = dataset.vocabulary, dataset.graph.entity
+    v, facts = vocabulary, graph.entity
     n_items = v.n_items
     forth, back = facts.heads < n_items, facts.tails < n_items
     items = np.concatenate([facts.heads[forth], facts.tails[back]]).astype(np.int64)
