@@ -118,6 +118,13 @@ def test_joined_with_a_release_only_its_books_stay_and_the_others_are_counted(tm
     assert source["options"] == {"release_items": 2, "release_items_found": 2}
 
 
+def test_books_of_the_release_that_nobody_reviewed_are_no_problem(tmp_path, kgat):
+    path = write(tmp_path / "reviews_Books_5.json", [review("A1", BOOKS[0])])
+    _, tallies, report = run(path, tmp_path, kgat=kgat, on_bad="fail")
+    assert dict(tallies["links"].skipped) == {"an item without an interaction": 1}
+    assert report.clean
+
+
 def test_following_users_and_pairs_of_a_release(tmp_path, kgat):
     lines = [review(user, book) for user in ("A1", "A2", "A3") for book in BOOKS]
     path = write(tmp_path / "reviews_Books_5.json", lines)
@@ -280,7 +287,7 @@ def test_a_folder_is_asked_for_its_one_file_of_reviews(tmp_path):
 
 def test_a_release_of_other_data_is_refused(tmp_path, kgat):
     path = write(tmp_path / "reviews_Books_5.json", [review("A1", "9999999999")])
-    with pytest.raises(DataError, match=r"none of the 2 items of .*item_list\.txt \(such as '0000000001'\)"):
+    with pytest.raises(DataError, match=r"no interaction with the 2 items of .*item_list\.txt \(such as '0000000001'\)"):
         run(path, tmp_path, kgat=kgat)
 
 

@@ -167,7 +167,7 @@ def test_another_file_than_events_is_named_as_such(tmp_path, lines, found):
 def test_a_folder_without_events_and_a_release_of_other_data(tmp_path, kgat):
     with pytest.raises(DataError, match="no file of LFM-1b events"):
         run(tmp_path, tmp_path)
-    with pytest.raises(DataError, match=r"none of the 2 items of .* \(such as '101'\)"):
+    with pytest.raises(DataError, match=r"no interaction with the 2 items of .* \(such as '101'\)"):
         run(events(tmp_path, [event(1, 999)]), tmp_path, kgat=kgat)
 
 

@@ -258,7 +258,7 @@ def test_files_that_are_not_there(tmp_path, raw, kgat):
     with pytest.raises(DataError, match=r"no yelp_academic_dataset_business\.json; expected it beside the reviews"):
         run(raw, tmp_path)
     write(raw / "yelp_academic_dataset_review.json", [review("u1", "elsewhere")])
-    with pytest.raises(DataError, match="none of the 2 items"):
+    with pytest.raises(DataError, match="no interaction with the 2 items"):
         run(raw, tmp_path, kgat=kgat)
     (raw / "yelp_academic_dataset_review.json").unlink()
     with pytest.raises(DataError, match="no file of Yelp reviews"):

@@ -82,7 +82,7 @@ def stage_amazon(stage: Stage, path: Path, options: ReadOptions) -> None:
     skip = release.skip("user", "item") if release else "NULL::VARCHAR"
     select = f"SELECT *, {skip} AS skip FROM (SELECT {columns} FROM {scan.sql})"
     reviews = raw.once(stage, "amazon_reviews", select, path)
-    stage.note("amazon-book", [path], raw.must_meet(stage, release, f"SELECT item FROM {reviews} WHERE item IS NOT NULL", path))
+    stage.note("amazon-book", [path], raw.join_release(stage, release, raw.kept("item", reviews), path))
     stage.add("interactions", f"SELECT * FROM {reviews}", scan=scan)
     titles = raw.sibling(path, _TITLES)
     if titles:
@@ -138,8 +138,7 @@ def _user_and_item(path: Path, sample: list[list[str]]) -> tuple[str, str]:
 
 def _stage_titles(stage: Stage, path: Path, reviews: str) -> None:
     """Stage the titles of the books that are reviewed."""
-    query = f"SELECT DISTINCT item FROM {reviews} WHERE skip IS NULL AND problem IS NULL AND item IS NOT NULL"
-    wanted = {row[0] for row in stage.connection.execute(query).fetchall()}
+    wanted = {row[0] for row in stage.connection.execute(raw.kept("item", reviews)).fetchall()}
     left_out = {"a title of a book without a review": 0, "a book without a title": 0}
     columns = {"id": "VARCHAR", "label": "VARCHAR", "problem": "VARCHAR", "line": "BIGINT"}
     table = raw.fill(stage, "amazon_titles", columns, _titles(path, wanted, left_out))

@@ -76,16 +76,14 @@ def stage_kgat(stage: Stage, folder: Path, options: ReadOptions) -> None:
         _add_triples(stage, folder / GRAPH, lists["entity"], lists["item"], lists["relation"])
 
 
-def stage_graph(stage: Stage, folder: Path) -> dict[str, IdList | None]:
-    """Stage only the facts of a KGAT folder, which entity each item is, and what its relations are called.
-
-    For interactions from elsewhere, in the ids of the lists.
+def open_graph(stage: Stage, folder: Path) -> dict[str, IdList | None]:
+    """Read the lists of a KGAT folder whose graph is to be joined with interactions from elsewhere.
 
     Returns:
-        The lists that were read: "entity", "item", "relation"; None for one that the folder does not have.
+        The lists "entity", "item" and "relation"; None for one that the folder does not have.
 
     Raises:
-        DataError: as `stage_kgat`, or there is no graph.
+        DataError: a list is damaged, or there is no graph.
     """
     if not (folder / GRAPH).is_file():
         packed = (folder / f"{GRAPH}.zip").is_file()
@@ -96,10 +94,23 @@ def stage_graph(stage: Stage, folder: Path) -> dict[str, IdList | None]:
             fix="Unpack it." if packed else "Check the folder.",
         )
     stage.note("kgat-graph", [folder / name for name in (GRAPH, *LISTS.values()) if (folder / name).is_file()])
-    lists = {kind: read_list(stage, folder, kind) for kind in ("entity", "item", "relation")}
-    _add_links(stage, lists)
+    return {kind: read_list(stage, folder, kind) for kind in ("entity", "item", "relation")}
+
+
+def stage_graph(stage: Stage, folder: Path, lists: dict[str, IdList | None], occurring: str) -> None:
+    """Stage only the facts of a KGAT folder, which entity each item is, and what its relations are called.
+
+    Args:
+        stage: where to.
+        folder: the KGAT folder.
+        lists: its lists, from `open_graph`.
+        occurring: SELECT of the ids (without NULL) of items that occur in the interactions; other items need no link.
+
+    Raises:
+        DataError: as `stage_kgat`.
+    """
+    _add_links(stage, lists, skip=f"CASE WHEN id NOT IN ({occurring}) THEN 'an item without an interaction' END")
     _add_triples(stage, folder / GRAPH, lists["entity"], lists["item"], lists["relation"])
-    return lists
 
 
 def read_list(stage: Stage, folder: Path, kind: str) -> IdList | None:
@@ -159,7 +170,7 @@ def _check_list(stage: Stage, table: str, path: Path, width: int) -> None:
             raise DataError(f"{path} line {line}", repr(text[:99]), expected=expected, fix="Restore the file from the release.")
 
 
-def _add_links(stage: Stage, lists: dict[str, IdList | None]) -> None:
+def _add_links(stage: Stage, lists: dict[str, IdList | None], skip: str = "NULL::VARCHAR") -> None:
     """Stage which entity each item is: the entity of the same row, which the third column of item_list.txt repeats."""
     items, entities = lists["item"], lists["entity"]
     if items is None:
@@ -179,7 +190,7 @@ def _add_links(stage: Stage, lists: dict[str, IdList | None]) -> None:
                 fix="The two lists belong to different data; restore both from one release.",
             )
     at = f"{literal(str(items.path))} AS file, line"
-    stage.add("links", f"SELECT id AS item, {entity} AS entity, {at} FROM {items.table} i")
+    stage.add("links", f"SELECT id AS item, {entity} AS entity, {skip} AS skip, {at} FROM {items.table} i")
 
 
 def _add_pairs(stage: Stage, path: Path, users: IdList | None, items: IdList | None) -> None:

@@ -72,7 +72,7 @@ def stage_lfm1b(stage: Stage, path: Path, options: ReadOptions) -> None:
     release = raw.open_release(stage, options)
     scan = scan_csv(path, _COLUMNS, delimiter="\t", quote="")
     _stage_events(stage, scan, release, options)
-    stage.note("lfm-1b", [path], raw.must_meet(stage, release, _OCCURRING.format("item"), path))
+    stage.note("lfm-1b", [path], raw.join_release(stage, release, _OCCURRING.format("item"), path))
     if options.user_facts:
         _stage_users(stage, path)
     _stage_names(stage, path)

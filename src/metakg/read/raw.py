@@ -22,7 +22,7 @@ from typing import Any
 
 from metakg.errors import ConfigError, DataError
 from metakg.read.duck import translated
-from metakg.read.kgat import LISTS, IdList, read_list, stage_graph
+from metakg.read.kgat import LISTS, IdList, open_graph, read_list, stage_graph
 from metakg.read.options import ReadOptions
 from metakg.read.scan import check_file, head, identifier, literal, open_text
 from metakg.read.staging import Stage
@@ -39,11 +39,15 @@ class Release:
     """What a KGAT release folder says about the raw data.
 
     Attributes:
+        folder: the folder.
+        lists: its lists by kind.
         items: the raw id of each item.
         users: the raw id of each user, or None if users are not restricted.
         pairs: DuckDB table (user, item) of raw ids, or None if pairs are not restricted.
     """
 
+    folder: Path
+    lists: dict[str, IdList | None]
     items: IdList
     users: IdList | None = None
     pairs: str | None = None
@@ -70,7 +74,7 @@ class Release:
 
 
 def open_release(stage: Stage, options: ReadOptions) -> Release | None:
-    """Stage the graph of the release that the options name, and read its lists; None without a release.
+    """Read the lists of the release that the options name; None without a release.
 
     Raises:
         DataError: a file of the release is missing or damaged.
@@ -86,33 +90,41 @@ def open_release(stage: Stage, options: ReadOptions) -> Release | None:
             )
         return None
     folder = options.kgat
-    items = _needed(stage_graph(stage, folder)["item"], folder, "item")
+    lists = open_graph(stage, folder)
+    items = _needed(lists["item"], folder, "item")
     if options.follow == "items":
-        return Release(items)
+        return Release(folder, lists, items)
     users = _needed(read_list(stage, folder, "user"), folder, "user")
-    if options.follow == "users":
-        return Release(items, users)
-    return Release(items, users, _pairs(stage, folder, users, items))
+    pairs = _pairs(stage, folder, users, items) if options.follow == "pairs" else None
+    return Release(folder, lists, items, users, pairs)
 
 
-def must_meet(stage: Stage, release: Release | None, items: str, path: Path) -> dict[str, int]:
-    """Return how many of the release's items are among `items` (a SELECT without NULL), for the manifest.
+def join_release(stage: Stage, release: Release | None, raw_items: str, path: Path) -> dict[str, int]:
+    """Stage the graph of a release for raw data, and return how many of its items those hold, for the manifest.
+
+    Args:
+        stage: where to.
+        release: the release, if there is one.
+        raw_items: SELECT of the item ids (without NULL) of the raw interactions that stay.
+        path: the raw file.
 
     Raises:
-        DataError: none does, so that the raw data and the release do not belong together.
+        DataError: no item is in both, so that the raw data and the release do not belong together.
     """
     if release is None:
         return {}
     listed = release.items
-    found = number(stage, f"SELECT count(*) FROM {listed.table} WHERE id IN ({items})")
+    found = number(stage, f"SELECT count(*) FROM {listed.table} WHERE id IN ({raw_items})")
     if not found:
         example = stage.connection.execute(f"SELECT id FROM {listed.table} WHERE row = 0").fetchall()[0][0]
         raise DataError(
             str(path),
-            f"none of the {listed.size:,} items of {listed.path} (such as {example!r})",
+            f"no interaction with the {listed.size:,} items of {listed.path} (such as {example!r})"
+            + (f" by the {release.users.size:,} users of {release.users.path.name}" if release.users else ""),
             expected="the raw data that the release was made from",
             fix="Give the raw file of that data set, or another folder with --kgat.",
         )
+    stage_graph(stage, release.folder, release.lists, raw_items)
     return {"release_items": listed.size, "release_items_found": found}
 
 
@@ -121,6 +133,11 @@ def once(stage: Stage, name: str, select: str, path: Path) -> str:
     with translated(path):
         stage.connection.execute(f"CREATE TABLE {name} AS {select}")
     return name
+
+
+def kept(column: str, table: str) -> str:
+    """Return SQL for the distinct ids of the rows of a table that stay, as far as the source can tell."""
+    return f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL AND skip IS NULL AND problem IS NULL"
 
 
 def number(stage: Stage, query: str) -> int:

@@ -100,7 +100,7 @@ def stage_yelp(stage: Stage, path: Path, options: ReadOptions) -> None:
     )
     skip = release.skip("user", "item") if release else "NULL::VARCHAR"
     reviews = raw.once(stage, "yelp_reviews", f"SELECT *, {skip} AS skip FROM (SELECT {columns} FROM {scan.sql})", path)
-    stage.note("yelp", [path], raw.must_meet(stage, release, f"SELECT item FROM {reviews} WHERE item IS NOT NULL", path))
+    stage.note("yelp", [path], raw.join_release(stage, release, raw.kept("item", reviews), path))
     stage.add("interactions", f"SELECT * FROM {reviews}", scan=scan)
     if businesses is not None:
         _stage_businesses(stage, businesses, None if release else options.network)
@@ -248,8 +248,7 @@ def _stage_users(stage: Stage, reviews: Path) -> None:
         "CASE WHEN user_id IS NULL AND yelping_since IS NULL THEN 'a line that is no user in JSON' "
         "WHEN NOT regexp_matches(yelping_since, '^[0-9]{4}-') THEN 'a bad date' END"
     )
-    known = "SELECT user FROM yelp_reviews WHERE user IS NOT NULL AND skip IS NULL"
-    silent = f"CASE WHEN user_id NOT IN ({known}) THEN 'a user without a review' END"
+    silent = f"CASE WHEN user_id NOT IN ({raw.kept('user', 'yelp_reviews')}) THEN 'a user without a review' END"
     select = (
         "SELECT user_id AS user, 'yelping_since' AS relation, 'yelping_since::' || left(yelping_since, 4) AS entity, "
         f"{problem} AS problem, {silent} AS skip FROM {scan.sql}"
