@@ -37,6 +37,14 @@ def test_last_fm_is_whole():
     assert all(file.expected is not None and file.expected_size is not None for file in files.values())
 
 
+def test_every_data_set_names_a_format_that_is_read():
+    from typing import get_args
+
+    from metakg.read.detect import Format
+
+    assert {entry.format for entry in catalogue().values()} <= set(get_args(Format)) - {"auto"}
+
+
 @pytest.mark.data
 def test_sizes_and_checksums_are_those_of_the_real_files(real_data):
     for name in ("last-fm", "ml-100k"):

@@ -134,7 +134,7 @@ def _tell(report: FetchReport) -> None:
         if names:
             _steps(entry, source.steps, names, report)
     typer.echo(f"\nlicence: {entry.licence}\ncite:    {entry.citation}\n")
-    typer.echo(f"next:    metakg prepare --format {entry.format} {report.folder} --out DIR")
+    typer.echo(f"next:    metakg prepare {report.folder} --format {entry.format} --out DIR")
 
 
 def _steps(entry: Entry, steps: tuple[str, ...], names: list[str], report: FetchReport) -> None:

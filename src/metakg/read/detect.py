@@ -33,11 +33,12 @@ ROLES: Mapping[Role, StageFile] = {
     "user_attributes": stage_user_attributes,
 }
 _RAW: Mapping[str, tuple[StageFile, tuple[str, ...]]] = {
-    "amazon": (amazon.stage_amazon, ("reviews_books", "books_5.json", "books.json", "ratings_books", "books.csv")),
+    "amazon": (amazon.stage_amazon, ("reviews_books", "ratings_books", "books_5.json")),
     "lfm1b": (lfm1b.stage_lfm1b, ("lfm-1b_les.txt",)),
     "yelp": (yelp.stage_yelp, ("yelp_academic_dataset_review.json",)),
 }
-"""Format -> its function, and how the name of its main file begins (in small letters)."""
+"""Format -> its function, and how the name of its main file begins (in small letters). Amazon's `Books.csv` and `Books.json.gz`
+are not here: many other tables of books are called so, and are to be read by their columns."""
 _TABLES = (".csv", ".tsv", ".txt", ".parquet", ".jsonl", ".ndjson", ".json", ".dat", ".data")
 _STEMS: Mapping[Role, tuple[str, ...]] = {
     "interactions": ("interactions", "ratings", "clicks", "events", "reviews", "plays", "purchases"),
@@ -66,6 +67,7 @@ def find_sources(
     sources = [source for path in paths for source in _of_path(path, options, form)]
     for role, files in roles.items():
         for file in files:
+            _refuse_raw_options(options, file)
             stage = stage_rdf if role == "triples" and looks_like_rdf(file) else ROLES[role]
             sources.append(_bind(stage, file, options))
     if not sources:
@@ -116,6 +118,7 @@ def _of_path(path: Path, options: ReadOptions, form: str) -> list[Source]:
         form = _format(path)
     if form in _RAW:
         return [_bind(_RAW[form][0], path, options)]
+    _refuse_raw_options(options, path)
     if form == "kgat":
         return [_bind(stage_kgat, path, options)]
     if form == "rdf":
@@ -128,6 +131,18 @@ def _of_path(path: Path, options: ReadOptions, form: str) -> list[Source]:
         files = sorted(file for file in path.iterdir() if _is_table(file) or looks_like_rdf(file))
         return [_of_file(file, options) for file in files]
     return [_of_file(path, options)]
+
+
+def _refuse_raw_options(options: ReadOptions, path: Path) -> None:
+    """Raise if an option that only the raw files know is set for another file, where it would have no effect."""
+    for name in ("kgat", "follow", "network", "user_facts"):
+        if name in options.model_fields_set:
+            raise ConfigError(
+                f"option {name}",
+                f"it beside {path}",
+                expected=f"the raw files of {', '.join(_RAW)}, which alone know it",
+                fix="Leave it out, or name the format (--format).",
+            )
 
 
 def _format(path: Path) -> str:
