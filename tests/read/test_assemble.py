@@ -111,7 +111,9 @@ def test_wrong_links_are_counted_and_the_first_one_stands(write, clicks, kg):
 
 def test_a_link_to_an_unknown_item_fails_if_asked(write, clicks, kg, tmp_path):
     links = write("links.csv", "item,entity\na,x\nnowhere,y\n")
-    with pytest.raises(DataError, match=r"links\.csv line 3: found an item that occurs nowhere else \(item=nowhere, entity=y\)"):
+    with pytest.raises(
+        DataError, match=r"links\.csv line 3: found an item that occurs nowhere else \(item=nowhere, entity=y\)"
+    ):
         prepare(interactions=clicks, triples=kg, links=links, out=tmp_path / "out", on_bad="fail")
     assert not (tmp_path / "out").exists()
 
@@ -125,7 +127,9 @@ def test_triples_that_share_nothing_with_the_items(write, clicks):
 def test_swapped_triple_columns_are_seen_and_the_order_can_be_said(write, facts_of):
     clicks = write("clicks.csv", "user,item\n" + "".join(f"u,i{n}\n" for n in range(40)))
     swapped = write("kg.tsv", "".join(f"i{n}\tthing{n}\t{'color' if n % 2 else 'shape'}\n" for n in range(40)))
-    with pytest.raises(DataError, match=r"kg\.tsv: found 40 different relations, but only 40 heads and 2 tails.*--triple-order htr"):
+    with pytest.raises(
+        DataError, match=r"kg\.tsv: found 40 different relations, but only 40 heads and 2 tails.*--triple-order htr"
+    ):
         read(interactions=clicks, triples=swapped)
     data = read(interactions=clicks, triples=swapped, triple_order="htr")
     assert ("i3", "color", "thing3") in facts_of(data)
@@ -154,7 +158,9 @@ def test_labels_of_every_kind_and_an_item_is_named_by_its_entity(write, clicks, 
 
 def test_a_folder_is_the_same_to_the_byte_whatever_the_threads_and_the_memory(tmp_path, write):
     rng = np.random.default_rng(3)
-    rows = "".join(f"u{rng.integers(900)},i{rng.integers(300)},{rng.integers(5)},{rng.integers(10**6)}\n" for _ in range(20_000))
+    rows = "".join(
+        f"u{rng.integers(900)},i{rng.integers(300)},{rng.integers(5)},{rng.integers(10**6)}\n" for _ in range(20_000)
+    )
     clicks = write("clicks.csv", "user,item,rating,time\n" + rows)
     kg = write("kg.tsv", "".join(f"i{n % 300}\tr{n % 7}\te{n * 7 % 101}\n" for n in range(3000)))
     hashes = []
@@ -162,9 +168,9 @@ def test_a_folder_is_the_same_to_the_byte_whatever_the_threads_and_the_memory(tm
         prepare(interactions=clicks, triples=kg, out=tmp_path / name, k_core=3, **how)
         hashes.append({path.name: sha256(path) for path in (tmp_path / name).iterdir()})
     assert hashes[0] == hashes[1] == hashes[2]
-    assert set(hashes[0]) == {f"{table}.parquet" for table in json.loads((tmp_path / "a/manifest.json").read_text())["tables"]} | {
-        "manifest.json"
-    }
+    assert set(hashes[0]) == {
+        f"{table}.parquet" for table in json.loads((tmp_path / "a/manifest.json").read_text())["tables"]
+    } | {"manifest.json"}
 
 
 @given(data=st.data())
@@ -211,9 +217,9 @@ def test_out_keeps_the_data_set_and_reading_it_again_loads_it(tmp_path, clicks, 
 
 
 def test_nothing_left_is_an_error_that_says_why(tmp_path, clicks):
-    with pytest.raises(DataError, match="interactions: found none left of 5 rows.*Loosen the filters"):
+    with pytest.raises(DataError, match=r"interactions: found none left of 5 rows.*Loosen the filters"):
         read(interactions=clicks, k_core=5)
-    with pytest.raises(DataError, match="found no interactions file.*--interactions"):
+    with pytest.raises(DataError, match=r"found no interactions file.*--interactions"):
         read(labels=_labels(tmp_path))
 
 

@@ -69,12 +69,12 @@ def test_bins_hold_about_equally_many(write, clicks, about_users):
     users = write("users.csv", "user,age\n" + "".join(f"u{n},{age}\n" for n, age in enumerate(ages)) + "u9,unknown\nu10,\n")
     data = read(interactions=clicks, user_attributes=users, bins={"age": 3})
     bins = {user: tail for user, _, tail in about_users(data)}
-    assert [bins[f"u{n}"] for n in range(9)] == ["age:..20"] * 2 + ["age:20..32"] * 3 + ["age:32.."] * 4
+    assert [bins[f"u{n}"] for n in range(9)] == ["age:..30"] * 3 + ["age:30..60"] * 3 + ["age:60.."] * 3
     assert bins["u9"] == "age:unknown"
     assert "u10" not in bins
     v = data.vocabulary
     labels = {v.entities.label(v.entities.row(tail)) for tail in bins.values()}
-    assert labels == {"under 20", "20 to under 32", "32 and over", "unknown"}
+    assert labels == {"under 30", "30 to under 60", "60 and over", "unknown"}
 
 
 def test_one_value_is_one_bin(write, clicks, about_users):

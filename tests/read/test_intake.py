@@ -59,7 +59,8 @@ def test_times_that_can_be_read(stage, write, text, seconds):
 
 
 @pytest.mark.parametrize(
-    "text", ["nan", "NaN", "inf", "-inf", "-1", "-0.5", "yesterday", "23/07/2014", "1969-12-31", "infinity", "4102444801", "9e99"]
+    "text",
+    ["nan", "NaN", "inf", "-inf", "-1", "-0.5", "yesterday", "23/07/2014", "1969-12-31", "infinity", "4102444801", "9e99"],
 )
 def test_times_that_cannot(stage, write, text):
     checked = events(stage, write, f"u,i,1,5\nu,j,1,{text}\n")
@@ -105,12 +106,23 @@ def test_typed_times(stage, sql, seconds):
 
 @pytest.mark.parametrize(
     "sql",
-    ["NULL::BIGINT", "(-1)::BIGINT", "'nan'::DOUBLE", "'infinity'::TIMESTAMP", "9223372036854775807::BIGINT", "'infinity'::DATE"],
+    [
+        "NULL::BIGINT",
+        "(-1)::BIGINT",
+        "'nan'::DOUBLE",
+        "'infinity'::TIMESTAMP",
+        "9223372036854775807::BIGINT",
+        "'infinity'::DATE",
+    ],
 )
 def test_typed_times_that_are_none(stage, sql):
-    checked = typed(stage, f"SELECT 'u' AS user, 'i' AS item, 5::BIGINT AS time UNION ALL SELECT 'u', 'j', {sql}".replace(
-        "5::BIGINT", "TIMESTAMP '2014-07-23'" if "TIMESTAMP" in sql else "DATE '2014-07-23'" if "DATE" in sql else "5::BIGINT"
-    ))
+    checked = typed(
+        stage,
+        f"SELECT 'u' AS user, 'i' AS item, 5::BIGINT AS time UNION ALL SELECT 'u', 'j', {sql}".replace(
+            "5::BIGINT",
+            "TIMESTAMP '2014-07-23'" if "TIMESTAMP" in sql else "DATE '2014-07-23'" if "DATE" in sql else "5::BIGINT",
+        ),
+    )
     assert checked.good == 1
     assert sum(checked.rejected.values()) == 1
 
@@ -126,7 +138,8 @@ def test_each_row_has_one_reason_and_all_add_up(stage, write):
     text = "u,i,1,5\n,i,1,5\nu,,1,5\n,,x,y\nu,i,,5\nu,i,x,5\nu,i,1,\nu,i,1,x\nu,i\n"
     checked = events(stage, write, text)
     assert checked.rejected == {
-        "no user": 2, "no item": 1, "no value": 1, "a bad value": 1, "no time": 1, "a bad time": 1, "a line that cannot be read": 1
+        "no user": 2, "no item": 1, "no value": 1, "a bad value": 1, "no time": 1, "a bad time": 1,
+        "a line that cannot be read": 1,
     }  # fmt: skip
     assert (checked.read, checked.good) == (9, 1)
     assert {reason: [place.line for place in places] for reason, places in checked.places.items()} == {
@@ -150,7 +163,10 @@ def test_fail_stops_at_the_first_bad_row(stage, write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("u,i,good,5\nu,j,bad,5\n", r"line 1: found a bad value .*the same in 2 of 2 rows; expected a finite number.*--value-column"),
+        (
+            "u,i,good,5\nu,j,bad,5\n",
+            r"line 1: found a bad value .*the same in 2 of 2 rows; expected a finite number.*--value-column",
+        ),
         ("u,i,1,soon\n", r"found a bad time .*expected ISO 8601.*--time-column.*--time-unit"),
         ("u,i,1,\n", "found no time .*--time-column"),
         ('u,i,1,5\nu,"j,1,5\nu,k,1,5\n', "line 2: found a quote that is never closed.*--quote none"),
@@ -184,9 +200,7 @@ def test_what_a_source_rejects_or_leaves_out_is_counted_by_its_own_words(stage, 
 def test_several_rows_of_one_line_are_found_by_ordinal(stage, write):
     scan = scan_csv(write("a.csv", "x,1 2\ny,3 \n"), ["u", "i"])
     numbered = f"(SELECT *, row_number() OVER () - 1 AS ordinal FROM {scan.sql})"
-    stage.add(
-        "interactions", f"SELECT u AS user, unnest(string_split(i, ' ')) AS item, ordinal FROM {numbered}", scan=scan
-    )
+    stage.add("interactions", f"SELECT u AS user, unnest(string_split(i, ' ')) AS item, ordinal FROM {numbered}", scan=scan)
     checked = take_in(stage, stage.parts[0], ReadOptions())
     assert [str(place) for place in checked.places["no item"]] == [f"{scan.path} line 2: user=y, item="]
 

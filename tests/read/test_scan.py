@@ -25,7 +25,6 @@ from metakg.read.scan import (
     scan_parquet,
 )
 
-
 ONE_FOR_ALL = duckdb.connect(config={"threads": 1})
 """Opening a database costs more than scanning a tiny file, and a property test scans many."""
 
@@ -146,7 +145,10 @@ def test_what_is_no_file_to_read(tmp_path, write):
 def test_a_cut_off_gzip_is_named(write):
     packed = gzip.compress(b"1,2\n" * 50_000)
     path = write("a.csv.gz", packed[: len(packed) // 2])
-    with pytest.raises(DataError, match=r"a\.csv\.gz: found a damaged or cut-off gzip file .* Fetch or compress it again"), open_bytes(path) as handle:
+    with (
+        pytest.raises(DataError, match=r"a\.csv\.gz: found a damaged or cut-off gzip file .* Fetch or compress it again"),
+        open_bytes(path) as handle,
+    ):
         handle.read()
 
 

@@ -91,7 +91,9 @@ def test_without_a_header_columns_are_user_item_value_time(stage, write, text, n
 
 def test_columns_without_a_header_by_number(stage, write):
     path = write("a.tsv", "881250949\tu\tx\ty\ti\n")
-    with pytest.raises(DataError, match=r"5 columns and no header; expected user, item\[, value\]\[, time\]\. .*--user-column 1"):
+    with pytest.raises(
+        DataError, match=r"5 columns and no header; expected user, item\[, value\]\[, time\]\. .*--user-column 1"
+    ):
         stage_interactions(stage, path, ReadOptions())
     stage_interactions(stage, path, ReadOptions(user_column="2", item_column="5", time_column="1"))
     assert staged(stage)[1] == [("i", "881250949", "u")]
@@ -130,7 +132,7 @@ def test_triples_without_a_header(stage, write):
 def test_triples_need_three_columns(stage, write):
     with pytest.raises(DataError, match="2 columns and no header that is known; expected 3 columns: head, relation, tail"):
         stage_triples(stage, write("kg.tsv", "a\tb\n"), ReadOptions())
-    with pytest.raises(DataError, match="expected a tail column .*Rename the column to tail"):
+    with pytest.raises(DataError, match=r"expected a tail column .*Rename the column to tail"):
         stage_triples(stage, write("kg2.tsv", "head\trelation\tx\na\tb\tc\n"), ReadOptions())
 
 

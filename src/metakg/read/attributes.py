@@ -126,19 +126,20 @@ def _texts(table: Table, column: Column, options: ReadOptions) -> str:
 def _binned(stage: Stage, table: Table, column: Column, bins: int) -> str:
     """Return SQL for the fact of a cell in a column that is cut into bins; a cell that is no number stays as it is."""
     number = f"TRY_CAST({column.sql} AS DOUBLE)"
-    shares = ", ".join(f"{step / bins!r}" for step in range(1, bins))
+    numbers = f"(SELECT {number} AS x FROM {table.scan.sql}) WHERE isfinite(x)"
+    ranked = f"SELECT x, row_number() OVER (ORDER BY x) - 1 AS place, count(*) OVER () AS n FROM {numbers}"
+    starts = ", ".join(f"n * {step} // {bins}" for step in range(bins))
     with translated(table.path):
-        numbers = f"(SELECT {number} AS x FROM {table.scan.sql}) WHERE isfinite(x)"
-        query = f"SELECT min(x), quantile_disc(x, [{shares or '0.5'}]) FROM {numbers}"
-        low, cuts = stage.connection.execute(query).fetchall()[0]
-    if low is None:
+        found = stage.connection.execute(f"SELECT x FROM ({ranked}) WHERE place IN ({starts}) ORDER BY place").fetchall()
+    cuts = [float(row[0]) for row in found]
+    if not cuts:
         raise ConfigError(
             f"option bins, column {column.name}",
             "no number in it",
             expected="a column of numbers",
             fix=f"Leave it out, or look at {table.path}.",
         )
-    edges = sorted({float(cut) for cut in cuts if cut > low}) if bins > 1 else []
+    edges = sorted(set(cuts) - {cuts[0]})
     names = [f"{edge:g}" for edge in edges]
     values = [f"..{names[0]}", *(f"{a}..{b}" for a, b in pairwise(names)), f"{names[-1]}.."] if names else [".."]
     labels = ["any"]

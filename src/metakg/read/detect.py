@@ -204,7 +204,8 @@ def _by_columns(stage: Stage, path: Path, options: ReadOptions) -> None:
     check_file(path)
     names = first_names(path, options, stage)
     for role, needed in NEEDS.items():
-        if fits(names, needed, options) == len(needed):
+        wanted = ("entity", "label") if role == "labels" and not fits(names, ("id",), options) else needed
+        if fits(names, wanted, options) == len(wanted):
             ROLES[role](stage, path, options)
             return
     raise DataError(

@@ -83,10 +83,12 @@ def stage_rdf(stage: Stage, path: Path, options: ReadOptions) -> None:
     )
     if not stage.connection.execute(f"SELECT 1 FROM {table} WHERE text IS NOT NULL LIMIT 1").fetchall():
         return
-    by_language = " ".join(f"WHEN {literal(language)} THEN {rank}" for rank, language in enumerate(options.languages))
+    by_language = " ".join(
+        f"WHEN language = {literal(language)} THEN {rank}" for rank, language in enumerate(options.languages)
+    )
     by_predicate = " ".join(f"WHEN {literal(name)} THEN {rank}" for rank, name in enumerate(LABELS))
     last = len(options.languages)
-    rank = f"CASE language {by_language} ELSE CASE WHEN language IS NULL THEN {last} ELSE {last + 1} END END"
+    rank = f"CASE {by_language} WHEN language IS NULL THEN {last} ELSE {last + 1} END"
     order = f"{rank}, CASE predicate {by_predicate} END, rowid"
     if stage.connection.execute(f"SELECT 1 FROM {table} WHERE {named} LIMIT 1").fetchall():
         stage.add(
