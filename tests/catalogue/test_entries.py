@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 
 from metakg.catalogue import catalogue, find
@@ -12,7 +14,7 @@ purpose = "tests"
 page = "https://example.org/"
 licence = "none"
 citation = "none"
-format = "kgat"
+prepare = "{folder} --format kgat"
 [[tiny.sources]]
 url = "https://example.org/files/"
 files = [{ name = "a.txt", size = 3, checksum = "unknown" }]
@@ -37,12 +39,23 @@ def test_last_fm_is_whole():
     assert all(file.expected is not None and file.expected_size is not None for file in files.values())
 
 
-def test_every_data_set_names_a_format_that_is_read():
-    from typing import get_args
+def test_every_data_set_says_how_to_read_it_in_words_that_the_command_line_knows():
+    from typer.main import get_command_from_info
+    from typer.models import CommandInfo
 
+    from metakg.cli.prepare import prepare
     from metakg.read.detect import Format
 
-    assert {entry.format for entry in catalogue().values()} <= set(get_args(Format)) - {"auto"}
+    info = CommandInfo(name="prepare", callback=prepare)
+    command = get_command_from_info(info, pretty_exceptions_short=False, rich_markup_mode=None)
+    known = {name for parameter in command.params for name in parameter.opts}
+    for entry in catalogue().values():
+        words = entry.next_step("/some/folder").split()
+        assert words[:2] == ["metakg", "prepare"]
+        assert {word for word in words if word.startswith("--")} <= known
+        if "--format" in words:
+            assert words[words.index("--format") + 1] in get_args(Format)
+        assert any("/some/folder" in word for word in words)
 
 
 @pytest.mark.data
@@ -101,7 +114,6 @@ def test_digests_are_those_that_the_tools_print(tmp_path):
 
 def test_a_shortened_blob_id_agrees_with_its_full_form_only():
     short = Checksum.parse("git-blob:ce013625")
-    assert short.shortened
     assert short.agrees("ce013625030ba8dba906f756967f9e9ca394464a")
     assert not short.agrees("ce013624030ba8dba906f756967f9e9ca394464a")
     assert str(short) == "git-blob:ce013625"

@@ -39,7 +39,14 @@ NOTHING_TO_WAIT_FOR = Patience(pause_s=0.0, attempts=3, sleep=lambda _: None)
 def entry(site, *files: RemoteFile, name: str = "tiny", steps: tuple[str, ...] = ()) -> Entry:
     source = Source(url=None if steps else site.url, files=files, steps=steps)
     return Entry(
-        name=name, title="T", purpose="p", page="https://x/", licence="l", citation="c", format="kgat", sources=(source,)
+        name=name,
+        title="T",
+        purpose="p",
+        page="https://x/",
+        licence="l",
+        citation="c",
+        prepare="{folder} --format kgat",
+        sources=(source,),
     )
 
 
@@ -539,7 +546,7 @@ def test_a_killed_run_goes_on_where_it_stopped(site, tmp_path):
     site.faults["a.bin"] = [stalls]
     tiny = entry(site, file())
     toml = (
-        '[tiny]\ntitle="T"\npurpose="p"\npage="p"\nlicence="l"\ncitation="c"\nformat="kgat"\n[[tiny.sources]]\n'
+        '[tiny]\ntitle="T"\npurpose="p"\npage="p"\nlicence="l"\ncitation="c"\nprepare="{folder}"\n[[tiny.sources]]\n'
         f'url="{site.url}"\nfiles=[{{name="a.bin",size={len(BODY)},checksum="{SHA}"}}]\n'
     )
     run = subprocess.Popen([sys.executable, "-c", KILLED, toml, str(tmp_path)])

@@ -19,7 +19,7 @@ purpose = "tests"
 page = "https://example.org/"
 licence = "Do as you like."
 citation = "Nobody 2026"
-format = "kgat"
+prepare = "{{folder}} --format kgat"
 [[tiny.sources]]
 url = "https://example.org/"
 files = [

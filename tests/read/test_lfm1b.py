@@ -100,6 +100,21 @@ def test_the_time_window_looks_at_events_not_at_pairs(tmp_path):
     assert (tally.read, tally.kept) == (5, 1)
 
 
+def test_a_window_without_events_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"none of 2 events in the time window; expected events from 2020-01-01 to the last"):
+        run(events(tmp_path, [event(1, 101), event(1, 102)]), tmp_path, from_time="2020-01-01")
+
+
+def test_a_byte_order_mark_and_blank_lines_do_not_shift_the_lines(tmp_path):
+    path = tmp_path / "LFM-1b_LEs.txt"
+    path.write_text("\ufeff" + "\r\n".join([event(1, 101), "", event("x", 101), "", event(1, 102), ""]), newline="")
+    data, tallies = run(path, tmp_path)
+    assert set(pairs(data)) == {("1", "101"), ("1", "102")}
+    tally = tallies["interactions"]
+    assert [place.line for place in tally.places["a user-id that is no number"]] == [3]
+    assert tally.read == 3
+
+
 def test_bad_events_are_counted_by_reason_with_their_lines(tmp_path):
     lines = [
         event(1, 101),

@@ -50,11 +50,6 @@ class Checksum:
         """Return whether a full digest of the same kind is this one."""
         return digest.startswith(self.hex)
 
-    @property
-    def shortened(self) -> bool:
-        """Whether digits are missing."""
-        return len(self.hex) < _DIGITS[self.kind]
-
     def __str__(self) -> str:
         return f"{self.kind}:{self.hex}"
 

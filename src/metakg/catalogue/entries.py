@@ -119,7 +119,8 @@ class Entry(BaseModel):
         page: the publisher's page.
         licence: the terms, in short; the page has the last word.
         citation: what to cite.
-        format: the `--format` of `metakg prepare` that reads the folder or file.
+        prepare: arguments of `metakg prepare` that read it; `{folder}` is where it was fetched to, words in capitals are other
+            folders.
         note: what to know before fetching.
         sources: where the files are.
     """
@@ -132,7 +133,7 @@ class Entry(BaseModel):
     page: Text
     licence: Text
     citation: Text
-    format: Text
+    prepare: Annotated[str, Field(pattern=r"\{folder\}")]
     note: Text | None = None
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
 
@@ -153,6 +154,10 @@ class Entry(BaseModel):
         """Bytes of the files that are fetched without asking, or None if one of them is unknown."""
         sizes = [file.expected_size for file in self.files if not file.optional]
         return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def next_step(self, folder: str) -> str:
+        """Return the command that reads the data set out of a folder."""
+        return f"metakg prepare {self.prepare.replace('{folder}', folder)} --out DIR"
 
     @property
     def manual(self) -> bool:

@@ -1,6 +1,6 @@
 """One data set to one folder: what is there and right is kept, the rest is fetched, and what was seen is written down.
 
-The lock file `metakg-data.lock.json` in the folder remembers size and SHA-256 of every file, and what vouched for it. Where the
+The lock file `metakg-data.lock` in the folder remembers size and SHA-256 of every file, and what vouched for it. Where the
 catalogue has a checksum, that one decides. Where nobody published one, the first download is trusted and said to be so, and
 every later one must equal it ("trust on first use").
 
@@ -25,7 +25,8 @@ from metakg.catalogue.entries import Entry, RemoteFile
 from metakg.errors import DataError
 from metakg.types import Json
 
-LOCK = "metakg-data.lock.json"
+LOCK = "metakg-data.lock"
+"""A JSON file; not called so, lest a reader of the folder takes it for data."""
 FORMAT = 1
 
 OnProgress = Callable[[str, int, int | None], None]

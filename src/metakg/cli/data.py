@@ -63,7 +63,7 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
         ("page", entry.page),
         ("licence", entry.licence),
         ("cite", entry.citation),
-        ("read with", f"metakg prepare --format {entry.format}"),
+        ("read with", entry.next_step("FOLDER")),
         ("note", entry.note),
     ):
         if text:
@@ -133,8 +133,9 @@ def _tell(report: FetchReport) -> None:
         names = [file.name for file in source.files if file.name in waiting]
         if names:
             _steps(entry, source.steps, names, report)
-    typer.echo(f"\nlicence: {entry.licence}\ncite:    {entry.citation}\n")
-    typer.echo(f"next:    metakg prepare {report.folder} --format {entry.format} --out DIR")
+    typer.echo(f"\nlicence: {entry.licence}\ncite:    {entry.citation}")
+    if not report.missing:
+        typer.echo(f"\nnext:    {entry.next_step(str(report.folder))}")
 
 
 def _steps(entry: Entry, steps: tuple[str, ...], names: list[str], report: FetchReport) -> None:

@@ -116,6 +116,15 @@ def _stage_events(stage: Stage, scan: Scan, release: raw.Release | None, options
     for reason, count in run(counted).fetchall():
         stage.count("interactions", "filtered", names[reason], int(count))
     kept = "FROM lfm_events WHERE user IS NOT NULL"
+    if not raw.number(
+        stage, "SELECT count(*) FROM lfm_events WHERE user IS NOT NULL OR problem IS NOT NULL OR skip IS NOT NULL"
+    ):
+        raise DataError(
+            str(scan.path),
+            f"none of {raw.number(stage, 'SELECT sum(plays) FROM lfm_events'):,} events in the time window",
+            expected=f"events from {options.from_time or 'the first'} to {options.to_time or 'the last'}",
+            fix="Widen the window (--from-time, --to-time).",
+        )
     stage.count("interactions", "merged", "the same user and track again", raw.number(stage, f"SELECT sum(plays - 1) {kept}"))
     stage.add(
         "interactions",
@@ -148,9 +157,9 @@ def _bad_events(stage: Stage, scan: Scan) -> str:
     known += len(scan.rejected(stage.connection))
     if not known:
         return "SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE false"
-    # Latin-1 decodes any byte, so that every line is a line; a blank one is NULL
+    # Latin-1 decodes any byte, so that every line is a line; a blank one is NULL, a byte order mark is three letters
     lines = scan_csv(scan.path, ("text",), delimiter="\x01", quote="", encoding="latin-1")
-    numbered = f"SELECT text, row_number() OVER () AS line FROM {lines.sql}"
+    numbered = f"SELECT ltrim(text, '\u00ef\u00bb\u00bf') AS text, row_number() OVER () AS line FROM {lines.sql}"
     odd = f"SELECT line, string_split(text, '\t') AS cells FROM ({numbered}) WHERE NOT regexp_full_match(text, '{_GOOD_EVENT}')"
     cells = f"SELECT line, cells[1] AS user_id, cells[4] AS track_id, cells[5] AS listened, len(cells) AS width FROM ({odd})"
     problem = f"CASE WHEN width != {len(_COLUMNS)} THEN '{BROKEN}' ELSE problem END"
