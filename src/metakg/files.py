@@ -1,7 +1,8 @@
 """Writing that is whole or absent, and reading that says what is wrong.
 
 A file or folder is written under a temporary name beside its target, synced to disk, and renamed. A killed run or a full
-disk leaves the old state; the temporary name is removed. Operating-system errors become `DataError` with the next step.
+disk leaves the old state; the temporary name is removed (a killed run's folder by the next run that writes there).
+Operating-system errors become `DataError` with the next step.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +24,10 @@ from uuid import uuid4
 from metakg.errors import DataError
 from metakg.types import Json
 
+if sys.platform != "win32":
+    import fcntl
+
+_YOUNG_S = 10
 _FIX = {
     errno.ENOSPC: ("a full disk", "free space", "Free some space or write to another folder; nothing was left behind."),
     errno.EDQUOT: (
@@ -76,8 +84,10 @@ def atomic_folder(path: Path, *, overwrite: bool = False, kind: str | None = Non
         if path.exists():
             _refuse_foreign(path, overwrite=overwrite, kind=kind)
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
         temporary.mkdir()
+        lock = _lock(temporary)
         try:
             yield temporary
             for file in temporary.rglob("*"):
@@ -86,7 +96,34 @@ def atomic_folder(path: Path, *, overwrite: bool = False, kind: str | None = Non
             _swap(temporary, path)
             _sync(path.parent)
         finally:
+            if lock is not None:
+                os.close(lock)
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(path: Path) -> None:
+    """Remove temporary folders of runs that were killed while they wrote `path`: nobody holds their lock any more."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
+    for folder in [entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name)]:
+        if time.time() - folder.stat().st_mtime < _YOUNG_S:
+            continue  # another run may be between making and locking it
+        lock = _lock(folder)
+        if lock is not None:
+            os.close(lock)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder for as long as this process lives; None if another process has it, or the system has no such locks."""
+    if sys.platform == "win32":
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def _refuse_foreign(path: Path, *, overwrite: bool, kind: str | None) -> None:

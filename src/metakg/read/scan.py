@@ -245,6 +245,17 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
                 yield handle
 
 
+def read_through(path: Path) -> None:
+    """Read a compressed file to its end, so that its checksum is compared.
+
+    Raises:
+        DataError: the file is damaged or cut off.
+    """
+    with open_bytes(path) as handle:
+        while handle.read(1 << 20):
+            pass
+
+
 @contextmanager
 def open_text(path: Path, *, encoding: str = "utf-8") -> Iterator[IO[str]]:
     """Open a file as text without translating line ends; bytes that do not decode become lone surrogates."""

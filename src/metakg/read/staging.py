@@ -91,6 +91,7 @@ class Stage:
         parts: in the order in which they were added.
         counted: (kind, tally, reason) -> rows that a source has counted itself and not passed on.
         attributes: plain names of all attribute columns seen, so that an option that names none of them is an error.
+        whole: compressed files whose checksum was compared.
         sources: one entry for each source: its name, files with their sizes, and options, for the manifest.
     """
 
@@ -98,6 +99,7 @@ class Stage:
     parts: list[Part] = field(default_factory=list)
     sources: list[Json] = field(default_factory=list)
     attributes: set[str] = field(default_factory=set)
+    whole: set[Path] = field(default_factory=set)
     counted: dict[tuple[str, Tallied, str], int] = field(default_factory=dict)
 
     def note(self, source: str, files: Iterable[Path], options: Json | None = None) -> None:
