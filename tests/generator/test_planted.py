@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metakg.errors import ConfigError, DataError
-from metakg.generator import PRESETS, Planted, PlantedConfig, planted, preset
+from metakg.generator import PRESETS, Planted, PlantedConfig, choose, planted, preset
 from metakg.generator.plan import DOMAINS, plan
 
 DAY_S = 86_400
@@ -49,7 +49,8 @@ def check_promises(data: Planted) -> None:
     if config.relations:
         assert v.n_relations == config.relations + extra
     if config.entities:
-        ages_and_towns = 0 if not config.user_facts else 7 + (0 if DOMAINS[config.domain].home else 12)
+        towns = 0 if {"city", "town"} & set(plan(config).counts) else 12
+        ages_and_towns = 7 + towns if config.user_facts else 0
         assert v.n_entities == config.items + config.entities + ages_and_towns
     assert len(graph.user) == (2 * config.users if config.user_facts else 0)
 
@@ -104,6 +105,15 @@ def test_promises(small: Planted) -> None:
     check_promises(small)
 
 
+def more_or_as_it_is(config: PlantedConfig, setting: str, value: int) -> PlantedConfig:
+    asked = config.model_copy(update={setting: value})
+    try:
+        plan(asked)
+    except ConfigError:  # more than this small shop can hold
+        return config
+    return asked
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> PlantedConfig:
     domain = draw(st.sampled_from(sorted(DOMAINS)))
@@ -117,14 +127,10 @@ def configs(draw: st.DrawFn) -> PlantedConfig:
     config = PlantedConfig.parse(settings_)
     if draw(st.booleans()):
         usual = sum(n for kind, n in plan(config).counts.items() if kind not in ("age", "home"))
-        config = config.model_copy(update={"entities": usual + draw(st.integers(0, 30))})
-        try:
-            plan(config)
-        except ConfigError:  # more than this small shop can hold: ask for what is usual
-            config = config.model_copy(update={"entities": None})
+        config = more_or_as_it_is(config, "entities", usual + draw(st.integers(0, 30)))
     if draw(st.booleans()):
         facts = sum(plan(config).quotas.values())
-        config = config.model_copy(update={"triples": facts + draw(st.integers(0, max(1, facts // 10)))})
+        config = more_or_as_it_is(config, "triples", facts + draw(st.integers(0, max(1, facts // 10))))
     return config
 
 
@@ -371,6 +377,20 @@ def test_graphs_that_cannot_be(change: dict[str, object], message: str) -> None:
 def test_unknown_preset() -> None:
     with pytest.raises(ConfigError, match="preset: found 'movielens'; expected one of demo, last-fm"):
         planted("movielens")
+
+
+def test_choosing_settings() -> None:
+    assert choose() == PRESETS["demo"] == preset("demo")
+    assert choose(noise=0.5) == PRESETS["demo"].model_copy(update={"noise": 0.5})
+    assert choose("last-fm", users=30_000).items == 48_123
+    assert choose(interactions=30_000) == choose("scale", interactions=30_000) == PlantedConfig.scaled(30_000)
+    assert choose(users=5, items=6, interactions=20) == PlantedConfig(users=5, items=6, interactions=20)
+    with pytest.raises(ConfigError, match="preset scale: found no interactions"):
+        choose("scale")
+    with pytest.raises(ConfigError, match="generator setting items: found nothing"):
+        choose(users=5, interactions=20)
+    with pytest.raises(ConfigError, match="interactions: found 14,000; expected 100,000 to"):
+        choose("demo", users=100_000)
 
 
 def test_scaled_settings() -> None:

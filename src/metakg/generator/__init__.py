@@ -7,9 +7,9 @@ generate_plain(out, config, seed)  the CSV and TSV files that a user would have
 `config` is a `PlantedConfig` or the name of a preset (`PRESETS`: demo, last-fm, amazon-book, yelp2018).
 """
 
-from metakg.generator.config import PRESETS, PlantedConfig, preset
+from metakg.generator.config import PRESETS, PlantedConfig, choose, preset
 from metakg.generator.folder import generate
 from metakg.generator.plain import generate_plain
 from metakg.generator.truth import Planted, Taste, Truth, planted
 
-__all__ = ["PRESETS", "Planted", "PlantedConfig", "Taste", "Truth", "generate", "generate_plain", "planted", "preset"]
+__all__ = ["PRESETS", "Planted", "PlantedConfig", "Taste", "Truth", "choose", "generate", "generate_plain", "planted", "preset"]

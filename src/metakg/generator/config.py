@@ -113,6 +113,8 @@ PRESETS: dict[str, PlantedConfig] = {
     ),
 }
 """Sizes with names. All but `demo` are those of the MetaKG paper, Table 2, with the numbers of the KGAT release."""
+SCALE = "scale"
+"""Not a size but a rule: `PlantedConfig.scaled`."""
 
 
 def preset(name: str) -> PlantedConfig:
@@ -121,6 +123,36 @@ def preset(name: str) -> PlantedConfig:
     Raises:
         ConfigError: there is none of this name.
     """
+    return choose(name)
+
+
+def choose(name: str | None = None, **settings: object) -> PlantedConfig:
+    """Return the settings of a preset with some of them changed, or settings of their own.
+
+    Args:
+        name: a preset; "scale" for users, items and facts in proportion to the interactions; None for "demo" if no size is
+            set, for "scale" if only the interactions are.
+        settings: of `PlantedConfig`.
+
+    Raises:
+        ConfigError: there is no such preset, or a setting is unknown, missing, or contradicts another.
+    """
+    if name is None and not settings.keys() & {"users", "items", "interactions"}:
+        name = "demo"
+    if name is None and "interactions" in settings and not settings.keys() & {"users", "items"}:
+        name = SCALE
+    if name == SCALE:
+        interactions = settings.pop("interactions", None)
+        if not isinstance(interactions, int):
+            raise ConfigError(
+                "preset scale",
+                "no interactions",
+                expected="their number",
+                fix="For example: --preset scale --interactions 1000000.",
+            )
+        return PlantedConfig.scaled(interactions, **settings)
+    if name is None:
+        return PlantedConfig.parse(settings)
     if name not in PRESETS:
-        raise ConfigError("preset", repr(name), expected=f"one of {', '.join(PRESETS)}", fix="Check the spelling.")
-    return PRESETS[name]
+        raise ConfigError("preset", repr(name), expected=f"one of {', '.join(PRESETS)}, {SCALE}", fix="Check the spelling.")
+    return PlantedConfig.parse(PRESETS[name].model_dump(exclude_unset=True) | settings)

@@ -62,7 +62,7 @@ class Plan:
     @property
     def home(self) -> str:
         """The kind that users' home towns are of."""
-        return self.domain.home or TOWN_KIND
+        return self.domain.home if self.domain.home in self.counts else TOWN_KIND
 
 
 def plan(config: PlantedConfig) -> Plan:
@@ -79,7 +79,7 @@ def plan(config: PlantedConfig) -> Plan:
     families = max(ceil(styles / 9), min(len(domain.styles), round(styles / 5)))
     if config.user_facts:
         counts[AGE_KIND] = len(AGE_BANDS)
-        if not domain.home:
+        if domain.home not in counts:
             counts[TOWN_KIND] = TOWNS_OF_USERS
     draft = Plan(config, domain, counts, families, relations, {})
     return Plan(config, domain, counts, families, relations, _quotas(draft))
@@ -99,8 +99,6 @@ def _relations(config: PlantedConfig, domain: Domain) -> tuple[Relation, ...]:
 
 def _counts(config: PlantedConfig, domain: Domain, relations: tuple[Relation, ...]) -> dict[str, int]:
     used = {domain.unlisted, *(r.head for r in relations), *(r.tail for r in relations)}
-    if config.user_facts:
-        used.add(domain.home)
     kinds = [kind for kind in domain.kinds if kind.name in used]
     share = np.array([kind.share for kind in kinds])
     least = np.array([kind.least for kind in kinds])

@@ -91,7 +91,7 @@ class Domain:
         burst: clicks in one go, mean.
         burst_gap_s: seconds between two clicks of one go, mean.
         clicks_per_taste: a user has one more taste for so many clicks.
-        home: kind that a user's home town is one of, or "" where the graph has no towns.
+        home: kind that a user's home town is one of, or "" where no fact names towns.
     """
 
     name: str

@@ -134,7 +134,7 @@ class Planted:
         truth = self.truth
         if clicks is None:
             clicks = np.bincount(self.dataset.interactions.items, minlength=self.dataset.vocabulary.n_items)
-        items = self._topic_items(clicks + 1.0)
+        items = self._topic_items(np.asarray(clicks + 1.0, np.float64))
         rows = sparse.csr_array(
             (truth.taste_weights, (truth.taste_users, self._topic_of_taste)),
             shape=(self.dataset.vocabulary.n_users, items.shape[0]),
