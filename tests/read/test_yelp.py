@@ -244,6 +244,15 @@ def test_bad_lines_are_counted_by_reason_with_their_lines(tmp_path, raw):
     assert [place.line for place in labels.places["no id"]] == [3]
 
 
+def test_bytes_and_escapes_that_are_no_text_break_a_line_and_nothing_else(tmp_path, raw):
+    lines = [business(THAI), business("lone").replace("lone", "\\ud800"), business(BAR)]
+    path = write(raw / "yelp_academic_dataset_business.json", lines)
+    path.write_bytes(path.read_bytes() + business("bytes").encode().replace(b"bytes", b"\x80\xff") + b"\n")
+    data, tallies = run(raw, tmp_path)
+    assert set(data.vocabulary.items.array.to_pylist()) == {THAI, BAR}
+    assert dict(tallies["labels"].rejected) == {"a line that is no business in JSON": 2}
+
+
 def test_swapped_files_are_named_as_such(tmp_path, raw):
     reviews, businesses = (raw / f"yelp_academic_dataset_{name}.json" for name in ("review", "business"))
     with pytest.raises(DataError, match=r"an object with the keys business_id, name.*expected a review"):

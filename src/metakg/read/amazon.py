@@ -30,7 +30,6 @@ from __future__ import annotations
 import ast
 import csv
 import html
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,7 +162,7 @@ def _titles(path: Path, wanted: set[str], left_out: dict[str, int]) -> Iterator[
             if found and found.group(1) not in wanted:
                 left_out[unread] += 1
             elif text.strip():
-                book = _book(text) if found else None
+                book = (raw.object_of(text) or raw.object_of(text, parse=ast.literal_eval)) if found else None
                 if book is None:
                     yield None, None, "a line that is no book in JSON or as a Python literal", line
                 elif not book.get("title"):
@@ -171,14 +170,3 @@ def _titles(path: Path, wanted: set[str], left_out: dict[str, int]) -> Iterator[
                 else:
                     title = " ".join(html.unescape(str(book["title"])).split())
                     yield str(book.get("parent_asin") or book.get("asin")), title, None, line
-
-
-def _book(text: str) -> dict[str, object] | None:
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            value = parse(text.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(value, dict):
-            return value
-    return None

@@ -14,7 +14,7 @@ Rows that the join leaves out are counted (`skip`), never silent.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -161,12 +161,22 @@ def fill(stage: Stage, name: str, columns: dict[str, str], rows: Iterable[Sequen
     return name
 
 
+def object_of(text: str, *, parse: Callable[[str], Any] = json.loads) -> dict[str, Any] | None:
+    """Return the object that a line of text holds, None if it holds none, or one with bytes or escapes that are no text."""
+    try:
+        value = parse(text.strip().removeprefix("\ufeff"))
+        json.dumps(value, ensure_ascii=False).encode()  # lone surrogates: bytes that are no UTF-8, or half an escaped letter
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
     """Yield the line number and the object of each line of a JSON lines file; None for a line that holds none."""
     with open_text(path) as handle:
         for line, text in enumerate(handle, start=1):
             if text.strip():
-                yield line, _object(text)
+                yield line, object_of(text)
 
 
 def check_keys(path: Path, what: str, *choices: Sequence[str]) -> int:
@@ -176,7 +186,7 @@ def check_keys(path: Path, what: str, *choices: Sequence[str]) -> int:
         DataError: the first line is no JSON object, or it has the keys of no choice.
     """
     text = first_lines(path, 1)[0]
-    first = _object(text)
+    first = object_of(text)
     for index, keys in enumerate(choices):
         if first is not None and set(keys) <= set(first):
             return index
@@ -223,14 +233,6 @@ def sibling(path: Path, names: Sequence[str]) -> Path | None:
     """Return the first file of these names, plain or gzipped, beside `path`."""
     candidates = (path.parent / (name + end) for name in names for end in ("", ".gz"))
     return next((candidate for candidate in candidates if candidate.is_file()), None)
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text.lstrip("\ufeff"))
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _needed(found: IdList | None, folder: Path, kind: str) -> IdList:
