@@ -79,6 +79,19 @@ def test_options_of_raw_files_are_not_silently_ignored_elsewhere(tmp_path, optio
             read.read(**files, **option)
 
 
+@pytest.mark.parametrize(
+    ("name", "lines", "option"),
+    [
+        ("reviews_Books_5.json", AMAZON, {"user_facts": True}),
+        ("reviews_Books_5.json", AMAZON, {"network": "kgat"}),
+        ("LFM-1b_LEs.txt", LFM, {"network": "kgat"}),
+    ],
+)
+def test_an_option_that_a_raw_source_does_not_know_is_refused(tmp_path, name, lines, option):
+    with pytest.raises(ConfigError, match=f"option {next(iter(option))}.*no effect"):
+        read.read(write(tmp_path / "raw" / name, lines), **option)
+
+
 def test_a_table_called_books_is_read_by_its_columns(tmp_path):
     write(tmp_path / "shop" / "books.csv", ["item,title,genre", "i1,One,crime", "i2,Two,crime"])
     write(tmp_path / "shop" / "ratings.csv", ["user,item,rating", "u1,i1,5", "u1,i2,4"])

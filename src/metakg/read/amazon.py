@@ -74,6 +74,7 @@ def stage_amazon(stage: Stage, path: Path, options: ReadOptions) -> None:
     Raises:
         DataError: this is no file of reviews, or none of the books of the release is in it.
     """
+    raw.refuse_options(options, "Amazon reviews", "user_facts", "network")
     path = raw.one_of(path, _REVIEWS, "Amazon book reviews") if path.is_dir() else path
     json_lines = raw.first_lines(path, 1)[0].lstrip().startswith("{")
     scan, columns = _open_json(path) if json_lines else _open_csv(path)

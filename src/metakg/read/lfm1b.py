@@ -67,6 +67,7 @@ def stage_lfm1b(stage: Stage, path: Path, options: ReadOptions) -> None:
         DataError: this is no file of events, none of the tracks of the release is in it, or user facts are asked for and there
             is no file of users.
     """
+    raw.refuse_options(options, "LFM-1b", "network")
     path = raw.one_of(path, _EVENTS, "LFM-1b events") if path.is_dir() else path
     _check_events(path)
     release = raw.open_release(stage, options)

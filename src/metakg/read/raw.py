@@ -73,6 +73,22 @@ class Release:
         return f"CASE WHEN {user} IS NULL OR {item} IS NULL THEN NULL {cases}END"
 
 
+def refuse_options(options: ReadOptions, source: str, *names: str) -> None:
+    """Raise for an option that was set although this source has nothing to do with it.
+
+    Raises:
+        ConfigError: one of the options was set.
+    """
+    for name in names:
+        if name in options.model_fields_set:
+            raise ConfigError(
+                f"option {name}",
+                f"it for {source}",
+                expected="data that have such a thing",
+                fix="Leave it out; it would have no effect.",
+            )
+
+
 def open_release(stage: Stage, options: ReadOptions) -> Release | None:
     """Read the lists of the release that the options name; None without a release.
 
