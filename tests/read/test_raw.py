@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metakg import read
 from metakg.errors import ConfigError, DataError, MetakgError
+from metakg.read.api import prepare, read
 
 AMAZON = [
     json.dumps({"reviewerID": f"A{user}", "asin": f"{book:010}", "overall": 4.0, "unixReviewTime": 86_400 * (user + book + 1)})
@@ -54,21 +54,21 @@ def test_the_papers_data_in_one_call(tmp_path, form):
         "yelp": ("yelp_academic_dataset_review.json", YELP, [f"b{n}" for n in range(10)], [f"u{n}" for n in range(10)]),
     }[form]
     write(tmp_path / "raw" / name, lines)
-    data = read.read(tmp_path / "raw", kgat=release(tmp_path / "kgat", items, users), paper=True)
+    data = read(tmp_path / "raw", kgat=release(tmp_path / "kgat", items, users), paper=True)
     assert (data.vocabulary.n_users, data.vocabulary.n_items, len(data.interactions)) == (10, 10, 100)
     assert data.interactions.times_s is not None
     assert len(data.graph.entity) == 10
     with pytest.raises(DataError, match="none left of 1"):  # the paper's 10-core
-        read.read(tmp_path / "raw", kgat=release(tmp_path / "kgat", items[:9], users), paper=True)
+        read(tmp_path / "raw", kgat=release(tmp_path / "kgat", items[:9], users), paper=True)
 
 
 def test_the_paper_needs_raw_files_and_a_release(tmp_path):
     write(tmp_path / "raw" / "reviews_Books_5.json", AMAZON)
     with pytest.raises(ConfigError, match=r"no KGAT release.*--kgat"):
-        read.read(tmp_path / "raw", paper=True)
+        read(tmp_path / "raw", paper=True)
     write(tmp_path / "clicks.csv", ["user,item", "u,i"])
     with pytest.raises(ConfigError, match="option paper"):
-        read.read(tmp_path / "clicks.csv", paper=True)
+        read(tmp_path / "clicks.csv", paper=True)
 
 
 @pytest.mark.parametrize("option", [{"kgat": "somewhere"}, {"follow": "users"}, {"network": "kgat"}, {"user_facts": True}])
@@ -76,7 +76,7 @@ def test_options_of_raw_files_are_not_silently_ignored_elsewhere(tmp_path, optio
     clicks = write(tmp_path / "clicks.csv", ["user,item", "u,i"])
     for files in ({"path": clicks}, {"interactions": clicks}):
         with pytest.raises(ConfigError, match=f"option {next(iter(option))}.*which alone know it"):
-            read.read(**files, **option)
+            read(**files, **option)
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_options_of_raw_files_are_not_silently_ignored_elsewhere(tmp_path, optio
 )
 def test_an_option_that_a_raw_source_does_not_know_is_refused(tmp_path, name, lines, option):
     with pytest.raises(ConfigError, match=f"option {next(iter(option))}.*no effect"):
-        read.read(write(tmp_path / "raw" / name, lines), **option)
+        read(write(tmp_path / "raw" / name, lines), **option)
 
 
 def test_a_table_called_books_is_read_by_its_columns(tmp_path):
     write(tmp_path / "shop" / "books.csv", ["item,title,genre", "i1,One,crime", "i2,Two,crime"])
     write(tmp_path / "shop" / "ratings.csv", ["user,item,rating", "u1,i1,5", "u1,i2,4"])
-    data = read.read(tmp_path / "shop")
+    data = read(tmp_path / "shop")
     assert data.vocabulary.items.label(data.vocabulary.items.row("i1")) == "One"
 
 
@@ -133,7 +133,7 @@ def survives(files: dict[str, bytes]):
         for file, text in files.items():
             (folder / "raw" / file).write_bytes(text)
         try:
-            report = read.prepare(folder / "raw", out=folder / "out", threads=1)
+            report = prepare(folder / "raw", out=folder / "out", threads=1)
         except MetakgError:
             assert not (folder / "out").exists()
             return
