@@ -190,8 +190,9 @@ def test_the_order_of_rows_does_not_matter_where_times_differ(tmp_path_factory, 
     assert hashes[0] == hashes[1]
 
 
-def test_the_counts_of_the_manifest_are_those_of_the_tables(tmp_path, clicks, kg):
-    report = prepare(interactions=clicks, triples=kg, out=tmp_path / "out")
+def test_the_counts_of_the_manifest_are_those_of_the_tables(tmp_path, write, clicks, kg):
+    links = write("links.csv", "item,entity\na,a\nb,b\nghost,x\n")
+    report = prepare(interactions=clicks, triples=kg, links=links, out=tmp_path / "out")
     data = Dataset.load(tmp_path / "out", verify=True)
     v = data.vocabulary
     assert {name: report.counts[name] for name in ("users", "items", "entities", "relations", "interactions", "triples")} == {
@@ -240,7 +241,7 @@ def test_validate_looks_at_the_odd_corners(write):
     kg = write("kg.csv", "head,relation,tail\na,r,x\nx,r,x\na,r,x\na,once,x\n")
     items = write("items.csv", "item,color\na,red\nz,\n")
     report = validate(interactions=clicks, triples=kg, item_attributes=items)
-    found = {(finding.kind, finding.what): (finding.count, list(finding.places)) for finding in report.findings}
+    found = {(finding.kind, finding.what): (finding.count, list(map(str, finding.places))) for finding in report.findings}
     assert found == {
         ("interactions", "a repeated pair of user and item"): (1, [f"{clicks} line 4: user=u, item=a"]),
         ("triples", "a repeated fact"): (1, [f"{kg} line 4: head=a, relation=r, tail=x"]),

@@ -264,9 +264,8 @@ def print_findings(console: Console, report: PrepareReport) -> None:
         mark = "[bold red]problem[/]" if finding.level == "problem" else "[dim]note[/]"
         kind = "" if finding.kind == "data" else f"{finding.kind.replace('_', ' ')}: "
         console.print(f"{mark} {kind}{finding.what}: {finding.count:,}", highlight=False, soft_wrap=True)
-        shown = finding.places if finding.level == "problem" or finding.kind != "data" else [", ".join(finding.places)]
-        for place in shown:
-            if place:
-                console.print(f"    {place}", highlight=False, markup=False, soft_wrap=True)
+        ids = [place for place in finding.places if isinstance(place, str)]
+        for line in [*(place for place in finding.places if place not in ids), *([", ".join(ids)] if ids else [])]:
+            console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
     if report.findings:
         console.print()

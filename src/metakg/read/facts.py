@@ -106,11 +106,15 @@ def _link(job: Job) -> None:
 
 def places_of(job: Job, kind: str, seqs: list[int]) -> list[Place]:
     """Return the places of rows of one kind, by their number over all its parts."""
-    found = []
+    wanted: dict[str, tuple[Checked, list[int]]] = {}
     for seq in seqs:
         checked, row = job.part_of(kind, seq)
+        wanted.setdefault(checked.table, (checked, []))[1].append(row)
+    found = []
+    for checked, rows in wanted.values():  # one look at each file, however many places are asked for
         with translated(checked.part.scan.path if checked.part.scan else None):
-            found.append(locate(job.stage, checked.part, [row])[row])
+            places = locate(job.stage, checked.part, rows)
+        found += [places[row] for row in rows]
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metakg.read.facts import places_of
 from metakg.read.job import Job
-from metakg.read.report import SHOWN, Finding, Tally
+from metakg.read.report import SHOWN, Finding, Place, Tally
 
 _ENDS = "SELECT head FROM triples UNION SELECT tail FROM triples"
 _USED = "SELECT relation FROM triples UNION ALL SELECT relation FROM user_triples"
@@ -36,8 +36,7 @@ def findings(job: Job, tallies: list[Tally], *, places: bool) -> list[Finding]:
     found = []
     for tally in tallies:
         for reason, count in sorted(tally.rejected.items()):
-            where = [str(place) for place in tally.places.get(reason, ())]
-            found.append(Finding("problem", tally.kind, reason, count, where))
+            found.append(Finding("problem", tally.kind, reason, count, list(tally.places.get(reason, ()))))
     for tally in tallies:
         for reason, count in sorted({**tally.merged, **tally.skipped}.items()):
             where = _repeats(job, tally.kind) if places and reason in tally.merged else []
@@ -56,7 +55,7 @@ def findings(job: Job, tallies: list[Tally], *, places: bool) -> list[Finding]:
     return found
 
 
-def _repeats(job: Job, kind: str) -> list[str]:
+def _repeats(job: Job, kind: str) -> list[Place]:
     """Return the places of the first rows that repeat an earlier one."""
     keys = {
         "interactions": "user, item",
@@ -69,12 +68,12 @@ def _repeats(job: Job, kind: str) -> list[str]:
     rows = job.rows(kind, *keys.split(", "))
     again = f"SELECT {keys}, seq, min(seq) OVER (PARTITION BY {keys}) AS first FROM {rows}"
     query = f"SELECT seq FROM ({again}) WHERE seq > first ORDER BY seq LIMIT {SHOWN}"
-    return [str(place) for place in places_of(job, kind, [row[0] for row in job.run(query)])]
+    return places_of(job, kind, [row[0] for row in job.run(query)])
 
 
-def _loops(job: Job) -> list[str]:
+def _loops(job: Job) -> list[Place]:
     query = (
         "SELECT f.seq FROM entity_facts f JOIN entities h ON f.head = h.id JOIN entities t ON f.tail = t.id "
         f"WHERE h.row = t.row ORDER BY f.seq LIMIT {SHOWN}"
     )
-    return [str(place) for place in places_of(job, "triples", [row[0] for row in job.run(query)])]
+    return places_of(job, "triples", [row[0] for row in job.run(query)])

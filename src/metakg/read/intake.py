@@ -143,11 +143,16 @@ def _judge(stage: Stage, part: Part, options: ReadOptions) -> tuple[list[tuple[s
     columns = dict(texts)
     if part.kind == "ids" and "row" in part.columns:
         columns["row"] = "TRY_CAST(row AS INTEGER)"
-        reasons.append(("a row number that is none", "row IS NOT NULL AND (TRY_CAST(row AS INTEGER) IS NULL OR row < 0)"))
+        reasons.append(
+            (
+                "a row number that is none",
+                "row IS NOT NULL AND (TRY_CAST(row AS INTEGER) IS NULL OR TRY_CAST(row AS INTEGER) < 0)",
+            )
+        )
     if part.kind == "interactions":
         if "value" in part.columns:
             number = _number("value", part.columns["value"])
-            columns["value"] = f"CASE WHEN abs({number}) <= {_LARGEST} THEN CAST({number} AS FLOAT) END"
+            columns["value"] = f"CASE WHEN abs({number}) <= {_LARGEST} THEN TRY_CAST({number} AS FLOAT) END"
             reasons += [
                 ("no value", _absent("value", part.columns["value"])),
                 ("a bad value", f"({number} IS NULL OR NOT isfinite({number}) OR abs({number}) > {_LARGEST})"),
@@ -181,15 +186,17 @@ def _seconds(kind: str, unit: str) -> str:
     """Return a time column as SQL: whole UTC seconds since 1970, NULL where it cannot be read as a time."""
     factor = _UNIT[unit]
     if kind.startswith(("TIMESTAMP", "DATE")):
-        return "CASE WHEN isfinite(time) THEN CAST(floor(epoch(time)) AS BIGINT) END"
+        return "CASE WHEN isfinite(time) THEN TRY_CAST(floor(epoch(time)) AS BIGINT) END"
     if kind in _NUMBERS:
-        return f"CASE WHEN time >= 0 AND time < {1 << 62} THEN CAST(time AS BIGINT) // {factor} END"
+        return f"CASE WHEN time >= 0 AND time < {1 << 62} THEN TRY_CAST(time AS BIGINT) // {factor} END"
     number = _number("time", kind)
-    of_number = f"CASE WHEN {number} >= 0 AND {number} < {float(1 << 62)} THEN CAST(floor({number} / {factor}) AS BIGINT) END"
+    of_number = (
+        f"CASE WHEN {number} >= 0 AND {number} < {float(1 << 62)} THEN TRY_CAST(floor({number} / {factor}) AS BIGINT) END"
+    )
     if kind != "VARCHAR":
         return of_number
     moment = "TRY_CAST(trim(time, ' \t\r\n') AS TIMESTAMPTZ)"
-    of_text = f"CASE WHEN {number} IS NULL AND isfinite({moment}) THEN CAST(floor(epoch({moment})) AS BIGINT) END"
+    of_text = f"CASE WHEN {number} IS NULL AND isfinite({moment}) THEN TRY_CAST(floor(epoch({moment})) AS BIGINT) END"
     return f"coalesce({of_number}, {of_text})"
 
 

@@ -45,7 +45,7 @@ class IdList:
 
     def name(self, row: str) -> str:
         """Return SQL for the id of a row number; NULL if the list does not have it."""
-        return f"(SELECT list(id ORDER BY row) FROM {self.table})[{row} + 1]"
+        return f"(SELECT list(id ORDER BY row) FROM {self.table})[CAST({row} AS BIGINT) + 1]"
 
 
 def looks_like_kgat(folder: Path) -> bool:
@@ -243,7 +243,7 @@ def _entity(row: str, text: str, entities: IdList | None, items: IdList | None) 
     if entities is not None:
         return f"coalesce({entities.name(row)}, {text})"
     if items is not None and items.has_other:
-        return f"coalesce((SELECT list(other ORDER BY row) FROM {items.table})[{row} + 1], {text})"
+        return f"coalesce((SELECT list(other ORDER BY row) FROM {items.table})[CAST({row} AS BIGINT) + 1], {text})"
     return text
 
 

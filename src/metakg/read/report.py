@@ -37,6 +37,11 @@ class Place:
     def __str__(self) -> str:
         return f"{self.where}: {self.found}"
 
+    def to_json(self) -> Json:
+        """Return the place as a JSON object; of the path only the name, since a manifest travels."""
+        where = {"file": Path(self.file).name} | ({} if self.line is None else {self.unit: self.line})
+        return {**where, "found": self.found}
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -73,15 +78,7 @@ class Tally:
         entry: Json = {"read": self.read, "kept": self.kept}
         entry |= {name: dict(sorted(part.items())) for name, part in parts.items() if part}
         if self.places:
-            entry["places"] = {
-                reason: [
-                    {"file": Path(p.file).name, p.unit: p.line, "found": p.found}
-                    if p.line
-                    else {"file": p.file, "found": p.found}
-                    for p in places
-                ]
-                for reason, places in sorted(self.places.items())
-            }
+            entry["places"] = {reason: [place.to_json() for place in places] for reason, places in sorted(self.places.items())}
         return entry
 
 
@@ -115,14 +112,14 @@ class Finding:
         kind: the kind of row, or "data".
         what: the reason, in words.
         count: how often.
-        places: the first of them.
+        places: the first of them: rows of a file, or ids.
     """
 
     level: Literal["problem", "note"]
     kind: str
     what: str
     count: int
-    places: Sequence[str] = ()
+    places: Sequence[Place | str] = ()
 
     def to_json(self) -> Json:
         """Return the finding as a JSON object."""
@@ -131,7 +128,7 @@ class Finding:
             "kind": self.kind,
             "what": self.what,
             "count": self.count,
-            "places": list(self.places),
+            "places": [place.to_json() if isinstance(place, Place) else place for place in self.places],
         }
 
 

@@ -189,7 +189,7 @@ def as_text(column: str, kind: str) -> str:
         return column
     if kind in ("FLOAT", "DOUBLE"):  # what other tools make of whole-number ids as soon as one is missing
         whole = f"{column} = floor({column}) AND abs({column}) < 9e15"
-        number = f"WHEN {whole} THEN CAST(CAST({column} AS BIGINT) AS VARCHAR) ELSE CAST({column} AS VARCHAR)"
+        number = f"WHEN {whole} THEN CAST(TRY_CAST({column} AS BIGINT) AS VARCHAR) ELSE CAST({column} AS VARCHAR)"
         return f"CASE WHEN NOT isfinite({column}) THEN NULL {number} END"
     if kind == "BLOB":
         return f"TRY(decode({column}))"
