@@ -95,8 +95,7 @@ class Leaderboard:
         baseline = self.best_floor()
         parts = []
         for metric in ("recall", "ndcg"):
-            tests = self.against(baseline, metric) if baseline else []
-            parts.append(tables(self.rows, [(metric, self.k)], floors=FLOORS, comparisons=tests, markdown=markdown))
+            parts.append(self.table(metric, markdown=markdown))
             if reference:
                 parts.append(self._reference_line(reference, metric))
         if baseline and len({e.model for e in self.evaluations}) > 1:
@@ -107,6 +106,12 @@ class Leaderboard:
         if notes:
             parts.append("\n".join(f"{'- ' if markdown else 'note: '}{note}" for note in notes) + "\n")
         return "\n".join(parts)
+
+    def table(self, metric: str, *, markdown: bool = False) -> str:
+        """Return models by scenarios in one metric, with marks where a model differs from the best floor."""
+        baseline = self.best_floor()
+        tests = self.against(baseline, metric) if baseline else []
+        return tables(self.rows, [(metric, self.k)], floors=FLOORS, comparisons=tests, markdown=markdown)
 
     def _reference_line(self, reference: str, metric: str) -> str:
         if reference not in REFERENCES:

@@ -37,8 +37,9 @@ def demo(
         "The latest readers and books are unknown to every model until they arrive (strict protocol).\n"
     )
 
-    board = compare(cut, progress=None)
-    say(board.text())
+    board = compare(cut)
+    say(board.table("recall"))
+    say(board.table("ndcg"))
 
     best = board.best_floor("ndcg")
     assert best is not None  # all floors were just judged
