@@ -194,7 +194,7 @@ def origin(old: Vocabulary, new: Vocabulary) -> Rows:
     """
     if new.entities is old.entities:
         return np.arange(old.n_entities, dtype=np.int32)
-    rows = old.entities.rows(new.entities.array)
+    rows = old.entities.rows(new.entities.array).copy()  # Arrow may lend its own memory, which is read-only
     as_items = old.items.rows(new.items.array)
     rows[: new.n_items] = np.where(as_items >= 0, as_items, rows[: new.n_items])
     return rows

@@ -90,10 +90,25 @@ class NodeVectors:
     Attributes:
         layers: e^0..e^L, each (N, D_l).
         final: (N, sum of widths) vectors whose inner product is the score.
+        newcomer: (D,) e^0 of a user who is not there yet: the mean of the trained users.
+        moved: user rows whose vector was computed anew since, or that came later.
+        vectors: (len(moved), sum of widths) their vectors.
     """
 
     layers: tuple[Tensor, ...]
     final: Tensor
+    newcomer: Tensor
+    moved: tuple[int, ...] = ()
+    vectors: Tensor | None = None
+
+    def of_users(self, users: Tensor, n_users: int) -> Tensor:
+        """Return the vectors of some users, the newest where there are several: (B,) -> (B, F)."""
+        found = self.final.index_select(0, users.clamp(max=n_users - 1))
+        if self.vectors is not None:
+            same = users.unsqueeze(1) == torch.tensor(self.moved, device=users.device)
+            hit = same.any(1)
+            found[hit] = self.vectors[same[hit].int().argmax(1)]
+        return found
 
 
 class MetaKG(Recommender):
@@ -104,12 +119,21 @@ class MetaKG(Recommender):
         view: training data. While it has tasks, their query pairs are labels and never edges.
         rng: the source of the initial parameters, then of dropout and neighbour sampling.
         edges: pairs that are edges; None takes all that may be.
+        attend: compute the attention now; else `refresh` must be called before anything else.
     """
 
     config: MetaKGConfig
     attention_weights: Tensor
 
-    def __init__(self, config: MetaKGConfig, view: TrainView, rng: torch.Generator, edges: Interactions | None = None) -> None:
+    def __init__(
+        self,
+        config: MetaKGConfig,
+        view: TrainView,
+        rng: torch.Generator,
+        edges: Interactions | None = None,
+        *,
+        attend: bool = True,
+    ) -> None:
         super().__init__(config, view, rng)
         self.edges = training_edges(view) if edges is None else edges
         self.vectors: NodeVectors | None = None
@@ -125,7 +149,8 @@ class MetaKG(Recommender):
         self.network = GatedNetwork(config, self.graph, rng)
         levels = 1 if config.attention_level == "layer0" else len(config.dims)
         self.register_buffer("attention_weights", torch.zeros(levels, self.graph.n_edges))
-        self.refresh()
+        if attend:
+            self.refresh()
 
     # -- what is learnt: `forward` is the loss ---------------------------------------------------------------------------
 
@@ -242,13 +267,16 @@ class MetaKG(Recommender):
         table = self.node if rows is None else self.node.index_select(0, rows)
         return table + self.bias if self.config.node_form == "table" else table @ self.embed.T + self.bias
 
-    def tables(self, *, tracked: bool) -> Tables:
-        """Compute what all tasks of a step share; `tracked` lets gradients reach phi (and W_r with `attention_grad`)."""
+    def tables(self, *, tracked: bool, meet: bool = True) -> Tables:
+        """Compute what all tasks of a step share; `tracked` lets gradients reach phi (and W_r with `attention_grad`).
+
+        Without `meet` nothing is drawn: for scoring (see `GatedNetwork.tables`).
+        """
         with torch.set_grad_enabled(tracked and torch.is_grad_enabled()):
             vectors = self.node_vectors()
             differentiable = self.config.attention_grad and torch.is_grad_enabled()
             weights = self._attend(vectors)[None] if differentiable else self.attention_weights
-            return self.network.tables(self.graph, vectors, weights)
+            return self.network.tables(self.graph, vectors, weights, meet=meet)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -256,7 +284,7 @@ class MetaKG(Recommender):
         vectors = self.node_vectors()
         self.attention_weights[0].copy_(self._attend(vectors))
         for level in range(1, self.attention_weights.shape[0]):
-            below = self.network.layers(self.tables(tracked=False), level)[-1]
+            below = self.network.layers(self.tables(tracked=False, meet=False), level)[-1]
             self.attention_weights[level].copy_(self._attend(below))
 
     def use_generator(self, rng: torch.Generator) -> None:
@@ -285,11 +313,11 @@ class MetaKG(Recommender):
     @torch.no_grad()
     def encode(self) -> NodeVectors:
         """Propagate over the whole graph: all neighbours, no dropout."""
-        was = self.training
-        self.eval()
-        layers = self.network.layers(self.tables(tracked=False), len(self.config.dims))
-        self.train(was)
-        return NodeVectors(tuple(layers), self.network.read_out(layers))
+        layers = self.network.layers(self.tables(tracked=False, meet=False), len(self.config.dims))
+        users = layers[0][: self.graph.n_users]
+        trained = ~self.graph.isolated()[: self.graph.n_users]
+        newcomer = users[trained].mean(0) if trained.any() else users.new_zeros(users.shape[1])
+        return NodeVectors(tuple(layers), self.network.read_out(layers), newcomer)
 
     def ready(self) -> Self:
         """Return this recommender with its vectors computed once; it shares all parameters, and `self` stays as it was."""
@@ -299,9 +327,9 @@ class MetaKG(Recommender):
 
     def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Return the vectors of some users and of all items: (B,) -> (B, D), (I, D). Propagates unless it is `ready`."""
-        final = (self.vectors or self.encode()).final
+        vectors = self.vectors or self.encode()
         items = slice(self.graph.n_users, self.graph.n_users + self.graph.n_items)
-        return final.index_select(0, users.to(final.device).long()), final[items]
+        return vectors.of_users(users.to(vectors.final.device).long(), self.graph.n_users), vectors.final[items]
 
     def score_all(self, users: Tensor) -> Tensor:
         """Score every item: (B,) -> (B, I)."""
@@ -327,7 +355,8 @@ class MetaKG(Recommender):
         v, edges = view.vocabulary, None
         if self.config.adapt_graph == "support":
             edges = Interactions(v.users.rows(support.users), v.items.rows(support.items))
-        new = type(self)(self.config, view, torch.Generator().manual_seed(0), edges).to(self.node)
+        new = type(self)(self.config, view, torch.Generator().manual_seed(0), edges, attend=False)
+        new = new.to(self.node)
         new.use_generator(self.rng)
         came = torch.from_numpy(origin(old.vocabulary, v))
         from_items = self.config.cold_users == "neighbours"
@@ -354,7 +383,7 @@ class MetaKG(Recommender):
             raise CheckpointError(
                 "tensors of metakg", "edges outside the vocabulary", expected="known rows", fix="Save it again."
             )
-        rebuilt = type(self)(self.config, v, self.rng, Interactions(users, items))
+        rebuilt = type(self)(self.config, v, self.rng, Interactions(users, items), attend=False)
         parameters = {name: value for name, value in tensors.items() if not name.startswith("edge_")}
         super(MetaKG, rebuilt).load_tensors(parameters | {"attention_weights": rebuilt.attention_weights})
         rebuilt.refresh()

@@ -22,6 +22,7 @@ from metakg.models.metakg import JointBatch, MetaKG
 from metakg.sample.episodes import PairSampler
 from metakg.train.loop import Loop, LoopConfig, Progress
 from metakg.train.meta import triple_sampler
+from metakg.train.online import OnlineConfig, adapt_user
 from metakg.types import Json
 
 
@@ -152,9 +153,9 @@ class CoAdapting(Recommender):
     A model owns no optimiser, so `MetaKG.adapt` adds edges only; this adds the steps of eq. 26.
     """
 
-    def __init__(self, model: MetaKG, adapt: AdaptConfig, seed: int) -> None:
+    def __init__(self, model: MetaKG, adapt: AdaptConfig, seed: int, online: OnlineConfig | None = None) -> None:
         super().__init__(model.config, model.view, model.rng)
-        self.model, self.settings, self.seed = model, adapt, seed
+        self.model, self.settings, self.seed, self.online = model, adapt, seed, online
 
     def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Return user and item vectors (see `MetaKG.factors`)."""
@@ -173,6 +174,23 @@ class CoAdapting(Recommender):
         return self.model.tensors()
 
     def adapt(self, support: Support) -> Self:
-        """Return a recommender co-adapted to what arrived; a support without clicks only adds nodes and facts."""
+        """Return a recommender adapted to what arrived.
+
+        Clicks of one user on known items take the bounded step of `metakg.train.online`, if that is switched on; everything
+        else is co-adapted. A support without clicks only adds nodes and facts.
+        """
+        if self.online is not None and self.model.vectors is not None and _is_one_users(support, self.model):
+            user, liked = str(support.users[0].as_py()), support.items.to_pylist()
+            return type(self)(
+                adapt_user(self.model, user, liked, self.online, seed=self.seed), self.settings, self.seed, self.online
+            )
         settings = self.settings if len(support) else self.settings.model_copy(update={"epochs": 0})
-        return type(self)(co_adapt(self.model, support, settings, seed=self.seed), self.settings, self.seed)
+        adapted = co_adapt(self.model, support, settings, seed=self.seed)
+        return type(self)(adapted, self.settings, self.seed, self.online)
+
+
+def _is_one_users(support: Support, model: MetaKG) -> bool:
+    """Say whether a support holds nothing but one user's clicks on known items."""
+    if not len(support) or len(support.arrivals) or len(support.triples) or len(support.user_triples):
+        return False
+    return len(support.users.unique()) == 1 and bool((model.view.vocabulary.items.rows(support.items) >= 0).all())

@@ -46,17 +46,20 @@ class EdgeSet(nn.Module):
         self.n_nodes = n_nodes
         rowptr = np.zeros(n_nodes + 1, np.int64)
         np.cumsum(np.bincount(heads, minlength=n_nodes), out=rowptr[1:])
-        keys = relations * n_nodes + heads
-        pairs, pair = np.unique(keys, return_inverse=True)
+        first = np.ones(len(heads), np.bool_)  # where a new (head, relation) pair begins
+        first[1:] = (heads[1:] != heads[:-1]) | (relations[1:] != relations[:-1])
+        by_relation = np.argsort(relations[first], kind="stable")
+        place = np.empty(len(by_relation), np.int64)
+        place[by_relation] = np.arange(len(by_relation))
         edges = Edges(torch.from_numpy(rowptr), torch.from_numpy(tails))
         turned = transpose(edges, n_nodes)
         buffers = {
             "rowptr": edges.rowptr,
             "tails": edges.cols,
             "relations": torch.from_numpy(relations),
-            "pair": torch.from_numpy(pair.reshape(-1).astype(np.int64)),
-            "pair_head": torch.from_numpy(pairs % n_nodes),
-            "pair_relation": torch.from_numpy(pairs // n_nodes),
+            "pair": torch.from_numpy(place[np.cumsum(first) - 1]),
+            "pair_head": torch.from_numpy(heads[first][by_relation]),
+            "pair_relation": torch.from_numpy(relations[first][by_relation]),
             "t_rowptr": turned.rowptr,
             "t_rows": turned.rows,
             "t_order": turned.order,

@@ -7,6 +7,7 @@ first layer, so these are computed once for all tasks (`Tables`); from the secon
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -22,7 +23,10 @@ from metakg.models.nn.gate import fuse
 from metakg.models.nn.segments import run_ptr
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.transr import xavier
-from metakg.sample.neighbours import Field, Hop, Messages
+from metakg.sample.neighbours import Edges, Field, Hop, Messages
+
+_BLOCK = 4096
+"""Nodes worked on at once where all are needed: a megabyte for each table of 64 numbers a node."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Tables:
         vectors: e^0 (N, D).
         from_users: m_c of layer 1 (N, D).
         from_facts: m_k of layer 1 (N, D).
-        added: e^0 + m of layer 1 under the shared gates (N, D), without gradient; None where gates differ by task.
+        added: e^0 + m of layer 1 under the shared gates (N, D); None where gates differ by task or a gradient is needed.
         multiplied: e^0 * m likewise.
         kinds: for each layer, the attention over N^c and N^k.
     """
@@ -106,25 +110,33 @@ class GatedNetwork(nn.Module):
         w_c, w_k = ((tuple(p) * n if self.config.gate_shared else tuple(p)) for p in (self.w_c, self.w_k))
         return LayerWeights(tuple(self.w1), tuple(self.w2), w_c, w_k)
 
-    def tables(self, graph: CollaborativeGraph, vectors: Tensor, attention: Tensor) -> Tables:
+    def tables(self, graph: CollaborativeGraph, vectors: Tensor, attention: Tensor, *, meet: bool = True) -> Tables:
         """Compute what all tasks of a step share.
 
         Args:
             graph: the edges.
             vectors: e^0 (N, D).
             attention: (1 or L, E) weights of the edges, N^c first.
+            meet: fill `added` and `multiplied` too, if they are the same for all tasks.
         """
         cut = len(graph.collaborative)
         c, k = graph.sets
         kinds = [(Messages(c.edges, level[:cut]), Messages(k.edges, level[cut:])) for level in attention]
-        from_users = spmm(c.edges, kinds[0][0].weights, vectors, c.transposed)
-        from_facts = spmm(k.edges, kinds[0][1].weights, vectors, k.transposed)
-        added = multiplied = None
-        if self.config.inner == "gamma":
-            with torch.no_grad():
-                added, multiplied = self._meet(vectors, from_users, from_facts, self.weights())
-        kinds = kinds * len(self.w1) if len(kinds) == 1 else kinds
-        return Tables(vectors, from_users, from_facts, added, multiplied, tuple(kinds))
+        levels = tuple(kinds * len(self.w1) if len(kinds) == 1 else kinds)
+        if torch.is_grad_enabled():
+            from_users = spmm(c.edges, kinds[0][0].weights, vectors, c.transposed)
+            from_facts = spmm(k.edges, kinds[0][1].weights, vectors, k.transposed)
+            return Tables(vectors, from_users, from_facts, None, None, levels)
+        from_users, from_facts = torch.empty_like(vectors), torch.empty_like(vectors)
+        shared, w = meet and self.config.inner == "gamma", self.weights()
+        added, multiplied = (torch.empty_like(vectors) if shared else None for _ in range(2))
+        for part, m_c, m_k, both in self._blocks(kinds[0], vectors):
+            from_users[part], from_facts[part] = m_c, m_k
+            if added is not None and multiplied is not None:
+                m = self._drop(self._fuse(m_c, m_k, w.w_c[0], w.w_k[0], both))
+                torch.add(vectors[part], m, out=added[part])
+                torch.mul(vectors[part], m, out=multiplied[part])
+        return Tables(vectors, from_users, from_facts, added, multiplied, levels)
 
     def propagate(self, tables: Tables, field: Field, w: LayerWeights) -> Tensor:
         """Return the final vectors of the field's top rows: -> (n_L, sum of widths)."""
@@ -140,14 +152,14 @@ class GatedNetwork(nn.Module):
 
     def layers(self, tables: Tables, n: int) -> list[Tensor]:
         """Return e^0..e^n of all nodes, reading all neighbours, under the shared weights."""
-        w, e, layers = self.weights(), tables.vectors, [tables.vectors]
+        w, layers = self.weights(), [tables.vectors]
         for i in range(n):
-            m_c, m_k = tables.from_users, tables.from_facts
-            if i:
-                m_c, m_k = (spmm(kind.edges, kind.weights, e) for kind in tables.kinds[i])
-            m = self._fuse(m_c, m_k, w.w_c[i], w.w_k[i], self.both)
-            e = self._aggregate(e, m, w.w1[i], w.w2[i], [0, e.shape[0]])
-            layers.append(e)
+            e = layers[-1]
+            above = e.new_empty(self.n_nodes, w.w1[i].shape[1])
+            for part, m_c, m_k, both in self._blocks(tables.kinds[i], e):
+                m = self._fuse(m_c, m_k, w.w_c[i], w.w_k[i], both)
+                above[part] = self._aggregate(e[part], m, w.w1[i], w.w2[i], [0, len(m)])
+            layers.append(above)
         return layers
 
     def read_out(self, layers: list[Tensor]) -> Tensor:
@@ -173,6 +185,25 @@ class GatedNetwork(nn.Module):
         if added is None or multiplied is None or gated or tables.vectors.requires_grad:
             added, multiplied = self._meet(tables.vectors, tables.from_users, tables.from_facts, w)
         return self._scale(bi_interaction(added, multiplied, w.w1[0], w.w2[0], ptr, rows=nodes, twice=self._twice()))
+
+    def _blocks(self, kinds: tuple[Messages, Messages], e: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """Go through all nodes in blocks that fit the cache: yields rows, m_c, m_k, and which rows of the block hear both.
+
+        Without gradients only: temporaries of all N rows would cost more time (fresh memory) than the arithmetic.
+        """
+        size = _BLOCK if not e.is_cuda else self.n_nodes
+        starts = list(range(0, self.n_nodes, size))
+        bounds = torch.tensor([*starts, self.n_nodes], device=e.device)
+        marks = [kind.edges.rowptr[bounds].tolist() for kind in kinds]
+        cuts = torch.searchsorted(self.both, bounds).tolist()
+        for b, start in enumerate(starts):
+            part = slice(start, min(start + size, self.n_nodes))
+            messages = []
+            for kind, mark in zip(kinds, marks, strict=True):
+                edges = slice(mark[b], mark[b + 1])
+                rowptr = kind.edges.rowptr[part.start : part.stop + 1] - mark[b]
+                messages.append(spmm(Edges(rowptr, kind.edges.cols[edges]), kind.weights[edges], e))
+            yield part, messages[0], messages[1], self.both[cuts[b] : cuts[b + 1]] - start
 
     def _meet(self, e: Tensor, m_c: Tensor, m_k: Tensor, w: LayerWeights) -> tuple[Tensor, Tensor]:
         """Return e^0 + m and e^0 * m of layer 1 for all nodes: two (N, D)."""

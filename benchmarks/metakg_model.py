@@ -1,0 +1,334 @@
+"""What MetaKG costs: a pass of meta-training, an epoch of adaptation, a plain reference, and growth with the graph.
+
+    python benchmarks/metakg_model.py pass LAST_FM [--exact] [--steps 40] [--device cuda]
+    python benchmarks/metakg_model.py adapt LAST_FM [--scenario user_item_cold]
+    python benchmarks/metakg_model.py reference LAST_FM [--tasks 3]
+    python benchmarks/metakg_model.py scale [--millions 1 3 10 30]
+
+LAST_FM is the folder with `kg_final.txt` and `test_scenario/`. A pass makes every one of the 10,458 tasks a candidate once; with
+`--steps` it is measured on so many steps and scaled up. The reference is the same mathematics as one would first write it: the
+whole graph propagated for every task, CSR products, one task a time; its ratio to the fast path is the figure to watch, since
+machines differ from day to day.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import leaky_relu, normalize, softplus
+
+import metakg
+from metakg.data import IdMap, Interactions, KnowledgeGraph, Split, Tasks, TrainView, Triples, Vocabulary
+from metakg.models.metakg import MetaKG
+from metakg.models.metakg_config import MetaKGConfig
+from metakg.rng import torch_generator
+from metakg.sample.episodes import EpisodeSampler
+from metakg.train.adapt import AdaptConfig, PairBatches
+from metakg.train.loop import Loop, LoopConfig, Progress
+from metakg.train.meta import MetaConfig, TaskBatches
+from metakg.train.scheduler import SchedulerConfig
+
+PASS_BUDGET_S, EXACT_BUDGET_S, ADAPT_BUDGET_S, MEMORY_BUDGET_GB = 120, 1200, 6, 4
+
+
+class Stages:
+    """Seconds spent in named parts; a part inside another counts for the inner one only."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.seconds, self.stack = device, defaultdict(float), [("", 0.0)]
+        self.since = time.perf_counter()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        self.switch()
+        self.stack.append((name, 0.0))
+        try:
+            yield
+        finally:
+            self.switch()
+            self.stack.pop()
+
+    def switch(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds[self.stack[-1][0]] += now - self.since
+        self.since = now
+
+    def wrap(self, owner: Any, method: str, name: str) -> None:
+        inner = getattr(owner, method)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return inner(*args, **kwargs)
+
+        object.__setattr__(owner, method, timed)
+
+    def table(self, total: float) -> str:
+        rows = sorted(self.seconds.items(), key=lambda item: -item[1])
+        return "\n".join(
+            f"  {name or 'loop, backward, optimiser':28s} {s:8.2f} s {s / total:6.1%}" for name, s in rows if s > 0
+        )
+
+
+class Enough(Exception):  # noqa: N818 - not an error: the benchmark has seen what it wanted
+    """Stops a run after the measured steps."""
+
+
+def read_last_fm(folder: Path) -> Split:
+    return metakg.split(metakg.read_kgat(folder), "paper", published=folder / "test_scenario", validation=False)
+
+
+def peak_gb(device: torch.device) -> str:
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    card = f", {torch.cuda.max_memory_allocated() / 2**30:.2f} GB on the GPU" if device.type == "cuda" else ""
+    return f"{host:.2f} GB{card}"
+
+
+def build(view: TrainView, args: argparse.Namespace) -> MetaKG:
+    config = MetaKGConfig(fan_out=None if args.exact else args.fan_out)
+    model = MetaKG(config, view, torch_generator(1, "init")).to(args.device)
+    model.use_generator(torch_generator(1, "model", args.device))
+    return model
+
+
+def measure_pass(view: TrainView, args: argparse.Namespace) -> float:
+    """Run meta-training steps through the real loop; return seconds for a pass."""
+    device = torch.device(args.device)
+    began = time.perf_counter()
+    model = build(view, args)
+    scheduler = None if args.no_scheduler else SchedulerConfig(pool=args.pool)
+    meta = MetaConfig(tasks=args.tasks, scheduler=scheduler, at_once=min(args.at_once, 8) if args.exact else args.at_once)
+    source = TaskBatches(model, view, meta, seed=1)
+    print(f"built in {time.perf_counter() - began:.1f} s: {model.graph.n_nodes:,} nodes, {model.graph.n_edges:,} edges")
+    stages, marks = Stages(device), [time.perf_counter()]
+    for owner, method, name in (
+        (model, "tables", "shared tables"),
+        (model, "refresh", "attention"),
+        (model, "adapt_tasks", "inner step"),
+        (model, "score_tasks", "query of the pool"),
+        (model, "_field", "receptive fields"),
+        (model, "_fact_losses", "triple loss, forward"),
+        (source.episodes, "draw", "episodes, negatives"),
+        (source, "learn", "scheduler"),
+    ):
+        stages.wrap(owner, method, name)
+    model.register_forward_pre_hook(lambda *_: (stages.switch(), stages.stack.append(("outer forward", 0.0)))[0])
+    model.register_forward_hook(lambda *_: (stages.switch(), stages.stack.pop())[0])
+    steps = min(args.steps or len(source), len(source))
+
+    def progress(p: Progress) -> None:
+        stages.switch()
+        marks.append(time.perf_counter())
+        if p.step == steps:
+            raise Enough
+
+    with suppress(Enough):
+        Loop(model, source, LoopConfig(epochs=1), on_progress=progress).run()
+    seconds = marks[-1] - marks[0]
+    median = float(np.median(np.diff(marks)))
+    whole = seconds / steps * len(source)
+    candidates = len(source.candidates)
+    print(f"{steps} of {len(source)} steps in {seconds:.1f} s (median {median:.3f} s a step)")
+    print(f"{whole / candidates * 1e3:.2f} ms a candidate task; a pass over {candidates:,} tasks: {whole:.0f} s")
+    print(stages.table(seconds))
+    print(f"peak memory {peak_gb(device)}")
+    return whole
+
+
+def measure_adapt(split: Split, args: argparse.Namespace) -> None:
+    """Time one epoch of co-adaptation, and the work around it."""
+    model = build(split.train, args)
+    support = split.support(args.scenario)
+    began = time.perf_counter()
+    extended = model.extend(support)
+    edges = time.perf_counter() - began
+    v = extended.view.vocabulary
+    pairs = Interactions(v.users.rows(support.users), v.items.rows(support.items))
+    config = AdaptConfig(epochs=1, batch_size=args.batch)
+    marks = []
+    loop = Loop(
+        extended,
+        PairBatches(extended, pairs, config, 1),
+        LoopConfig(epochs=1, learning_rate=config.learning_rate),
+        on_progress=lambda _: marks.append(time.perf_counter()),
+    )
+    began = time.perf_counter()
+    loop.run()
+    epoch = time.perf_counter() - began
+    began = time.perf_counter()
+    extended.eval().ready()
+    encode = time.perf_counter() - began
+    print(f"{args.scenario}: {len(pairs):,} support pairs, batches of {args.batch}, {len(marks)} steps")
+    print(f"larger graph {edges:.2f} s; one epoch {epoch:.2f} s (budget {ADAPT_BUDGET_S} s); all vectors {encode:.2f} s")
+    print(f"peak memory {peak_gb(torch.device(args.device))}")
+
+
+# -- the reference ---------------------------------------------------------------------------------------------------------
+
+
+def plain_propagation(e: Tensor, users: Tensor, facts: Tensor, w: list[list[Tensor]]) -> Tensor:
+    """Propagate the whole graph: vectors (N, D), two CSR matrices, weights [w_c, w_k, w1, w2] of each layer -> (N, 3D)."""
+    has_users, has_facts = (torch.diff(a.crow_indices()) > 0 for a in (users, facts))
+    out = []
+    for w_c, w_k, w1, w2 in w:
+        m_c, m_k = users @ e, facts @ e
+        gate = torch.sigmoid(m_c @ w_c.T + m_k @ w_k.T)
+        gate = torch.where((has_users & has_facts).unsqueeze(1), gate, has_facts.unsqueeze(1).to(e.dtype))
+        m = gate * m_k + (1 - gate) * m_c
+        e = leaky_relu((e + m) @ w1.T) + leaky_relu((e * m) @ w2.T)
+        out.append(normalize(e, dim=1))
+    return torch.cat(out, dim=1)
+
+
+def measure_reference(view: TrainView, args: argparse.Namespace) -> None:
+    """Time plain tasks one by one, check that their losses equal the fast path's, and print the ratio."""
+    args.exact = True
+    model = build(view, args).eval()
+    sampler = EpisodeSampler(view, np.random.default_rng(1))
+    tables = model.tables(tracked=False)
+    n = (model.graph.n_nodes, model.graph.n_nodes)
+    users, facts = (
+        torch.sparse_csr_tensor(kind.edges.rowptr, kind.edges.cols, kind.weights, n, check_invariants=False)
+        for kind in tables.kinds[0]
+    )
+    shared = model.network.weights().detach()
+    weights = [[w[i][0] for w in (shared.w_c, shared.w_k, shared.w1, shared.w2)] for i in range(3)]
+    offset, losses = model.graph.n_users, []
+    began = time.perf_counter()
+    for task in range(args.tasks):
+        support, query = sampler.draw(np.array([task]))
+        current = [[w_c, w_k, w1.clone().requires_grad_(), w2.clone().requires_grad_()] for w_c, w_k, w1, w2 in weights]
+        for episode in (support, query):
+            z = plain_propagation(tables.vectors, users, facts, current)
+            margin = ((z[offset + episode.positives] - z[offset + episode.negatives]) @ z[episode.users[0]]).squeeze()
+            loss = softplus(-margin).mean()
+            adapted = [w for layer in current for w in layer[2:]]
+            steps = iter(torch.autograd.grad(loss, adapted))
+            if episode is support:
+                current = [
+                    [w_c, w_k, *((w - 1e-2 * next(steps)).detach().requires_grad_() for w in (w1, w2))]
+                    for w_c, w_k, w1, w2 in current
+                ]
+        losses.append(loss.detach())
+    plain = (time.perf_counter() - began) / args.tasks
+    sampler = EpisodeSampler(view, np.random.default_rng(1))
+    fast_losses = [model.score_tasks(tables, *sampler.draw(np.array([task]))).loss[0] for task in range(args.tasks)]
+    gap = (torch.stack(losses) - torch.stack(fast_losses)).abs().max()
+    sampler, many = EpisodeSampler(view, np.random.default_rng(1)), np.arange(8)
+    began = time.perf_counter()
+    model.score_tasks(tables, *sampler.draw(many))
+    exact = (time.perf_counter() - began) / len(many)
+    print(f"plain full-graph loop: {plain * 1e3:.0f} ms a candidate task ({plain * 10458 / 3600:.1f} h a pass)")
+    print(
+        f"the same numbers by receptive field: {exact * 1e3:.0f} ms, {plain / exact:.1f} times faster; largest gap {float(gap):.1e}"
+    )
+    print(f"peak memory {peak_gb(torch.device(args.device))}")
+
+
+# -- growth ----------------------------------------------------------------------------------------------------------------
+
+
+def random_world(n_edges: int, seed: int = 1) -> TrainView:
+    """Draw a graph with about so many edges (both directions): as many clicks as facts, popularity falling off as in real data."""
+    rng = np.random.default_rng(seed)
+    n_pairs = n_edges // 4
+    n_users, n_items = max(n_pairs // 40, 100), max(n_pairs // 20, 200)
+    n_entities = n_items * 2
+
+    def skewed(n: int, size: int) -> np.ndarray:
+        return np.minimum((rng.random(size) ** 2 * n).astype(np.int64), n - 1).astype(np.int32)
+
+    users, items = rng.integers(n_users, size=n_pairs).astype(np.int32), skewed(n_items, n_pairs)
+    _, first = np.unique(users.astype(np.int64) * n_items + items, return_index=True)
+    pairs = Interactions(users[first], items[first])
+    facts = Triples(
+        rng.integers(n_items, size=n_pairs).astype(np.int32),
+        rng.integers(9, size=n_pairs).astype(np.int32),
+        (n_items + skewed(n_entities - n_items, n_pairs)).astype(np.int32),
+    )
+    n_tasks = 512
+    mine = pairs.users < n_tasks
+    held = mine & (rng.random(len(mine)) < 0.3)
+    both = np.intersect1d(pairs.users[held], pairs.users[mine & ~held])
+    held, kept = held & np.isin(pairs.users, both), mine & ~held & np.isin(pairs.users, both)
+    tasks = Tasks(both, pairs.select(kept), pairs.select(held))
+    sizes = (("users", n_users), ("items", n_items), ("entities", n_entities), ("relations", 9))
+    vocabulary = Vocabulary(**{kind: IdMap([f"{kind}{n}" for n in range(size)], kind=kind) for kind, size in sizes})
+    return TrainView(vocabulary, pairs, KnowledgeGraph(facts, Triples.empty()), tasks)
+
+
+def measure_scale(args: argparse.Namespace) -> None:
+    """Time a full propagation, an attention refresh and a meta step on growing graphs."""
+    print("edges        build s  attention s  encode s  ms a candidate task  peak")
+    for millions in args.millions:
+        view = random_world(int(millions * 1e6))
+        began = time.perf_counter()
+        model = build(view, args)
+        built = time.perf_counter() - began
+        took = {}
+        for name, work in (("refresh", model.refresh), ("encode", model.encode)):
+            began = time.perf_counter()
+            work()
+            took[name] = time.perf_counter() - began
+        source = TaskBatches(model, view, MetaConfig(scheduler=SchedulerConfig()), seed=1)
+        marks: list[float] = []
+
+        def progress(p: Progress, marks: list[float] = marks) -> None:
+            marks.append(time.perf_counter())
+            if p.step == 6:
+                raise Enough
+
+        with suppress(Enough):
+            Loop(model, source, LoopConfig(epochs=1), on_progress=progress).run()
+        step = float(np.median(np.diff(marks))) / source.size * 1e3
+        line = f"{model.graph.n_edges:11,d} {built:8.1f} {took['refresh']:12.2f} {took['encode']:9.2f} {step:20.1f}"
+        print(f"{line}  {peak_gb(torch.device(args.device))}", flush=True)
+
+
+def main() -> None:
+    """Parse and run one of the measurements."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["pass", "adapt", "reference", "scale"])
+    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--exact", action="store_true", help="read all neighbours")
+    parser.add_argument("--fan-out", type=int, default=10)
+    parser.add_argument("--steps", type=int, help="measure so many steps and scale up")
+    parser.add_argument("--tasks", type=int, default=8, help="tasks a step; for the reference, tasks in all")
+    parser.add_argument("--pool", type=int, default=24)
+    parser.add_argument("--at-once", type=int, default=24)
+    parser.add_argument("--no-scheduler", action="store_true")
+    parser.add_argument("--scenario", default="user_item_cold")
+    parser.add_argument("--batch", type=int, default=AdaptConfig().batch_size)
+    parser.add_argument("--millions", type=float, nargs="+", default=[1, 3, 10, 30])
+    args = parser.parse_args()
+    if args.what == "scale":
+        measure_scale(args)
+        return
+    if args.folder is None:
+        parser.error(f"{args.what} needs the Last-FM folder")
+    split = read_last_fm(args.folder)
+    print(f"{torch.get_num_threads()} threads, {args.device}, {'exact' if args.exact else f'fan-out {args.fan_out}'}")
+    if args.what == "pass":
+        whole = measure_pass(split.train, args)
+        budget = EXACT_BUDGET_S if args.exact else PASS_BUDGET_S
+        print(f"budget on two cores: {budget} s and {MEMORY_BUDGET_GB} GB; used {whole / budget:.0%} of the time")
+    elif args.what == "adapt":
+        measure_adapt(split, args)
+    else:
+        measure_reference(split.train, args)
+
+
+if __name__ == "__main__":
+    main()
