@@ -31,7 +31,8 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
     },
     "walk": {"steps": [2, 4], "click_weight": [2.0, 1.0, 4.0], "history_weight": [0.05, 0.0, 0.2, 1.0]},
     "blend": {
-        "item_knn_weight": [0.5, 0.25, 1.0],
+        "trust_unclicked": [0.5, 0.0, 0.25, 1.0],
+        "item_knn_weight": [0.5, 0.25, 0.0],
         "kg_knn_weight": [0.5, 0.25, 1.0],
         "history_weight": [0.05, 0.0, 0.2],
     },

@@ -21,6 +21,9 @@ SetOption = Annotated[
         "--set", metavar="KEY=VALUE", help="A setting of the model; repeat for more. `metakg doctor MODEL` lists them."
     ),
 ]
+SettingsOption = Annotated[
+    Path | None, typer.Option("--settings", help="TOML file with one table of settings a model; --set overrules it.")
+]
 SplitArgument = Annotated[
     Path, typer.Argument(help="A split folder (metakg split), or a data set folder to cut by the strict protocol.")
 ]
@@ -52,6 +55,42 @@ def settings_from(pairs: list[str] | None) -> dict[str, Any]:
         if last in place:
             raise ConfigError("--set", f"{key!r} twice", expected="each setting once", fix="Remove one of them.")
         place[last] = value
+    return result
+
+
+def model_settings(file: Path | None, pairs: list[str] | None) -> dict[str, dict[str, Any]]:
+    """Return settings by model name: those of a TOML file with one table a model, overruled by `--set model.key=value`.
+
+    Raises:
+        ConfigError: the file cannot be read, or something in it is not a table of settings.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    for source in (_toml(file) if file is not None else {}, settings_from(pairs)):
+        for model, settings in source.items():
+            if not isinstance(settings, dict):
+                raise ConfigError(
+                    f"setting {model}", repr(settings), expected="MODEL.KEY=VALUE", fix="Name the model the setting belongs to."
+                )
+            merged[model] = _deep(merged.get(model, {}), settings)
+    return merged
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise ConfigError(str(file), str(err), expected="a settings file", fix="Check the path.") from err
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise ConfigError(str(file), str(err), expected="TOML with one table a model", fix="Mend the line named here.") from err
+
+
+def _deep(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = _deep(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return result
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from metakg.cli.common import SetOption, SplitArgument, chosen, open_split, settings_from, shots_from
+from metakg.cli.common import SetOption, SettingsOption, SplitArgument, chosen, model_settings, open_split, shots_from
 from metakg.cli.evaluate import CandidatesOption, MaskOption, ScenariosOption, ShotsOption
 
 BEGIN, END = "<!-- written by metakg compare: begin -->", "<!-- written by metakg compare: end -->"
@@ -24,6 +24,7 @@ def compare(
     shots: ShotsOption = None,
     mask: MaskOption = None,
     candidates: CandidatesOption = "all",
+    settings_file: SettingsOption = None,
     settings: SetOption = None,
     reference: Annotated[str | None, typer.Option(help="Published figures to print beside, as 'last-fm'.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file as JSON lines.")] = None,
@@ -39,7 +40,7 @@ def compare(
     from metakg.comparison import compare as run
     from metakg.models.registry import FLOORS
 
-    names = [name for entry in models.split(",") for name in (FLOORS if entry == "floors" else [entry.strip()])]
+    names = [name.strip() for entry in models.split(",") for name in (FLOORS if entry == "floors" else [entry])]
     console = Console(stderr=True)
     with console.status("opening the split") as status:
         cut = open_split(folder, seed=1)
@@ -52,7 +53,7 @@ def compare(
             shots=shots_from(shots),
             mask=mask,  # type: ignore[arg-type]  # checked by evaluate
             candidates=candidates,  # type: ignore[arg-type]
-            settings=settings_from(settings),
+            settings={name: found for name, found in model_settings(settings_file, settings).items() if name in names},
             keep=keep,
             progress=status.update,
         )

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from metakg.cli.common import JsonOption, SeedOption, SetOption, SplitArgument, open_split, print_json, settings_from
+from metakg.cli.common import (
+    JsonOption,
+    SeedOption,
+    SetOption,
+    SettingsOption,
+    SplitArgument,
+    model_settings,
+    open_split,
+    print_json,
+    settings_from,
+)
 
 
 def train(
@@ -16,6 +26,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")],
     model: Annotated[str, typer.Option(help="Name of the model; `metakg doctor` lists them.")] = "blend",
     seed: SeedOption = 1,
+    settings_file: SettingsOption = None,
     settings: SetOption = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier bundle.")] = False,
     as_json: JsonOption = False,
@@ -25,7 +36,8 @@ def train(
 
     begin = time.perf_counter()
     cut = open_split(folder, seed)
-    fitted = fit(model, cut.train, seed=seed, **settings_from(settings))
+    chosen = model_settings(settings_file, None).get(model, {})
+    fitted = fit(model, cut.train, seed=seed, **{**chosen, **settings_from(settings)})
     seconds = time.perf_counter() - begin
     fitted.save(out, overwrite=overwrite)
     view = cut.train

@@ -1,8 +1,8 @@
 """`blend`: item neighbours, graph neighbours and the walk, added up.
 
 Each part's scores are divided by their largest value for the user, so that weights mean the same for everybody. Clicks know
-taste, facts know what is new. No evidence is not evidence against: an item that nobody has clicked yet gets from the parts
-that live on clicks what its facts say, and an item without facts gets from `kg-knn` what its clicks say.
+taste, facts know what is new. No evidence is weak evidence against: an item that nobody has clicked yet gets from the parts
+that live on clicks at least a share of what its facts say, and an item without facts gets from `kg-knn` what its clicks say.
 
 This is the floor that a learnt model has to beat.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import NonNegativeFloat
+from pydantic import Field, NonNegativeFloat
 from scipy import sparse
 
 from metakg.models.item_knn import ItemKnn, ItemKnnConfig
@@ -32,6 +32,9 @@ class BlendConfig(ProfileConfig):
     """Weight of `kg-knn`."""
     walk_weight: NonNegativeFloat = 1.0
     """Weight of `walk`."""
+    trust_unclicked: float = Field(0.5, ge=0.0, le=1.0)
+    """How much of what its facts say an item that nobody has clicked yet gets from the parts that live on clicks; 0 takes the
+    missing clicks as evidence against it, 1 as none."""
     item_knn: ItemKnnConfig = ItemKnnConfig()
     """Settings of the part; its `history_weight` and `exclude_seen` are ruled by the blend's own."""
     kg_knn: KgKnnConfig = KgKnnConfig()
@@ -74,7 +77,9 @@ class Blend(ProfileRecommender):
 
     def _speak_alone(self, neighbours: Floats, facts: Floats, walk: Floats) -> None:
         """Fill in, in place, what a part cannot know: three (B, I)."""
-        neighbours[:, self.unclicked] = walk[:, self.unclicked] = facts[:, self.unclicked]
+        told = self.config.trust_unclicked * facts[:, self.unclicked]
+        for part in (neighbours, walk):
+            part[:, self.unclicked] = np.maximum(part[:, self.unclicked], told)
         facts[:, self.unknown] = neighbours[:, self.unknown]
 
     def score_without_clicks(self, users: Rows) -> Floats:
@@ -84,16 +89,15 @@ class Blend(ProfileRecommender):
     def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
         """Return the heaviest paths of all parts; a path that several parts walk is counted once, with the summed share."""
         profile = self.profiles(np.array([user], np.int32))
-        units = [float(_to_unit(part.score_profiles(profile))[0, item]) for part in self.parts]
-        weights = list(self.weights)
+        units = [_to_unit(part.score_profiles(profile)) for part in self.parts]
+        heard = [unit.copy() for unit in units]
+        self._speak_alone(*heard)
+        amounts = [weight * float(unit[0, item]) for weight, unit in zip(self.weights, units, strict=True)]
+        filled = [weight * float(unit[0, item]) for weight, unit in zip(self.weights, heard, strict=True)]
+        total = sum(filled)
         speaker = 1 if item in self.unclicked else 0 if item in self.unknown else None
-        if speaker is not None:  # what another part cannot know, this one says in its place
-            silent = (0, 2) if speaker == 1 else (1,)
-            for quiet in silent:
-                weights[speaker] += weights[quiet]
-                weights[quiet] = 0.0
-        amounts = [weight * unit for weight, unit in zip(weights, units, strict=True)]
-        total = sum(amounts)
+        if speaker is not None:  # what the other parts were told, this one said
+            amounts[speaker] += total - sum(amounts)
         shares: dict[tuple[int, tuple[object, ...]], float] = {}
         for amount, part in zip(amounts, self.parts, strict=True):
             for reason in part.reasons(user, item, limit=10 * limit) if amount > 0 else []:
