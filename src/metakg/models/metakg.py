@@ -376,12 +376,14 @@ class MetaKG(Recommender):
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take over what `tensors` of an equal model returned."""
         if not {"edge_users", "edge_items"} <= tensors.keys():
-            raise CheckpointError("tensors of metakg", "no edges", expected="edge_users, edge_items", fix="Save it again.")
+            raise CheckpointError(
+                "tensors of metakg-paper", "no edges", expected="edge_users, edge_items", fix="Save it again."
+            )
         users, items = (tensors[name].cpu().numpy() for name in ("edge_users", "edge_items"))
         v = self.view
         if len(users) and (users.max() >= v.n_users or items.max() >= v.n_items or min(users.min(), items.min()) < 0):
             raise CheckpointError(
-                "tensors of metakg", "edges outside the vocabulary", expected="known rows", fix="Save it again."
+                "tensors of metakg-paper", "edges outside the vocabulary", expected="known rows", fix="Save it again."
             )
         rebuilt = type(self)(self.config, v, self.rng, Interactions(users, items), attend=False)
         parameters = {name: value for name, value in tensors.items() if not name.startswith("edge_")}

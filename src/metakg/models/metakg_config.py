@@ -11,9 +11,9 @@ from metakg.models.base import ModelConfig
 
 
 class MetaKGConfig(ModelConfig):
-    """Settings of MetaKG. The defaults follow the paper where it speaks."""
+    """Settings of MetaKG as the paper writes it. The defaults follow it where it speaks."""
 
-    kind: Literal["metakg"] = "metakg"
+    kind: Literal["metakg-paper"] = "metakg-paper"
     dim: PositiveInt = 64
     """Width D of node and relation vectors."""
     dims: tuple[PositiveInt, ...] = Setting((64, 64, 64), min_length=1)

@@ -1,4 +1,7 @@
-"""TransR on the training graph: where the embedding layer starts (paper, eq. 9)."""
+"""Where the embedding layer starts: TransR on the training graph (paper, eq. 9), or BPR on the training pairs.
+
+Both read training data only. (The vectors shipped with the authors' code were fitted on pairs that include most answers.)
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
 
+from metakg import losses
 from metakg import rng as random
 from metakg.models.metakg import MetaKG
 from metakg.models.nn.transr import TransR
+from metakg.sample.episodes import PairBatch, PairSampler
 from metakg.sample.triples import TripleBatch, TripleSampler
-from metakg.train.loop import Loop, LoopConfig, Progress
+from metakg.train.loop import Loop, LoopConfig, Progress, Source
 from metakg.train.meta import triple_sampler
 from metakg.types import Json
 
@@ -30,6 +36,21 @@ class InitConfig(BaseModel):
     """Step size of Adam."""
     batch_size: PositiveInt = 2048
     """Edges of one step."""
+    weight_decay: NonNegativeFloat = 1e-5
+    """Weight of the squared length of the vectors that a batch uses."""
+
+
+class BprConfig(BaseModel):
+    """Settings of the BPR initialisation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: PositiveInt = 20
+    """Passes over the edges' pairs."""
+    learning_rate: PositiveFloat = 1e-3
+    """Step size of Adam."""
+    batch_size: PositiveInt = 4096
+    """Pairs of one step."""
     weight_decay: NonNegativeFloat = 1e-5
     """Weight of the squared length of the vectors that a batch uses."""
 
@@ -90,18 +111,98 @@ def initialise(
     init = random.torch_generator(seed, "transr/init")
     transr = TransR(model.graph.n_nodes, model.graph.n_relations, model.config.dim, config.weight_decay, init).to(device)
     facts = triple_sampler(model.graph, random.generator(seed, "transr/triples"), clicks=True)
-    loop = LoopConfig(learning_rate=config.learning_rate, epochs=config.epochs, log_every=500)
-    source = FactBatches(facts, config.batch_size, device)
-    run = Loop(
-        transr,
-        source,
-        loop,
-        folder=None if folder is None else folder / "transr",
-        identity={**(identity or {}), "init": config.model_dump(mode="json")},
-        on_progress=on_progress,
-    )
-    run.run(resume=resume)
+    _fit(transr, FactBatches(facts, config.batch_size, device), config, folder, "transr", identity, resume, on_progress)
     with torch.no_grad():
         for name in ("node", "relation", "project"):
             getattr(model, name).copy_(getattr(transr, name))
     model.refresh()
+
+
+def initialise_by_bpr(
+    model: MetaKG,
+    config: BprConfig,
+    seed: int,
+    *,
+    folder: Path | None = None,
+    identity: Json | None = None,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Fit the vectors of users and items by plain BPR on the pairs that are edges, in place; other nodes stay as they are."""
+    device, graph = model.node.device, model.graph
+    factors = Factors(model.node.detach()[: graph.n_users + graph.n_items].clone(), graph.n_users, config.weight_decay)
+    seen = np.unique(model.edges.items)
+    pairs = PairSampler(model.edges, model.edges, seen, graph.n_items, random.generator(seed, "bpr/pairs"))
+    _fit(factors, ClickBatches(pairs, config.batch_size, device), config, folder, "bpr", identity, resume, on_progress)
+    with torch.no_grad():
+        model.node[: len(factors.rows)] = factors.rows
+    model.refresh()
+
+
+class Factors(nn.Module):
+    """Matrix factorisation by BPR (Rendle et al. 2009, arXiv:1205.2618): users, then items."""
+
+    def __init__(self, start: Tensor, n_users: int, weight_decay: float) -> None:
+        super().__init__()
+        self.n_users, self.weight_decay = n_users, weight_decay
+        self.rows = nn.Parameter(start)
+
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
+        """Return the loss of a batch of pairs."""
+        rows = torch.cat([batch.users, batch.positives + self.n_users, batch.negatives + self.n_users])
+        vectors = self.rows.index_select(0, rows)
+        users, positives, negatives = torch.split(vectors, len(batch))
+        rank = losses.bpr((users * (positives - negatives)).sum(-1)).mean()
+        return {"rank": rank, "l2": self.weight_decay * losses.squared_norm(vectors, len(batch))}
+
+
+class ClickBatches:
+    """Hands out shuffled pairs with fresh negatives."""
+
+    def __init__(self, pairs: PairSampler, size: int, device: torch.device) -> None:
+        self.pairs, self.size, self.device = pairs, size, device
+        self.order = np.arange(len(pairs))
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.size)
+
+    def next(self, model: Any, step: int) -> PairBatch:
+        """Return the pairs of a step."""
+        place = step % len(self)
+        if place == 0:
+            self.order = self.pairs.order()
+        return self.pairs.draw(self.order[place * self.size : (place + 1) * self.size]).to(self.device)
+
+    def learn(self, model: Any, batch: PairBatch) -> Json:
+        """Nothing to note."""
+        return {}
+
+    def describe(self, batch: PairBatch) -> str:
+        """Name some pairs of a batch, by row."""
+        few = zip(batch.users[:3].tolist(), batch.positives[:3].tolist(), strict=True)
+        return f"{len(batch)} pairs such as " + ", ".join(map(str, few))
+
+    def state_dict(self) -> Json:
+        """Return where the stream stands."""
+        return {"order": self.order, "pairs": self.pairs.state_dict()}
+
+    def load_state_dict(self, state: Json) -> None:
+        """Go back to where the stream stood."""
+        self.order = state["order"]
+        self.pairs.load_state_dict(state["pairs"])
+
+
+def _fit(
+    module: nn.Module,
+    source: Source,
+    config: InitConfig | BprConfig,
+    folder: Path | None,
+    name: str,
+    identity: Json | None,
+    resume: bool,
+    on_progress: Callable[[Progress], None] | None,
+) -> None:
+    loop = LoopConfig(learning_rate=config.learning_rate, epochs=config.epochs, log_every=500)
+    place = None if folder is None else folder / name
+    named = {**(identity or {}), "init": config.model_dump(mode="json")}
+    Loop(module, source, loop, folder=place, identity=named, on_progress=on_progress).run(resume=resume)

@@ -1,0 +1,160 @@
+"""MetaKG from training data to a recommender: start vectors, meta-training, and how it will adapt (paper, Algorithm 1)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from metakg import rng as random
+from metakg.data import TrainView
+from metakg.models.base import Recommender
+from metakg.models.metakg import MetaKG
+from metakg.models.metakg_config import MetaKGConfig
+from metakg.train.adapt import AdaptConfig, CoAdapting, PairBatches
+from metakg.train.checkpoint import fingerprint
+from metakg.train.initialise import BprConfig, InitConfig, initialise, initialise_by_bpr
+from metakg.train.log import Sink
+from metakg.train.loop import Loop, LoopConfig, Outcome, Progress, Source
+from metakg.train.memory import available_bytes, check_memory, estimate_bytes
+from metakg.train.meta import MetaConfig, TaskBatches
+from metakg.train.online import OnlineConfig
+from metakg.types import Json
+
+Ablation = Literal["none", "no-scheduler", "no-collaborative", "no-knowledge", "base"]
+"""The paper's Fig. 4: tasks in random order; no inner step; no triple loss; or none of the three (plain BPR on all pairs)."""
+
+
+class Recipe(BaseModel):
+    """Everything that training MetaKG needs beside the model's own settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: Literal["transr", "bpr", "xavier"] = "transr"
+    """Where the node vectors start: TransR on the training graph (eq. 9), BPR on the training pairs, or random."""
+    init: InitConfig = InitConfig()
+    """Settings of the TransR start."""
+    bpr: BprConfig = BprConfig()
+    """Settings of the BPR start."""
+    meta: MetaConfig = MetaConfig()
+    """Settings of meta-training."""
+    loop: LoopConfig = LoopConfig()
+    """Settings of the training loop."""
+    adapt: AdaptConfig = AdaptConfig()
+    """How the trained model adapts to a scenario, in validation as in use."""
+    online: OnlineConfig | None = OnlineConfig()
+    """How it adapts to one user's clicks; None co-adapts there too."""
+    ablation: Ablation = "none"
+    """What to leave out."""
+
+
+def train_metakg(
+    config: MetaKGConfig,
+    recipe: Recipe,
+    view: TrainView,
+    *,
+    seed: int,
+    device: str = "cpu",
+    folder: Path | None = None,
+    resume: bool = False,
+    validate: Callable[[Recommender], float] | None = None,
+    on_progress: Callable[[str, Progress], None] | None = None,
+    sinks: Sequence[Sink] = (),
+) -> tuple[CoAdapting, Outcome]:
+    """Train MetaKG and return it together with how it adapts.
+
+    Args:
+        config: settings of the model.
+        recipe: settings of its training.
+        view: training data with meta-training tasks.
+        seed: the one number that all randomness comes from.
+        device: where to train.
+        folder: where log and checkpoints go; None keeps nothing.
+        resume: go on where a killed run of the same settings stood.
+        validate: judges a recommender on the validation scenario (it adapts it first); higher is better.
+        on_progress: called after every step with the phase ("start vectors", "training").
+        sinks: further places to log to.
+
+    Raises:
+        DataError: the view cannot be learnt from.
+        TrainingError: the run would not fit into memory, or its numbers exploded.
+        CheckpointError: `resume` found another run's checkpoint.
+    """
+    config, meta = _ablate(config, recipe)
+    model = MetaKG(config, view, random.torch_generator(seed, "init/metakg-paper"))
+    sizes = (model.graph.n_nodes, model.graph.n_edges, model.graph.n_relations)
+    check_memory(estimate_bytes(config, *sizes, meta.at_once), available_bytes() if device == "cpu" else None)
+    model = model.to(device)
+    model.use_generator(random.torch_generator(seed, "model", device))
+    identity = {
+        "data": view_fingerprint(view),
+        "model": config.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": seed,
+        "device": device.split(":")[0],
+    }
+
+    def phase(name: str) -> Callable[[Progress], None] | None:
+        return None if on_progress is None else lambda progress: on_progress(name, progress)
+
+    about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": phase("start vectors")}
+    if recipe.start == "transr":
+        initialise(model, recipe.init, seed, **about)
+    elif recipe.start == "bpr":
+        initialise_by_bpr(model, recipe.bpr, seed, **about)
+
+    def judge(trained: object) -> float:
+        assert validate is not None
+        assert isinstance(trained, MetaKG)
+        return validate(CoAdapting(trained, recipe.adapt, seed, recipe.online))
+
+    source: Source = TaskBatches(model, view, meta, seed) if recipe.ablation != "base" else _all_pairs(model, recipe, seed)
+    run = Loop(
+        model,
+        source,
+        recipe.loop,
+        folder=folder,
+        identity=identity,
+        validate=None if validate is None else judge,
+        on_progress=phase("training"),
+        sinks=sinks,
+    )
+    outcome = run.run(resume=resume)
+    model.refresh()
+    return CoAdapting(model.eval().ready(), recipe.adapt, seed, recipe.online), outcome
+
+
+def view_fingerprint(view: TrainView) -> str:
+    """Return a hash of everything that a model sees: ids, pairs, facts, tasks."""
+    digest = hashlib.blake2b(fingerprint(view.vocabulary).encode(), digest_size=16)
+    facts, about = view.graph.entity, view.graph.user
+    columns = [view.interactions.users, view.interactions.items]
+    columns += [facts.heads, facts.relations, facts.tails, about.heads, about.relations, about.tails]
+    if view.tasks is not None:
+        support, query = view.tasks.support, view.tasks.query
+        columns += [view.tasks.users, support.users, support.items, query.users, query.items]
+    for column in columns:
+        digest.update(len(column).to_bytes(8, "little"))
+        digest.update(column.tobytes())
+    return digest.hexdigest()
+
+
+def _ablate(config: MetaKGConfig, recipe: Recipe) -> tuple[MetaKGConfig, MetaConfig]:
+    """Return the settings with what the ablation leaves out switched off."""
+    meta, changed = recipe.meta, Json()
+    if recipe.ablation in ("no-scheduler", "base"):
+        meta = meta.model_copy(update={"scheduler": None})
+    if recipe.ablation in ("no-collaborative", "base"):
+        changed["inner_steps"] = 0
+    if recipe.ablation in ("no-knowledge", "base"):
+        changed["kg_weight"] = 0.0
+    return config.model_copy(update=changed), meta
+
+
+def _all_pairs(model: MetaKG, recipe: Recipe, seed: int) -> PairBatches:
+    """Return batches of all training pairs, query pairs included; the graph holds no query pair, as in meta-training."""
+    settings = recipe.adapt.model_copy(update={"all_negatives": recipe.meta.all_negatives, "replay": 0.0})
+    return PairBatches(model, model.view.interactions.pairs_only(), settings, seed)

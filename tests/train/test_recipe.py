@@ -1,0 +1,118 @@
+"""The whole way from a view to a recommender: ablations, resume across phases, start vectors, memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from metakg.data import Support
+from metakg.errors import CheckpointError, TrainingError
+from metakg.models.base import Recommender
+from metakg.models.metakg import MetaKG
+from metakg.models.metakg_config import MetaKGConfig
+from metakg.train.adapt import AdaptConfig
+from metakg.train.initialise import BprConfig, InitConfig, initialise_by_bpr
+from metakg.train.loop import LoopConfig, Progress
+from metakg.train.memory import available_bytes, check_memory, estimate_bytes
+from metakg.train.meta import MetaConfig
+from metakg.train.recipe import Ablation, Recipe, train_metakg, view_fingerprint
+from metakg.train.scheduler import SchedulerConfig
+
+SMALL = MetaKGConfig(dim=8, dims=(8, 8), fan_out=3, attention_every=3)
+
+
+def recipe(**settings: object) -> Recipe:
+    return Recipe(
+        **{
+            "init": InitConfig(epochs=2, batch_size=256, learning_rate=0.01),
+            "bpr": BprConfig(epochs=2, batch_size=64, learning_rate=0.01),
+            "meta": MetaConfig(tasks=4, facts=64, scheduler=SchedulerConfig(pool=8)),
+            "loop": LoopConfig(learning_rate=0.01, epochs=2, checkpoint_minutes=1e-9, log_every=1),
+            "adapt": AdaptConfig(epochs=1, batch_size=8, facts=16, learning_rate=0.01),
+            **settings,
+        }
+    )
+
+
+@pytest.mark.parametrize("ablation", ["none", "no-scheduler", "no-collaborative", "no-knowledge", "base"])
+def test_every_ablation_leaves_out_what_it_says(world, ablation: Ablation) -> None:
+    losses: list[set[str]] = []
+
+    def progress(phase: str, p: Progress) -> None:
+        if phase == "training":
+            losses.append(set(p.losses))
+
+    trained, outcome = train_metakg(SMALL, recipe(ablation=ablation), world.view, seed=1, on_progress=progress)
+    assert torch.isfinite(trained.score_all(torch.arange(30))).all()
+    assert ("kg" in losses[0]) == (ablation not in ("no-knowledge", "base"))
+    assert ("rank" in losses[0]) == (ablation == "base")
+    assert trained.model.config.inner_steps == (0 if ablation in ("no-collaborative", "base") else 1)
+    assert outcome.steps == {"no-scheduler": 12, "base": 2 * 38}.get(ablation, 6)
+
+
+@pytest.mark.parametrize("start", ["transr", "bpr", "xavier"])
+@pytest.mark.parametrize("stop", [("start vectors", 2), ("training", 3)])
+def test_a_run_resumes_in_every_phase(world, tmp_path: Path, start: str, stop: tuple[str, int]) -> None:
+    def validate(recommender: Recommender) -> float:
+        adapted = recommender.adapt(Support.clicks("users-1", ["items-50"]))
+        return float(adapted.score_all(torch.arange(3)).std())
+
+    def kill(phase: str, p: Progress) -> None:
+        if (phase, p.step) == stop:
+            raise KeyboardInterrupt
+
+    settings = recipe(start=start)
+    whole, expected = train_metakg(SMALL, settings, world.view, seed=1, validate=validate)
+    if (start, stop[0]) != ("xavier", "start vectors"):
+        with pytest.raises(KeyboardInterrupt):
+            train_metakg(SMALL, settings, world.view, seed=1, validate=validate, folder=tmp_path, on_progress=kill)
+    again, outcome = train_metakg(SMALL, settings, world.view, seed=1, validate=validate, folder=tmp_path, resume=True)
+    assert (outcome.best_score, outcome.best_step) == (expected.best_score, expected.best_step)
+    everyone = torch.arange(30)
+    assert torch.equal(again.score_all(everyone), whole.score_all(everyone))
+    with pytest.raises(CheckpointError, match="seed: found 1; expected 2"):
+        train_metakg(SMALL, settings, world.view, seed=2, folder=tmp_path, resume=True)
+
+
+def test_other_data_has_another_fingerprint(world) -> None:
+    view = world.view
+    mixed = replace(view, interactions=view.interactions.select(np.arange(len(view.interactions))[::-1]))
+    fewer = replace(view, tasks=None)
+    assert len({view_fingerprint(v) for v in (view, mixed, fewer)}) == 3
+    assert view_fingerprint(view) == view_fingerprint(replace(view))
+
+
+def test_bpr_start_moves_users_and_items_alone_and_ranks_clicks_high(world) -> None:
+    model = MetaKG(SMALL, world.view, torch.Generator().manual_seed(1))
+    before = model.node.detach().clone()
+    initialise_by_bpr(model, BprConfig(epochs=30, batch_size=64, learning_rate=0.02), seed=1)
+    after = model.node.detach()
+    assert torch.equal(after[90:], before[90:])
+    scores = after[:30] @ after[30:90].T
+    edges = model.edges
+    assert float(scores[edges.users, edges.items].mean()) > float(scores.mean()) + 0.5
+
+
+def test_memory_is_estimated_and_refused_with_the_setting_to_change() -> None:
+    last_fm = {"n_nodes": 129_955, "n_edges": 1_528_964, "n_relations": 20}
+    sampled = sum(estimate_bytes(MetaKGConfig(), **last_fm, at_once=24).values())
+    exact = sum(estimate_bytes(MetaKGConfig(fan_out=None), **last_fm, at_once=8).values())
+    assert 0.3e9 < sampled < 2e9
+    assert 0.8e9 < exact < 4e9
+    parts = estimate_bytes(MetaKGConfig(fan_out=None), **last_fm, at_once=800)
+    with pytest.raises(TrainingError, match=r"about \d+\.\d GB needed, the most for rows of the tasks .* Lower meta.at_once"):
+        check_memory(parts, 2**30)
+    check_memory(parts, None)
+    check_memory(parts, 2**50)
+    found = available_bytes()
+    assert found is None or found > 2**20
+
+
+def test_a_run_that_does_not_fit_is_refused_before_it_starts(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metakg.train.recipe.available_bytes", lambda: 1000)
+    with pytest.raises(TrainingError, match="memory: found about"):
+        train_metakg(SMALL, recipe(), world.view, seed=1)
