@@ -124,7 +124,7 @@ def test_real_floors_run_through(toy):
 
 def test_a_query_pair_in_training_is_refused(falling, toy):
     leaky = replace(toy, pairs=Interactions.concat(toy.pairs, pairs((0, 6))), known_items=np.ones(8, np.bool_))
-    message = r"scenario item_cold: found 1 of 3 query pairs in the training pairs: \('u0', 'i6'\); expected none"
+    message = r"scenario item_cold: found 1 of 3 query pairs in the training pairs \(user 'u0' with item 'i6'\)"
     with pytest.raises(LeakageError, match=message):
         evaluate(falling, leaky, k=3)
     assert falling.seen == []
@@ -133,15 +133,15 @@ def test_a_query_pair_in_training_is_refused(falling, toy):
 def test_a_query_pair_in_the_support_is_refused(falling, toy):
     cold = toy.scenarios["user_cold"]
     cold = replace(cold, support=Interactions.concat(cold.support, pairs((5, 4), (5, 5), (3, 2), (4, 1))))
-    with pytest.raises(LeakageError, match=r"4 of 6 query pairs in the support that is revealed: .*'u3', 'i2'.*, \.\.\."):
+    with pytest.raises(LeakageError, match=r"4 of 6 query pairs in the support \(user 'u3' with item 'i2', "):
         evaluate(falling, replace(toy, scenarios={"user_cold": cold}), k=3)
 
 
 def test_a_query_pair_in_a_task_is_refused(falling, toy):
     everybody = np.ones(6, np.bool_)
     for support, query, where in (
-        (pairs((3, 2)), pairs((3, 4)), "the tasks' support"),
-        (pairs((3, 4)), pairs((3, 2)), "the tasks' queries"),
+        (pairs((3, 2)), pairs((3, 4)), "task support"),
+        (pairs((3, 4)), pairs((3, 2)), "task query"),
     ):
         leaky = replace(toy, tasks=Tasks(np.array([3], np.int32), support, query), known_users=everybody)
         with pytest.raises(LeakageError, match=where):
@@ -154,10 +154,10 @@ def test_a_recommender_that_saw_an_answer_is_refused(given_model, toy):
     asked = replace(toy.scenarios["item_cold"], query=pairs((0, 5)))
     split = replace(toy, scenarios={"item_cold": asked})
     peeking = TrainView(v, Interactions.concat(view.interactions, answer), view.graph)
-    with pytest.raises(LeakageError, match=r"query pairs in the training view of given: \('u0', 'i5'\)"):
+    with pytest.raises(LeakageError, match=r"1 of 1 query pairs in the training view of given \(user 'u0' with item 'i5'\)"):
         evaluate(ByNumber(given_model, peeking), split, k=3)
     in_tasks = TrainView(v, view.interactions, view.graph, Tasks(answer.users, Interactions.empty(), answer))
-    with pytest.raises(LeakageError, match=r"the training view of given, its tasks' queries: \('u0', 'i5'\)"):
+    with pytest.raises(LeakageError, match=r"the training view of given, its tasks' queries \(user 'u0' with item 'i5'\)"):
         evaluate(ByNumber(given_model, in_tasks), split, k=3)
 
 
@@ -171,7 +171,7 @@ def test_a_recommender_that_finds_an_answer_while_adapting_is_refused(given_mode
             return adapted
 
     model = Peeking(toy.train, torch.zeros(toy.train.n_users, toy.train.n_items))
-    with pytest.raises(LeakageError, match=r"what given knows after adapting: \('u5', 'i4'\)"):
+    with pytest.raises(LeakageError, match=r"what given knows after adapting \(user 'u5' with item 'i4'\)"):
         evaluate(model, toy, scenarios=["user_cold"], k=3)
 
 

@@ -20,6 +20,7 @@ from metakg.evaluation import leakage, metrics
 from metakg.evaluation.ranking import rank
 from metakg.evaluation.result import CandidateRule, Evaluation, MaskRule, ScenarioResult
 from metakg.models.base import Recommender
+from metakg.splits.leakage import refuse
 from metakg.types import Rows
 
 _SHOWN = 5
@@ -83,7 +84,7 @@ def evaluate(
         raise ValueError(f"mask is 'support' or 'support+train', candidates 'all' or 'scenario', not {rule!r}, {candidates!r}")
     metrics.check_names(metric_names)
     kind = fitted.config.kind
-    leakage.check_split(split, names)
+    refuse(split)
     leakage.check_view(split, names, fitted.view, f"the training view of {kind}")
     judge = _Judge(split, ks, tuple(metric_names), rule, candidates, adapt, block)
     every = [shots] if shots is None or isinstance(shots, int) else list(shots)

@@ -1,8 +1,8 @@
-"""Refuse to judge a run in which an answer is visible: a query pair in anything that learns, adapts or ranks."""
+"""Refuse to judge a recommender that has seen an answer: a query pair in the data that it holds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,22 +12,10 @@ from metakg.errors import LeakageError
 _SHOWN = 3
 
 
-def check_split(split: Split, scenarios: Sequence[str]) -> None:
-    """Check that no query pair of these scenarios lies in the training pairs, the tasks, or the scenario's own support.
-
-    Raises:
-        LeakageError: one does; the message counts them and names the first.
-    """
-    for name in scenarios:
-        scenario = split.scenarios[name]
-        visible = {"the training pairs": split.pairs, "the support that is revealed": scenario.support}
-        if split.tasks is not None:
-            visible |= {"the tasks' support": split.tasks.support, "the tasks' queries": split.tasks.query}
-        _check(split, name, visible, fix="Cut the split again; it was changed after it was made.")
-
-
 def check_view(split: Split, scenarios: Sequence[str], view: TrainView, what: str) -> None:
     """Check that a model's own data hold no query pair of these scenarios.
+
+    What a split itself shows is checked by `metakg.splits.refuse`; this is about what reached the model by any way at all.
 
     Args:
         split: where the scenarios come from.
@@ -41,33 +29,25 @@ def check_view(split: Split, scenarios: Sequence[str], view: TrainView, what: st
     v = split.dataset.vocabulary
     users = v.users.rows(view.vocabulary.users.array)  # (U of the view,) rows of the data set, -1 where it has none
     items = v.items.rows(view.vocabulary.items.array)
-
-    def in_data_set(pairs: Interactions) -> Interactions:
-        known = (users[pairs.users] >= 0) & (items[pairs.items] >= 0)
-        return Interactions(users[pairs.users[known]], items[pairs.items[known]])
-
-    visible = {what: in_data_set(view.interactions)}
+    visible = {what: view.interactions}
     if view.tasks is not None:
-        visible[f"{what}, its tasks' support"] = in_data_set(view.tasks.support)
-        visible[f"{what}, its tasks' queries"] = in_data_set(view.tasks.query)
+        visible |= {f"{what}, its tasks' support": view.tasks.support, f"{what}, its tasks' queries": view.tasks.query}
     for name in scenarios:
-        _check(split, name, visible, fix="Fit the model on `split.train` of this very split, and on nothing else.")
-
-
-def _check(split: Split, name: str, visible: Mapping[str, Interactions], *, fix: str) -> None:
-    query, v = split.scenarios[name].query, split.dataset.vocabulary
-    keys = query.keys(v.n_items)
-    asked = np.zeros(v.n_users, np.bool_)
-    asked[query.users] = True
-    for what, pairs in visible.items():
-        seen = np.isin(keys, pairs.select(asked[pairs.users]).keys(v.n_items))
-        if seen.any():
-            first = np.flatnonzero(seen)[:_SHOWN]
-            named = ", ".join(f"({v.users.id(query.users[i])!r}, {v.items.id(query.items[i])!r})" for i in first)
-            raise LeakageError(
-                f"scenario {name}",
-                f"{np.count_nonzero(seen):,} of {len(query):,} query pairs in {what}: {named}"
-                + (", ..." if np.count_nonzero(seen) > _SHOWN else ""),
-                expected="none: an answer must be invisible until it is judged",
-                fix=fix,
-            )
+        query = split.scenarios[name].query
+        keys = query.keys(v.n_items)
+        asking = np.zeros(v.n_users + 1, np.bool_)  # the last one stands for users that the data set does not have
+        asking[query.users] = True
+        for where, pairs in visible.items():
+            theirs = pairs.select(asking[users[pairs.users]])
+            known = items[theirs.items] >= 0
+            shown = Interactions(users[theirs.users[known]], items[theirs.items[known]])
+            seen = query.select(np.isin(keys, shown.keys(v.n_items)))
+            if len(seen):
+                first = zip(seen.users[:_SHOWN].tolist(), seen.items[:_SHOWN].tolist(), strict=True)
+                named = ", ".join(f"user {v.users.id(user)!r} with item {v.items.id(item)!r}" for user, item in first)
+                raise LeakageError(
+                    f"scenario {name}",
+                    f"{len(seen):,} of {len(query):,} query pairs in {where} ({named})",
+                    expected="none: an answer must be invisible until it is judged",
+                    fix="Fit the model on `split.train` of this very split, and on nothing else.",
+                )

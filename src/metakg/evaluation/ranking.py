@@ -21,8 +21,9 @@ from metakg.evaluation.topk import top_k
 from metakg.models.base import Recommender
 from metakg.types import Floats, Rows
 
-SCORE_BYTES = 256 << 20
-"""Scores that a model is asked for at a time; the number of users in a block follows from it."""
+SCORE_BYTES = 32 << 20
+"""Scores that a model is asked for at a time; the number of users in a block follows from it. Larger blocks are slower: they
+leave the caches, and the allocator asks the system for fresh pages every time."""
 
 
 @dataclass(frozen=True, eq=False)
