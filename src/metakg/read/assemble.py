@@ -137,10 +137,17 @@ def _tables(job: Job) -> dict[str, str]:
     """Return the SQL of every table of the result."""
     columns = {row[0] for row in job.run("DESCRIBE pairs")}
     extra = [name for name in ("value", "time_s") if name in columns]
-    order = ", ".join(["u.row", *["time_s"] * ("time_s" in extra), "i.row"])
-    chosen = ", ".join(["u.row AS user", "i.row AS item", *extra])
-    pairs = f"SELECT {chosen} FROM pairs p JOIN users u ON p.user = u.code JOIN items i ON p.item = i.code ORDER BY {order}"
-    return {**_CONTENT, "interactions": pairs}
+    order = ", ".join(["user", *["time_s"] * ("time_s" in extra), "item"])
+    removed = any(
+        job.number(f"SELECT count(*) FROM all_{name}") > job.number(f"SELECT count(*) FROM {name}")
+        for name in ("users", "items")
+    )
+    source = "pairs"
+    if removed:  # else the codes are the rows, and two joins over all interactions can be spared
+        rows = ", ".join(["u.row AS user", "i.row AS item", *extra])
+        source = f"(SELECT {rows} FROM pairs p JOIN users u ON p.user = u.code JOIN items i ON p.item = i.code)"
+    chosen = ", ".join(["user", "item", *extra])
+    return {**_CONTENT, "interactions": f"SELECT {chosen} FROM {source} ORDER BY {order}"}
 
 
 def _refuse_empty(job: Job, tables: dict[str, str]) -> None:
