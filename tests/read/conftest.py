@@ -48,9 +48,7 @@ def facts_of() -> Callable[[Dataset], set[tuple[str, str, str]]]:
 
     def facts_of(data: Dataset) -> set[tuple[str, str, str]]:
         v, facts = data.vocabulary, data.graph.entity
-        return set(
-            zip(v.entities.ids(facts.heads), v.relations.ids(facts.relations), v.entities.ids(facts.tails), strict=True)
-        )
+        return set(zip(v.entities.ids(facts.heads), v.relations.ids(facts.relations), v.entities.ids(facts.tails), strict=True))
 
     return facts_of
 

@@ -44,7 +44,9 @@ def test_an_option_names_a_column_exactly_or_in_another_spelling():
 
 
 def test_messages_name_what_is_there_and_the_flag_that_helps():
-    with pytest.raises(DataError, match=r"f line 1: found the columns 'a', 'b'; expected a user column \(user, userid, .*--user-column"):
+    with pytest.raises(
+        DataError, match=r"f line 1: found the columns 'a', 'b'; expected a user column \(user, userid, .*--user-column"
+    ):
         need(columns("a", "b"), "user", None, where="f line 1")
     with pytest.raises(DataError, match=r"expected a column 'klant'\. Name it \(--user-column\)"):
         need(columns("a", "b"), "user", "klant", where="f")

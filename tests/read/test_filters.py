@@ -50,7 +50,11 @@ def test_minima_agree_with_removing_one_at_a_time(pairs, items, users):
     if steps:
         lost = [len(set(column)) for column in zip(*pairs, strict=True)] if pairs else [0, 0]
         kept = [len({pair[side] for pair in left}) for side in (0, 1)]
-        assert (steps[0].interactions, steps[0].users, steps[0].items) == (len(pairs) - len(left), lost[0] - kept[0], lost[1] - kept[1])
+        assert (steps[0].interactions, steps[0].users, steps[0].items) == (
+            len(pairs) - len(left),
+            lost[0] - kept[0],
+            lost[1] - kept[1],
+        )
     else:
         assert max(items, users) <= 1
 

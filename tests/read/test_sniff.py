@@ -35,7 +35,9 @@ def test_delimiter(stage, write, delimiter):
 
 
 def test_a_tab_wins_over_commas_and_blanks_inside_cells(stage, write):
-    table = open_table(stage, write("a.tsv", "item\ttitle\n1\tYou, Me and Dupree\n2\tUp, up\n"), ReadOptions(), "item_attributes")
+    table = open_table(
+        stage, write("a.tsv", "item\ttitle\n1\tYou, Me and Dupree\n2\tUp, up\n"), ReadOptions(), "item_attributes"
+    )
     assert cells(stage, table) == [("1", "You, Me and Dupree"), ("2", "Up, up")]
 
 
