@@ -133,6 +133,14 @@ def test_resamples_in_several_pieces(monkeypatch):
     assert bootstrap_interval(values, resamples=500) == pytest.approx(whole, abs=0.1)
 
 
+def test_few_values_are_drawn_by_their_counts(monkeypatch):
+    values = np.random.default_rng(7).integers(-3, 4, 400) / 10
+    counted = bootstrap_interval(values, resamples=20_000)
+    monkeypatch.setattr("metakg.evaluation.significance._BINOMIAL_COST", 1000)
+    assert bootstrap_interval(values, resamples=20_000) == pytest.approx(counted, abs=1e-3)
+    assert bootstrap_interval(values, resamples=20_000) != counted
+
+
 @pytest.mark.parametrize("wrong", [{"confidence": 1.0}, {"confidence": 0.0}, {"resamples": 0}])
 def test_bad_bootstraps(wrong):
     with pytest.raises(ValueError, match="confidence lies in"):
