@@ -62,11 +62,16 @@ def model_settings(file: Path | None, pairs: list[str] | None) -> dict[str, dict
     """Return settings by model name: those of a TOML file with one table a model, overruled by `--set model.key=value`.
 
     Raises:
-        ConfigError: the file cannot be read, or something in it is not a table of settings.
+        ConfigError: the file cannot be read, names an unknown model, or something in it is not a table of settings.
     """
+    from metakg.models.registry import MODELS
+
     merged: dict[str, dict[str, Any]] = {}
     for source in (_toml(file) if file is not None else {}, settings_from(pairs)):
         for model, settings in source.items():
+            if model not in MODELS:
+                known = ", ".join(sorted(MODELS))
+                raise ConfigError("settings", f"a model {model!r}", expected=f"one of {known}", fix="Check the spelling.")
             if not isinstance(settings, dict):
                 raise ConfigError(
                     f"setting {model}", repr(settings), expected="MODEL.KEY=VALUE", fix="Name the model the setting belongs to."

@@ -1,0 +1,128 @@
+"""The engine: external ids in, external ids out, and every answer says how it was made."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import metakg
+from metakg.data import IdMap, Interactions, KnowledgeGraph, Support, TrainView, Triples, Vocabulary
+from metakg.engine import Engine, fit
+from metakg.errors import ConfigError, DataError
+from metakg.models.registry import FLOORS, MODELS, config_for
+
+
+def rows(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int32)
+
+
+@pytest.fixture
+def view() -> TrainView:
+    """Ann clicked a and b, Bob b and c, Cleo nothing (but lives where c is sold); a, b by x; c, d by y."""
+    vocabulary = Vocabulary(
+        IdMap(["ann", "bob", "cleo"]),
+        IdMap(["a", "b", "c", "d"], ["Apple", "Berry", "Cherry", None]),
+        IdMap(["a", "b", "c", "d", "x", "y"], [None, None, None, None, "Xavier", "Yves"]),
+        IdMap(["by", "lives"], ["made by", "lives in"]),
+    )
+    graph = KnowledgeGraph(Triples(rows(0, 1, 2, 3), rows(0, 0, 0, 0), rows(4, 4, 5, 5)), Triples(rows(2), rows(1), rows(5)))
+    return TrainView(vocabulary, Interactions(rows(0, 0, 1, 1), rows(0, 1, 1, 2)), graph)
+
+
+@pytest.mark.parametrize("model", FLOORS)
+def test_seen_items_are_filtered_unless_asked_for(model: str, view: TrainView) -> None:
+    engine = fit(model, view)
+    assert {entry.item for entry in engine.recommend("ann", k=4)} == {"c", "d"}
+    assert len(engine.recommend("ann", k=4, filter_seen=False)) == 4
+
+
+@pytest.mark.parametrize("model", FLOORS)
+def test_scores_fall_and_equal_scores_follow_the_item_order(model: str, view: TrainView) -> None:
+    found = fit(model, view).recommend("bob", k=4)
+    keys = [(-entry.score, view.vocabulary.items.row(entry.item)) for entry in found]
+    assert keys == sorted(keys)
+
+
+def test_every_answer_says_how_it_was_made(view: TrainView) -> None:
+    engine = fit("blend", view)
+    assert {entry.way for entry in engine.recommend("ann")} == {"trained"}
+    assert {entry.way for entry in engine.recommend("cleo")} == {"kg-only"}
+    assert {entry.way for entry in engine.recommend("nobody")} == {"popular"}
+    assert {entry.way for entry in engine.adapt("nobody", ["c"]).recommend("nobody")} == {"adapted"}
+
+
+def test_an_unknown_user_gets_the_popular_items(view: TrainView) -> None:
+    assert fit("walk", view).recommend("nobody", k=1)[0].item == "b"
+
+
+def test_adapting_follows_the_click_and_leaves_the_engine_as_it_was(view: TrainView) -> None:
+    engine = fit("kg-knn", view)
+    before = engine.recommend("ann", k=4)
+    assert engine.adapt("new", ["c"]).recommend("new", k=1)[0].item == "d"  # c and d are both made by Yves
+    assert engine.recommend("ann", k=4) == before
+    assert engine.way("new") == "popular"
+
+
+def test_a_new_item_is_found_through_its_facts_alone(view: TrainView) -> None:
+    import pyarrow as pa
+
+    arrived = Support(
+        pa.array(["new"]),
+        pa.array(["a"]),
+        pa.table({"item": ["e"], "entity": ["e"], "label": ["Elderberry"]}),
+        pa.table({"head": ["e"], "relation": ["by"], "tail": ["x"]}),
+    )
+    engine = fit("kg-knn", view).adapt(support=arrived)
+    best = {entry.item: entry for entry in engine.recommend("new", k=2)}
+    assert best.keys() == {"b", "e"}
+    assert best["e"].label == "Elderberry"
+    assert str(engine.explain("new", "e").paths[0]) == "Apple -> made by: Xavier -> Elderberry"
+
+
+def test_explanations_read_as_sentences_and_shares_stay_below_one(view: TrainView) -> None:
+    engine = fit("blend", view)
+    found = engine.explain("ann", "c")
+    assert found.label == "Cherry"
+    assert str(found.paths[0]) == "Berry -> also clicked by 1 other person -> Cherry"
+    assert 0 < sum(path.share for path in found.paths) <= 1.0 + 1e-6
+    assert engine.explain("nobody", "c").paths == ()
+
+
+def test_explaining_an_unknown_item_says_what_to_do(view: TrainView) -> None:
+    with pytest.raises(DataError, match="item 'zzz': found an unknown id; expected an item of this recommender"):
+        fit("blend", view).explain("ann", "zzz")
+
+
+def test_wrong_arguments_are_value_errors(view: TrainView) -> None:
+    engine = fit("popularity", view)
+    with pytest.raises(ValueError, match="k is a positive number"):
+        engine.recommend("ann", k=0)
+    with pytest.raises(ValueError, match="either a user"):
+        engine.adapt()
+
+
+def test_unknown_models_and_settings_are_refused(view: TrainView) -> None:
+    with pytest.raises(ConfigError, match="expected one of blend"):
+        fit("blendd", view)
+    with pytest.raises(ConfigError, match=r"setting stepps of walk.*doctor walk"):
+        fit("walk", view, stepps=3)
+    with pytest.raises(ConfigError, match=r"walk\.steps"):
+        fit("blend", view, walk={"steps": 0})
+
+
+@pytest.mark.parametrize("model", sorted(FLOORS))
+def test_a_bundle_answers_as_the_engine_did(model: str, view: TrainView, tmp_path) -> None:
+    engine = fit(model, view).adapt("new", ["c", "brand-new"])
+    engine.save(tmp_path / "bundle")
+    again = metakg.load(tmp_path / "bundle")
+    for user in ("ann", "bob", "cleo", "new", "nobody"):
+        assert again.recommend(user, k=5) == engine.recommend(user, k=5)
+        assert again.way(user) == engine.way(user)
+    assert again.explain("new", "d") == engine.explain("new", "d")
+    assert isinstance(again, Engine)
+
+
+def test_registry_and_settings_name_the_same_models() -> None:
+    assert set(FLOORS) <= set(MODELS)
+    for name in MODELS:
+        assert config_for(name).kind == name
