@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from metakg.cli.generate import generate
+from metakg.cli.main import app as everything
 from metakg.data import Dataset
 from metakg.errors import ConfigError, DataError
 
@@ -45,6 +46,31 @@ def test_plain_files(tmp_path: Path) -> None:
     result = run("--out", tmp_path / "shop", *SMALL, "--csv")
     assert (tmp_path / "shop" / "interactions.csv").read_text().startswith('"user_id","item_id","timestamp"\n')
     assert "next: metakg prepare" in result.output
+
+
+def test_plain_files_are_what_prepare_reads(tmp_path: Path) -> None:
+    """The way of a user with files of his own: every click and fact arrives, with its names."""
+    run("--out", tmp_path / "plain", *SMALL, "--csv")
+    run("--out", tmp_path / "shop", *SMALL)
+    arguments = ["prepare", str(tmp_path / "plain"), "--out", str(tmp_path / "read")]
+    assert CliRunner().invoke(everything, arguments, catch_exceptions=False).exit_code == 0
+    made, read = Dataset.load(tmp_path / "shop"), Dataset.load(tmp_path / "read")
+    assert clicks_of(read) == clicks_of(made)
+    assert facts_of(made) <= facts_of(read)
+    assert read.vocabulary.items.label(read.vocabulary.items.row("book-00007")) == made.vocabulary.items.label(7)
+    author = read.vocabulary.entities.row("author-003")
+    assert read.vocabulary.entity_label(author) == made.vocabulary.entity_label(made.vocabulary.entities.row("author-003"))
+
+
+def clicks_of(data: Dataset) -> set[tuple[str, str, int]]:
+    v, pairs = data.vocabulary, data.interactions
+    assert pairs.times_s is not None
+    return set(zip(v.users.ids(pairs.users), v.items.ids(pairs.items), pairs.times_s.tolist(), strict=True))
+
+
+def facts_of(data: Dataset) -> set[tuple[str, str, str]]:
+    v, facts = data.vocabulary, data.graph.entity
+    return set(zip(v.entities.ids(facts.heads), v.relations.ids(facts.relations), v.entities.ids(facts.tails), strict=True))
 
 
 def test_truth_on_request(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def planted(config: PlantedConfig | str = "demo", seed: int = 1) -> Planted:
 
     Args:
         config: settings, or the name of a preset.
-        seed: the one number all of it comes from; the same seed gives the same bytes on any machine.
+        seed: the one number all of it comes from; the same seed gives the same bytes.
 
     Raises:
         ConfigError: there is no such preset, or the numbers do not agree.
