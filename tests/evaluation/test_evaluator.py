@@ -86,7 +86,21 @@ def test_the_whole_support_is_masked_at_every_number_of_shots(falling, toy):
     assert [result.revealed.tolist() for result in table.results] == [[0, 0, 0], [1, 1, 0], [2, 2, 0]]
     assert len({tuple(result.values["recall", 3].tolist()) for result in table.results}) == 1
     assert [len(support) for support in falling.seen] == [0, 2, 4]
-    assert table.results[1].name == "user_cold at 1 shots"
+    assert table.results[1].name == "user_cold at 1 shot"
+
+
+def test_the_scenarios_own_number_of_shots(falling, toy):
+    cold = replace(toy.scenarios["user_cold"], default_shots=1)
+    split = replace(toy, scenarios={"user_cold": cold})
+    assert [result.shots for result in evaluate(falling, split, k=3).results] == [1]
+    assert [result.shots for result in evaluate(falling, split, k=3, shots=[None, 0, 1]).results] == [1, 0]
+
+
+def test_a_scenario_that_reveals_nothing_is_judged_once(falling, toy):
+    cold = replace(toy.scenarios["user_cold"], support=Interactions.empty())
+    split = replace(toy, scenarios={"user_cold": cold, "item_cold": toy.scenarios["item_cold"]})
+    found = evaluate(falling, split, k=3, shots=[0, 1]).results
+    assert [(result.scenario, result.shots) for result in found] == [("user_cold", None), ("item_cold", 0), ("item_cold", 1)]
 
 
 def test_candidates_of_the_scenario(falling, toy):
@@ -219,7 +233,10 @@ def test_perfect_and_tied_scores_are_noted(given_model, toy):
     assert len(notes) == 1
     assert notes[0].startswith("given, item_cold: recall@2, hit@2 is exactly 1 for every user")
     indifferent = given_model(toy.train, torch.zeros(toy.train.n_users, toy.train.n_items))
-    assert "100% of the listed scores are ties" in evaluate(indifferent, toy, scenarios=["user_cold"], k=2).notes[-1]
+    assert (
+        "the order of items in the data decides: 100% in user_cold."
+        in evaluate(indifferent, toy, scenarios=["user_cold"], k=2).notes[-1]
+    )
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,21 @@ def test_columns_say_what_tells_them_apart():
         assert name in header
 
 
+def test_many_columns_turn_the_table():
+    report = aggregate([row(shots=shots, mean=shots / 10) for shots in range(6)] + [row(shots=6), row("metakg", shots=6)])
+    assert tables(report, floors=("kg-knn",)).splitlines()[2:] == [
+        "scenario              kg-knn    metakg  metakg over the best floor  users",
+        "------------------  --------  --------  --------------------------  -----",
+        "user_cold, 0 shots  0.0000                                          2,789",
+        "user_cold, 1 shot   0.1000 <                                        2,789",
+        "user_cold, 2 shots  0.2000 <                                        2,789",
+        "user_cold, 3 shots  0.3000 <                                        2,789",
+        "user_cold, 4 shots  0.4000 <                                        2,789",
+        "user_cold, 5 shots  0.5000 <                                        2,789",
+        "user_cold, 6 shots  0.2500 <  0.2500 <                       +0.0%  2,789",
+    ]
+
+
 def test_shares_have_no_best():
     report = aggregate([row(metric="tied", mean=0.9), row("walk", metric="tied", mean=0.1)])
     assert "<" not in tables(report, floors=("walk",))

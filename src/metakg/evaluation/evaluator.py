@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 from scipy import sparse
 
-from metakg.data import IdMap, Interactions, Split, TrainView
+from metakg.data import IdMap, Interactions, Scenario, Split, TrainView
 from metakg.errors import DataError
 from metakg.evaluation import leakage, metrics
 from metakg.evaluation.ranking import rank
@@ -63,7 +63,7 @@ def evaluate(
             "support+train" in `strict`. The whole support is left out at every number of shots, so that all points
             of a k-shot curve rank the same items.
         candidates: rank all items, or only those that can be right in the scenario.
-        shots: how many support pairs are revealed; several numbers give one result each. None is the scenario's own rule.
+        shots: how many support pairs are revealed; each number gives one result. None is the scenario's own rule.
         adapt: whether the recommender may learn from the support; without it, it must know all users and items already.
         model: name in tables; the registry name by default.
         seed: the seed that the recommender was fitted with, for the table.
@@ -87,8 +87,10 @@ def evaluate(
     refuse(split)
     leakage.check_view(split, names, fitted.view, f"the training view of {kind}")
     judge = _Judge(split, ks, tuple(metric_names), rule, candidates, adapt, block)
-    every = [shots] if shots is None or isinstance(shots, int) else list(shots)
-    results = tuple(judge.scenario(fitted, name, number) for name in names for number in every)
+    asked = [shots] if shots is None or isinstance(shots, int) else list(shots)
+    results = tuple(
+        judge.scenario(fitted, name, number) for name in names for number in _numbers_of_shots(split.scenarios[name], asked)
+    )
     return Evaluation(model or kind, split.protocol, seed, rule, candidates, results)
 
 
@@ -130,7 +132,7 @@ class _Judge:
         theirs = np.isin(revealed.users, users)
         return ScenarioResult(
             scenario=name,
-            shots=scenario.default_shots if shots is None else shots,
+            shots=shots,
             users=v.users.take(users),
             values=values,
             relevant=relevant,
@@ -173,6 +175,13 @@ def _scenario_names(split: Split, scenarios: Literal["all"] | Sequence[str]) -> 
                 fix="Lower the thresholds of the split, or leave this scenario out.",
             )
     return names
+
+
+def _numbers_of_shots(scenario: Scenario, asked: Sequence[int | None]) -> list[int | None]:
+    """Return the different numbers of shots to judge; a scenario that reveals nothing is judged once."""
+    if not len(scenario.support):
+        return [None]
+    return list(dict.fromkeys(scenario.default_shots if number is None else number for number in asked))
 
 
 def _known(ids: IdMap, outside: IdMap, rows: Rows, name: str) -> Rows:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,13 @@ from metakg import files
 from metakg.errors import DataError
 from metakg.types import Json
 
+_Column: TypeAlias = tuple[str, int | None, str, str, str]
+"""Scenario, shots, protocol, mask and candidates."""
+
+_NO_SIDE = ("coverage", "tied")
+"""Shares of which neither more nor less is simply better."""
+_WIDE = 6
+"""Tables with more columns than this are turned."""
 _COMPARED = ("model", "scenario", "shots", "metric", "k")
 _GROUP = ("model", "scenario", "protocol", "shots", "mask", "candidates", "metric", "k")
 
@@ -98,7 +105,9 @@ def tables(
     comparisons: Sequence[Json] = (),
     markdown: bool = False,
 ) -> str:
-    """Return one table for each metric and cut-off: models down, scenarios across, the best of a column marked.
+    """Return one table for each metric and cut-off: models down, scenarios across, the best of a scenario marked.
+
+    With more than six scenarios (k-shot curves) the table is turned.
 
     Args:
         report: rows of `aggregate`.
@@ -149,13 +158,25 @@ def _table(
             fix="Evaluate with it, or show another.",
         )
     columns = list(dict.fromkeys(_column(row) for row in rows))
+    lines = _means(rows, columns, marks, markdown=markdown) + _gains(rows, columns, floors) + [_users(rows, columns)]
+    header = ["model", *(_heading(column, columns) for column in columns)]
+    if len(columns) > _WIDE:  # k-shot curves: scenarios down, models across
+        header, *lines = (list(line) for line in zip(header, *lines, strict=True))
+        header[0] = "scenario"
+    return f"{'### ' if markdown else ''}{metric}@{k}\n\n{grid(header, lines, markdown=markdown)}"
+
+
+def _means(
+    rows: Sequence[Json], columns: Sequence[_Column], marks: Mapping[tuple[Any, ...], str], *, markdown: bool
+) -> list[list[str]]:
+    """Return a line for each model, with the best of every column marked."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     cells = {(row["model"], _column(row)): row for row in rows}
-    # Neither the share of ties nor that of the catalogue has a side that is simply better.
-    ranked = metric not in ("coverage", "tied")
-    best = {c: max(cells[m, c]["mean"] for m in models if (m, c) in cells) for c in columns} if ranked else {}
+    best = {}
+    if rows[0]["metric"] not in _NO_SIDE:
+        best = {column: max(cells[m, column]["mean"] for m in models if (m, column) in cells) for column in columns}
     widest = max(len(_deviation(row)) for row in rows)
-    body = []
+    lines = []
     for model in models:
         line = [model]
         for column in columns:
@@ -164,37 +185,42 @@ def _table(
                 line.append("")
                 continue
             mark = marks.get(tuple(row[name] for name in _COMPARED), "")
-            text, is_best = f"{row['mean']:.4f}{_deviation(row)}", best.get(column) == row["mean"]
+            text, is_best = f"{row['mean']:.4f}{_deviation(row)}", 0 < row["mean"] == best.get(column)
             if markdown:
                 line.append((f"**{text}**" if is_best else text) + mark.replace("*", "\\*"))
             else:
                 line.append(f"{text:<{6 + widest}} {mark:<{3 if marks else 0}}{'<' if is_best else ' '}")
-        body.append(line)
-    gains = against_best_floor(rows, floors) if ranked else []
-    if gains:
-        by_cell = {(row["model"], _column(row)): row for row in gains}
-        for model in dict.fromkeys(row["model"] for row in gains):
-            line = [f"{model} over the best floor"]
-            for column in columns:
-                gain = by_cell[model, column]["gain"] if (model, column) in by_cell else None
-                line.append("" if gain is None else f"{gain:+.1%}")
-            body.append(line)
-    names, users = [_heading(column, columns) for column in columns], []
-    for column in columns:
-        counts = {row["n_users"] for row in rows if _column(row) == column and row["n_users"] is not None}
-        users.append(" / ".join(f"{n:,}" for n in sorted(counts)))
-    body.append(["users", *users])
-    title = f"{metric}@{k}"
-    return f"{'### ' if markdown else ''}{title}\n\n{grid(['model', *names], body, markdown=markdown)}"
+        lines.append(line)
+    return lines
 
 
-def _column(row: Json) -> tuple[Any, ...]:
+def _gains(rows: Sequence[Json], columns: Sequence[_Column], floors: Sequence[str]) -> list[list[str]]:
+    """Return a line for each model that is no floor, with its gain over the best floor."""
+    gains = [] if rows[0]["metric"] in _NO_SIDE else against_best_floor(rows, floors)
+    by_cell = {(row["model"], _column(row)): row["gain"] for row in gains}
+    lines = []
+    for model in dict.fromkeys(row["model"] for row in gains):
+        found = [by_cell.get((model, column)) for column in columns]
+        lines.append([f"{model} over the best floor", *("" if gain is None else f"{gain:+.1%}" for gain in found)])
+    return lines
+
+
+def _users(rows: Sequence[Json], columns: Sequence[_Column]) -> list[str]:
+    """Return the line with the number of users; more than one number in a column means that models were judged on others."""
+    counts: dict[_Column, dict[int, None]] = {column: {} for column in columns}
+    for row in rows:
+        if row["n_users"] is not None:
+            counts[_column(row)][row["n_users"]] = None
+    return ["users", *(" / ".join(f"{n:,}" for n in sorted(counts[column])) for column in columns)]
+
+
+def _column(row: Json) -> _Column:
     return row["scenario"], row["shots"], row["protocol"], row["mask"], row["candidates"]
 
 
-def _heading(column: tuple[Any, ...], columns: Sequence[tuple[Any, ...]]) -> str:
+def _heading(column: _Column, columns: Sequence[_Column]) -> str:
     """Name a column by its scenario, and by whatever else tells it from the others."""
-    shots = "all shots" if column[1] is None else f"{column[1]} shots"
+    shots = "all shots" if column[1] is None else f"{column[1]} shot{'s' * (column[1] != 1)}"
     parts = [column[0], shots, column[2], f"mask {column[3]}", f"{column[4]} items"]
     varies = [len({other[j] for other in columns}) > 1 for j in range(len(column))]
     return ", ".join(part for j, part in enumerate(parts) if j == 0 or varies[j])

@@ -66,7 +66,7 @@ class ScenarioResult:
     @property
     def name(self) -> str:
         """The scenario, with the number of shots where it was limited."""
-        return self.scenario if self.shots is None else f"{self.scenario} at {self.shots} shots"
+        return self.scenario if self.shots is None else f"{self.scenario} at {self.shots} shot{'s' * (self.shots != 1)}"
 
     @property
     def about(self) -> str:
@@ -133,19 +133,18 @@ class Evaluation:
         """What a reader should doubt: perfect scores, and lists that are full of ties."""
         notes = []
         for result in self.results:
-            perfect = [
-                f"{metric}@{k}" for (metric, k), values in result.values.items() if len(values) and (values == 1.0).all()
-            ]
+            perfect = [f"{metric}@{k}" for (metric, k), values in result.values.items() if (values == 1.0).all()]
             if perfect:
                 notes.append(
                     f"{self.model}, {result.name}: {', '.join(perfect)} is exactly 1 for every user; "
                     "real data are never that kind, so look for answers that the model can see."
                 )
-            if result.tied.size and result.tied.mean() > _MANY_TIES:
-                notes.append(
-                    f"{self.model}, {result.name}: {result.tied.mean():.0%} of the listed scores are ties, "
-                    "which the order of the items in the data decides."
-                )
+        tied = [(r.name, float(r.tied.mean())) for r in self.results]
+        many = [f"{share:.0%} in {name}" for name, share in tied if share > _MANY_TIES]
+        if many:
+            notes.append(
+                f"{self.model}: listed scores are tied, so that the order of items in the data decides: {', '.join(many)}."
+            )
         return tuple(notes)
 
     def result(self, scenario: str, shots: int | None = None) -> ScenarioResult:
