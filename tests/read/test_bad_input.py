@@ -185,3 +185,26 @@ def test_a_run_at_work_is_not_swept_up_by_another(clicks, tmp_path):
         assert working.is_dir()
         (tmp_path / "out" / "manifest.json").unlink()
         (tmp_path / "out").rmdir()
+
+
+def test_ctrl_c_is_an_interrupt_and_leaves_nothing(tmp_path):
+    many = many_clicks(tmp_path, rows=1_500_000)
+    program = "import sys; from metakg.read import prepare; prepare(interactions=sys.argv[1], out=sys.argv[2], threads=1)"
+    child = subprocess.Popen([sys.executable, "-c", program, str(many), str(tmp_path / "out")], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not leftovers(tmp_path) and time.monotonic() < deadline and child.poll() is None:
+        time.sleep(0.005)
+    time.sleep(0.2)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode != 0
+    assert errors.decode().rstrip().endswith("KeyboardInterrupt")
+    assert not (tmp_path / "out").exists()
+    assert not leftovers(tmp_path)
+
+
+def test_a_spill_folder_that_may_not_be_written(clicks, tmp_path, write):
+    with pytest.raises(DataError, match=r"writing .*notes\.txt: found"):
+        prepare(interactions=clicks, out=tmp_path / "out", spill_to=write("notes.txt", "x"))
+    prepare(interactions=clicks, out=tmp_path / "out", spill_to=tmp_path / "spill")
+    assert list((tmp_path / "spill").iterdir()) == []

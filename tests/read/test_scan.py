@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 from pathlib import Path
 
 import duckdb
@@ -136,6 +137,9 @@ def test_what_is_no_file_to_read(tmp_path, write):
         check_file(tmp_path / "gone.csv")
     with pytest.raises(DataError, match="found a folder; expected a file"):
         check_file(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="found no regular file"):
+        check_file(tmp_path / "pipe")
     with pytest.raises(EmptyFileError, match=r"empty\.csv: found an empty file"):
         check_file(write("empty.csv", b""))
     with pytest.raises(EmptyFileError, match=r"empty\.gz: found an empty file"):

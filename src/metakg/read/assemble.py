@@ -13,18 +13,17 @@ Rules, all independent of the number of threads and (but for ties that only the 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 
 from metakg import files
 from metakg.data.dataset import TABLES, write_manifest
 from metakg.errors import ConfigError, DataError
 from metakg.read.columns import plain
-from metakg.read.duck import connect
+from metakg.read.duck import connect, spill_folder
 from metakg.read.facts import build_facts
 from metakg.read.findings import findings
 from metakg.read.intake import Checked, take_in
@@ -65,8 +64,7 @@ def prepare(sources: list[Source], options: ReadOptions, out: Path, step: Step =
         ConfigError: an option does not fit the files.
     """
     with files.atomic_folder(out, overwrite=options.overwrite) as folder:
-        spill = options.spill_to or folder / "spill"
-        with connect(options, spill) as connection:
+        with spill_folder(options, folder) as spill, connect(options, spill) as connection:
             job, times = _build(sources, Stage(connection), options, step)
             tables = _tables(job)
             _refuse_empty(job, tables)
@@ -75,14 +73,13 @@ def prepare(sources: list[Source], options: ReadOptions, out: Path, step: Step =
                 target = literal(str(folder / f"{name}.parquet"))
                 job.run(f"COPY ({tables[name]}) TO {target} (FORMAT parquet, COMPRESSION zstd)")
             report = _report(job, times, out, places=False)
-        shutil.rmtree(folder / "spill", ignore_errors=True)
         write_manifest(folder, report.to_json())
     return report
 
 
 def validate(sources: list[Source], options: ReadOptions, step: Step = lambda _: None) -> PrepareReport:
     """Do all that `prepare` does but write, and look up where repeated rows stand."""
-    with TemporaryDirectory(prefix="metakg-") as spill, connect(options, options.spill_to or Path(spill)) as connection:
+    with spill_folder(options, Path(gettempdir())) as spill, connect(options, spill) as connection:
         empty: list[EmptyFileError] = []
         job, times = _build(sources, Stage(connection), options, step, empty)
         report = _report(job, times, None, places=True)

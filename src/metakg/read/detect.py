@@ -15,7 +15,7 @@ from metakg.read.columns import fits
 from metakg.read.kgat import looks_like_kgat, stage_kgat
 from metakg.read.options import ReadOptions
 from metakg.read.rdf import looks_like_rdf, stage_rdf
-from metakg.read.scan import check_file
+from metakg.read.scan import check_file, reading
 from metakg.read.sniff import NEEDS, Role, first_names
 from metakg.read.staging import Stage
 from metakg.read.tables import stage_interactions, stage_labels, stage_links, stage_triples
@@ -64,7 +64,10 @@ def find_sources(
         raise ConfigError(
             "option format", repr(form), expected=f"one of {', '.join(get_args(Format))}", fix="Correct it, or leave it out."
         )
-    sources = [source for path in paths for source in _of_path(path, options, form)]
+    sources: list[Source] = []
+    for path in paths:
+        with reading(path):
+            sources += _of_path(path, options, form)
     for role, files in roles.items():
         for file in files:
             _refuse_raw_options(options, file)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from metakg.errors import DataError, MetakgError
+from metakg.files import writing
 from metakg.read.options import ReadOptions
 
 if TYPE_CHECKING:
@@ -41,6 +44,23 @@ def connect(options: ReadOptions, spill: Path) -> Iterator[duckdb.DuckDBPyConnec
 
 
 @contextmanager
+def spill_folder(options: ReadOptions, default: Path) -> Iterator[Path]:
+    """Yield an empty folder for what does not fit into memory, this run's alone, and remove it afterwards.
+
+    Raises:
+        DataError: the folder that `spill_to` names cannot be written.
+    """
+    parent = options.spill_to or default
+    with writing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(mkdtemp(prefix="metakg-spill-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def translated(path: Path | None = None) -> Iterator[None]:
     """Turn DuckDB's errors into a `DataError`.
 
@@ -53,6 +73,10 @@ def translated(path: Path | None = None) -> Iterator[None]:
     try:
         yield
     except MetakgError:
+        raise
+    except (duckdb.InterruptException, RuntimeError) as err:
+        if "interrupt" in str(err).lower():
+            raise KeyboardInterrupt from err  # Ctrl-C while DuckDB was at work
         raise
     except duckdb.Error as err:
         text = str(err)

@@ -214,8 +214,10 @@ def check_file(path: Path) -> None:
     """
     if not path.exists():
         raise DataError(str(path), "no such file", expected="a file to read", fix="Check the path.")
-    if not path.is_file():
+    if path.is_dir():
         raise DataError(str(path), "a folder", expected="a file", fix="Name the file inside it.")
+    if not path.is_file():  # a pipe cannot be looked at first and read afterwards
+        raise DataError(str(path), "no regular file", expected="a file", fix="Save the data to a file first.")
     with open_bytes(path) as handle:
         if not handle.read(1):
             raise EmptyFileError(str(path), "an empty file", expected="data", fix="Restore the file, or leave it out.")
