@@ -108,17 +108,8 @@ class TestItemKnn(ModelContract):
     config = config_for("item-knn")
 
 
-weights_are_not_kept = pytest.mark.xfail(
-    strict=True, reason="an adapted kg-knn keeps the relation weights of its first fit, and tensors() does not hold them"
-)
-
-
 class TestKgKnn(ModelContract):
     config = config_for("kg-knn")
-
-    @weights_are_not_kept
-    def test_tensors_make_an_equal_model(self) -> None:
-        super().test_tensors_make_an_equal_model()
 
 
 class TestWalk(ModelContract):
@@ -127,10 +118,6 @@ class TestWalk(ModelContract):
 
 class TestBlend(ModelContract):
     config = config_for("blend")
-
-    @weights_are_not_kept
-    def test_tensors_make_an_equal_model(self) -> None:
-        super().test_tensors_make_an_equal_model()
 
 
 def test_every_registered_floor_is_tried_here() -> None:

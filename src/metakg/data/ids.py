@@ -74,7 +74,7 @@ class IdMap:
         if len(wanted) <= _FEW:  # a click at serve time must not cost a pass over all ids
             return np.array([self._index.get(name, -1) for name in wanted.to_pylist()], dtype=np.int32)
         found = pc.index_in(wanted, value_set=self.array)
-        return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int32)
+        return np.array(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int32)
 
     def id(self, row: int) -> str:
         """Return the id of one row."""

@@ -14,6 +14,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, NonNegativeFloat
 from scipy import sparse
+from torch import Tensor
 
 from metakg.models.item_knn import ItemKnn, ItemKnnConfig
 from metakg.models.kg_knn import KgKnn, KgKnnConfig
@@ -67,6 +68,15 @@ class Blend(ProfileRecommender):
             kind(settings.model_copy(update=rule), self.view, self.rng, recent=self.recent, previous=before)
             for (kind, settings, _), before in zip(kinds, old, strict=True)
         )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the recent pairs and the relation weights of `kg-knn`."""
+        return {**super().tensors(), "lift": self.parts[1].tensors()["lift"]}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the recent pairs and relation weights of an equal recommender."""
+        super().load_tensors({name: tensor for name, tensor in tensors.items() if name != "lift"})
+        self.parts[1].load_tensors(tensors)
 
     def score_profiles(self, profiles: sparse.csr_array) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""

@@ -18,10 +18,13 @@ from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from scipy import sparse
+from torch import Tensor
 
 from metakg.data import TrainView
+from metakg.errors import CheckpointError
 from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason, Step, dense_product, power
 from metakg.types import Floats, Rows
 
@@ -110,6 +113,7 @@ class KgKnn(ProfileRecommender):
     left: sparse.csr_array
     right: sparse.csr_array
     second: tuple[sparse.csr_array, sparse.csr_array] | None
+    _loaded_lift: Floats | None = None
 
     def prepare(self, previous: Self | None) -> None:
         """Build the facts and their weights; they depend on clicks only through the relation weights of the first fit."""
@@ -122,11 +126,12 @@ class KgKnn(ProfileRecommender):
         incidence = self.facts.incidence
         size = np.bincount(incidence.indices, minlength=incidence.shape[1])
         rarity = power(size, -config.rarity) * ((size > 1) & (size <= config.max_items))
-        if previous is None:
+        learnt = previous.lift if previous is not None else self._loaded_lift
+        if learnt is None:
             self.lift = relation_lift(self.view, self.facts, rarity)
         else:  # relation rows never move; a relation that has just arrived counts like a random pair
             self.lift = np.ones(self.view.n_relations, np.float32)
-            self.lift[: len(previous.lift)] = previous.lift
+            self.lift[: len(learnt)] = learnt
         scale = self.lift / max(float(self.lift.max(initial=1.0)), 1e-12)
         weights = rarity * power(scale, config.relation_exponent)[self.facts.relations]
         kept = sparse.csr_array(incidence @ sparse.diags_array((weights > 0).astype(np.float32)))
@@ -136,6 +141,25 @@ class KgKnn(ProfileRecommender):
         self.left = sparse.csr_array(damped @ sparse.diags_array(weights.astype(np.float32)))  # (I, M)
         self.right = sparse.csr_array(damped.T)  # (M, I)
         self.second = second_hop(self.view, config) if config.hops == 2 else None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the recent pairs and the relation weights, which come from training clicks alone."""
+        return {**super().tensors(), "lift": torch.from_numpy(self.lift)}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the recent pairs and relation weights of an equal recommender."""
+        rest = dict(tensors)
+        lift = rest.pop("lift", torch.empty(0)).numpy()
+        if lift.shape != (self.view.n_relations,) or not (np.isfinite(lift) & (lift > 0)).all():
+            raise CheckpointError(
+                "tensors of kg-knn",
+                f"relation weights of shape {lift.shape}",
+                expected=f"{self.view.n_relations} positive numbers",
+                fix="Save the bundle again.",
+            )
+        self._loaded_lift = lift
+        super().load_tensors(rest)
+        self.prepare(None)
 
     def score_profiles(self, profiles: sparse.csr_array) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""

@@ -111,20 +111,8 @@ class ProfileRecommender(Recommender):
 
     def profiles(self, users: Rows) -> sparse.csr_array:
         """Return the weighted clicks of these users: (B,) -> (B, I), rows summing to 1 (or empty)."""
-        history = self.view.history[users]
-        weight = self.config.history_weight
-        if self.recent is None:
-            weighted = history
-        else:
-            arrived = self.recent[users]
-            alone = np.asarray(arrived.sum(axis=1)).ravel() == 0  # nothing new: the history is all there is
-            old = history - history.multiply(arrived)
-            weighted = sparse.diags_array(np.where(alone, 1.0, weight)) @ old + arrived
-        total = np.asarray(weighted.sum(axis=1)).ravel()
-        scale = sparse.diags_array(1.0 / np.where(total > 0, total, 1.0))
-        result = sparse.csr_array(scale @ weighted, dtype=np.float32)
-        result.eliminate_zeros()
-        return result
+        recent = None if self.recent is None else self.recent[users]
+        return weigh(self.view.history[users], recent, self.config.history_weight)
 
     def score_all(self, users: Tensor) -> Tensor:
         """Score every item: (B,) -> (B, I). A user without any click gets the popularity of the items."""
@@ -179,6 +167,22 @@ class ProfileRecommender(Recommender):
             recent = sparse.csr_array(recent + earlier)
         recent.data[:] = 1.0
         return type(self)(self.config, view, self.rng, recent=recent, previous=self)
+
+
+def weigh(history: sparse.csr_array, recent: sparse.csr_array | None, history_weight: float) -> sparse.csr_array:
+    """Return profiles: all clicks and, among them, those that have just arrived: (B, I), (B, I) -> (B, I), rows summing to 1.
+
+    A user without recent clicks is his history; a user without any click is an empty row.
+    """
+    weighted = history
+    if recent is not None:
+        alone = np.asarray(recent.sum(axis=1)).ravel() == 0
+        old = history - history.multiply(recent)
+        weighted = sparse.diags_array(np.where(alone, 1.0, history_weight)) @ old + recent
+    total = np.asarray(weighted.sum(axis=1)).ravel()
+    result = sparse.csr_array(sparse.diags_array(1.0 / np.where(total > 0, total, 1.0)) @ weighted, dtype=np.float32)
+    result.eliminate_zeros()
+    return result
 
 
 def dense_product(profiles: sparse.csr_array, left: sparse.csr_array, right: sparse.csr_array) -> Floats:
