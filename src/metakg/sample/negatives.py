@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from metakg.data import Interactions
 from metakg.errors import DataError
+from metakg.sample.keys import Ints, contains, sorted_set
 from metakg.types import Json, Rows
-
-Ints = npt.NDArray[np.int64]
 
 _ROUNDS = 16
 
@@ -36,7 +35,7 @@ class NegativeSampler:
             raise DataError("the pool of negatives", "no item", expected="at least one", fix="Give training interactions.")
         self.pool = np.asarray(pool, np.int64)
         self.n_items = n_items
-        self.known = np.unique(known.keys(n_items))
+        self.known = sorted_set(known.keys(n_items))
         self.rng = rng
 
     def draw(self, users: Ints | Rows) -> Ints:
@@ -74,8 +73,4 @@ class NegativeSampler:
         self.rng.bit_generator.state = state["rng"]
 
     def _is_known(self, users: Ints, items: Ints) -> npt.NDArray[np.bool_]:
-        if not len(self.known):
-            return np.zeros(len(users), np.bool_)
-        keys = users * self.n_items + items
-        place = np.minimum(np.searchsorted(self.known, keys), len(self.known) - 1)
-        return np.asarray(self.known[place] == keys)
+        return contains(self.known, users * self.n_items + items)

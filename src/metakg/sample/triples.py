@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from metakg.errors import DataError
+from metakg.sample.keys import Ints, contains
 from metakg.types import Json
-
-Ints = npt.NDArray[np.int64]
 
 _ROUNDS = 16
 """Redraws of a rejected tail before its free tails are listed one by one; at half-full rows that happens once in 65,536."""
@@ -129,6 +128,4 @@ class TripleSampler:
         return (heads * self.n_relations + relations) * self.n_nodes + tails
 
     def _is_known(self, heads: Ints, relations: Ints, tails: Ints) -> npt.NDArray[np.bool_]:
-        keys = self._keys(heads, relations, tails)
-        place = np.searchsorted(self.known, keys)
-        return np.asarray(self.known[np.minimum(place, len(self.known) - 1)] == keys)
+        return contains(self.known, self._keys(heads, relations, tails))

@@ -11,16 +11,14 @@ and N^k(h), whose tail is an entity.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from metakg.data import Interactions, TrainView
 from metakg.errors import DataError
 from metakg.models.nn.sparse import Transposed, transpose
+from metakg.sample.keys import Ints, sorted_set
 from metakg.sample.neighbours import Edges, edge_rows
-
-Ints = npt.NDArray[np.int64]
 
 
 class EdgeSet(nn.Module):
@@ -165,7 +163,7 @@ def _columns(view: TrainView, pairs: Interactions) -> tuple[Ints, Ints, Ints]:
     inverse = np.where(r == 0, 2 * n_facts + 1, r + n_facts)
     heads, relations, tails = np.concatenate([h, t]), np.concatenate([r, inverse]), np.concatenate([t, h])
     keys = _keys(heads, relations, tails, n_users + view.n_entities, 2 * n_facts + 2)
-    keys = np.unique(keys)
+    keys = sorted_set(keys)
     n_nodes, n_relations = n_users + view.n_entities, 2 * n_facts + 2
     heads, rest = np.divmod(keys, n_nodes * n_relations)
     return heads, rest // n_nodes, rest % n_nodes
