@@ -57,7 +57,7 @@ def scan(path: str, out: str, memory: str, threads: int) -> dict[str, float]:
 
 def prepare(path: str, out: str, memory: str, threads: int) -> dict[str, float]:
     """Prepare the file as a data set."""
-    from metakg.read import prepare as run
+    from metakg.readers import prepare as run
 
     start = time.perf_counter()
     steps: list[tuple[str, float]] = []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from metakg.errors import MetakgError
     from metakg.evaluation import evaluate
     from metakg.generator import generate
-    from metakg.read import read, read_atomic, read_kgat, read_rdf
+    from metakg.readers import read, read_atomic, read_kgat, read_rdf
     from metakg.splits import split
 
 _HOME = {
@@ -37,10 +37,10 @@ _HOME = {
     "fit": "metakg.engine",
     "generate": "metakg.generator",
     "load": "metakg.engine",
-    "read": "metakg.read",
-    "read_atomic": "metakg.read",
-    "read_kgat": "metakg.read",
-    "read_rdf": "metakg.read",
+    "read": "metakg.readers",
+    "read_atomic": "metakg.readers",
+    "read_kgat": "metakg.readers",
+    "read_rdf": "metakg.readers",
     "split": "metakg.splits",
 }
 

@@ -44,7 +44,7 @@ def test_every_data_set_says_how_to_read_it_in_words_that_the_command_line_knows
     from typer.models import CommandInfo
 
     from metakg.cli.prepare import prepare
-    from metakg.read.detect import Format
+    from metakg.readers.detect import Format
 
     info = CommandInfo(name="prepare", callback=prepare)
     command = get_command_from_info(info, pretty_exceptions_short=False, rich_markup_mode=None)

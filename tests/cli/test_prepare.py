@@ -10,7 +10,7 @@ from metakg.cli.prepare import prepare
 from metakg.cli.validate import validate
 from metakg.data import Dataset
 from metakg.errors import ConfigError, DataError
-from metakg.read.options import ReadOptions
+from metakg.readers.options import ReadOptions
 
 CLICKS = "user,item,rating,time\nu,a,1,100\nv,b,2,200\nv,a,5,300\nu,a,4,400\n,a,1,100\n"
 KG = "head,relation,tail\na,by,p\nb,by,p\n"
@@ -70,7 +70,7 @@ def test_every_option_has_a_flag_that_reaches_it(run, clicks, kg, tmp_path, monk
         seen.update(given)
         raise DataError("here", "enough", expected="no more", fix="Stop.")
 
-    monkeypatch.setattr("metakg.read.prepare", remember)
+    monkeypatch.setattr("metakg.readers.prepare", remember)
     flags = {
         "on_bad": "fail", "time_unit": "ms", "value_rule": "max", "min_value": 3.5, "from_time": "2020-01-01",
         "to_time": "2021-01-01", "k_core": 5, "min_items_per_user": 2, "max_items_per_user": 50, "min_users_per_item": 3,

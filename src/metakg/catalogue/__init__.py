@@ -7,7 +7,7 @@ download.py    one URL to one file: resumed, retried, verified
 archive.py     members of a zip archive, without trusting it
 fetch.py       one data set to one folder, with a lock file of what was seen
 
-Nothing here knows what the files mean; that is the business of `metakg.read`.
+Nothing here knows what the files mean; that is the business of `metakg.readers`.
 """
 
 from metakg.catalogue.entries import Entry, RemoteFile, Source, catalogue, find

@@ -16,7 +16,7 @@ from metakg.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from metakg.read.report import PrepareReport
+    from metakg.readers.report import PrepareReport
 
 _FILES = "Files by role (repeatable)"
 _COLUMNS = "Columns and text"
@@ -165,7 +165,7 @@ def prepare(
     Nothing is dropped in silence: the account says how many rows were read, kept, and left out for which reason.
     """
     given = dict(locals())
-    from metakg.read import prepare as run
+    from metakg.readers import prepare as run
 
     files, options = split_flags(given, without=("out", "as_json"))
     with progress() as step:

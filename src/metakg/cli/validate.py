@@ -81,7 +81,7 @@ def validate(
     Exit code 0: nothing wrong. 1: problems (rows that would be lost, contradictions, empty files). 2: a file cannot be read.
     """
     given = dict(locals())
-    from metakg.read import validate as run
+    from metakg.readers import validate as run
 
     files, options = split_flags(given, without=("strict", "as_json"))
     with progress() as step:

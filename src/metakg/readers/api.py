@@ -1,0 +1,190 @@
+"""The public functions. They are light to import: DuckDB, Arrow and the rest are loaded when one is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metakg.data import Dataset
+    from metakg.readers.report import PrepareReport
+    from metakg.readers.sniff import Role
+
+Paths = str | PathLike[str] | Sequence[str | PathLike[str]] | None
+"""No path, one, or several."""
+
+
+def read(
+    path: Paths = None,
+    *,
+    interactions: Paths = None,
+    triples: Paths = None,
+    links: Paths = None,
+    labels: Paths = None,
+    item_attributes: Paths = None,
+    user_attributes: Paths = None,
+    format: str = "auto",  # noqa: A002 - the name users expect
+    out: str | PathLike[str] | None = None,
+    paper: bool = False,
+    **options: Any,
+) -> Dataset:
+    """Read data of any known format.
+
+    Args:
+        path: a folder or file whose format is found: a prepared data set, a KGAT folder, RecBole atomic files, a folder of
+            tables, RDF, or the raw files of Amazon, LFM-1b or Yelp.
+        interactions: table of user, item[, value][, time].
+        triples: table of head, relation, tail; or N-Triples or Turtle.
+        links: table of item, entity: which entity an item is.
+        labels: table of id, label.
+        item_attributes: table with one row an item; its columns become facts.
+        user_attributes: table with one row a user; its columns become facts.
+        format: "auto", or kgat, atomic, table, rdf, amazon, lfm1b, yelp.
+        out: a folder to keep the data set in; without it nothing stays on disk.
+        paper: use the MetaKG paper's rules for the raw files of Amazon, LFM-1b or Yelp, as far as no option says otherwise.
+        **options: see `metakg.readers.options.ReadOptions`.
+
+    Raises:
+        DataError: a file cannot be used; nothing is written then.
+        ConfigError: an option is unknown or contradicts another.
+    """
+    from tempfile import TemporaryDirectory
+
+    from metakg.data import Dataset
+    from metakg.readers.detect import is_prepared
+
+    single = _paths(path)
+    tables = _roles(interactions, triples, links, labels, item_attributes, user_attributes)
+    if len(single) == 1 and not tables and out is None and not options and is_prepared(single[0]):
+        return Dataset.load(single[0])
+    options = _with_paper(single, options, format) if paper else options
+    if out is not None:
+        _prepare(single, tables, format, options, Path(out))
+        return Dataset.load(Path(out))
+    with TemporaryDirectory(prefix="metakg-") as folder:
+        _prepare(single, tables, format, options, Path(folder) / "dataset")
+        return Dataset.load(Path(folder) / "dataset")
+
+
+def prepare(
+    path: Paths = None,
+    *,
+    out: str | PathLike[str],
+    interactions: Paths = None,
+    triples: Paths = None,
+    links: Paths = None,
+    labels: Paths = None,
+    item_attributes: Paths = None,
+    user_attributes: Paths = None,
+    format: str = "auto",  # noqa: A002 - the name users expect
+    paper: bool = False,
+    step: Callable[[str], None] = lambda _: None,
+    **options: Any,
+) -> PrepareReport:
+    """Write a data set folder without loading it, and return the account of every row.
+
+    Arguments as `read`; `step` is called with a few words at each new step.
+
+    Raises:
+        DataError: a file cannot be used, or the folder cannot be written.
+        ConfigError: an option is unknown or contradicts another.
+    """
+    tables = _roles(interactions, triples, links, labels, item_attributes, user_attributes)
+    options = _with_paper(_paths(path), options, format) if paper else options
+    return _prepare(_paths(path), tables, format, options, Path(out), step)
+
+
+def validate(
+    path: Paths = None,
+    *,
+    interactions: Paths = None,
+    triples: Paths = None,
+    links: Paths = None,
+    labels: Paths = None,
+    item_attributes: Paths = None,
+    user_attributes: Paths = None,
+    format: str = "auto",  # noqa: A002 - the name users expect
+    step: Callable[[str], None] = lambda _: None,
+    **options: Any,
+) -> PrepareReport:
+    """Check data without writing anything: what `prepare` would keep and lose, and what looks odd (arguments as `read`).
+
+    Of a data set that is already prepared the checksums and the row numbers are checked.
+
+    Raises:
+        DataError: a file cannot be read at all.
+        ConfigError: an option is unknown or contradicts another.
+    """
+    from metakg.readers import assemble
+    from metakg.readers.detect import find_sources, is_prepared
+    from metakg.readers.options import ReadOptions
+
+    chosen = ReadOptions.parse(options)
+    tables = _roles(interactions, triples, links, labels, item_attributes, user_attributes)
+    single = _paths(path)
+    if len(single) == 1 and not tables and is_prepared(single[0]):
+        return _verify(single[0])
+    return assemble.validate(find_sources(single, tables, chosen, format), chosen, step)
+
+
+def read_kgat(folder: str | PathLike[str], *, out: str | PathLike[str] | None = None, **options: Any) -> Dataset:
+    """Read a KGAT folder: kg_final.txt, the id lists, and train.txt, test.txt or test_scenario/ (see `readers.kgat`)."""
+    return read(folder, format="kgat", out=out, **options)
+
+
+def read_atomic(path: str | PathLike[str], *, out: str | PathLike[str] | None = None, **options: Any) -> Dataset:
+    """Read RecBole atomic files: a folder, or its .inter file (see `readers.atomic`)."""
+    return read(path, format="atomic", out=out, **options)
+
+
+def read_rdf(
+    path: Paths, *, interactions: Paths, links: Paths = None, out: str | PathLike[str] | None = None, **options: Any
+) -> Dataset:
+    """Read N-Triples or Turtle and the interactions that go with it (see `readers.rdf`)."""
+    return read(interactions=interactions, triples=path, links=links, out=out, **options)
+
+
+def _prepare(
+    paths: Sequence[Path],
+    tables: Mapping[Role, Sequence[Path]],
+    form: str,
+    options: Mapping[str, Any],
+    out: Path,
+    step: Callable[[str], None] = lambda _: None,
+) -> PrepareReport:
+    from metakg.readers import assemble
+    from metakg.readers.detect import find_sources
+    from metakg.readers.options import ReadOptions
+
+    chosen = ReadOptions.parse(options)
+    return assemble.prepare(find_sources(paths, tables, chosen, form), chosen, out, step)
+
+
+def _roles(*files: Paths) -> dict[Role, list[Path]]:
+    names: tuple[Role, ...] = ("interactions", "triples", "links", "labels", "item_attributes", "user_attributes")
+    return {name: found for name, paths in zip(names, files, strict=True) if (found := _paths(paths))}
+
+
+def _paths(paths: Paths) -> list[Path]:
+    if paths is None:
+        return []
+    if isinstance(paths, str | PathLike):
+        return [Path(paths)]
+    return [Path(path) for path in paths]
+
+
+def _with_paper(paths: Sequence[Path], options: Mapping[str, Any], form: str) -> dict[str, Any]:
+    from metakg.readers.detect import paper_options
+
+    return paper_options(paths, options, form)
+
+
+def _verify(folder: Path) -> PrepareReport:
+    from metakg.data import Dataset
+    from metakg.readers.report import PrepareReport
+
+    manifest = Dataset.load(folder, verify=True).manifest
+    counts = {name: entry["rows"] for name, entry in manifest["tables"].items()}
+    return PrepareReport(None, manifest.get("source", []), manifest.get("options", {}), counts, [], [], [])

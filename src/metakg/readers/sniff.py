@@ -1,0 +1,197 @@
+"""What a table looks like: its format, and for text its encoding, delimiter, quotes and header, from its first 64 kB."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from metakg.errors import DataError
+from metakg.readers.columns import Column, fits, split_type
+from metakg.readers.duck import translated
+from metakg.readers.options import ReadOptions
+from metakg.readers.scan import Scan, check_file, head, identifier, open_bytes, scan_csv, scan_json_lines, scan_parquet
+from metakg.readers.staging import Stage
+
+Role = Literal["interactions", "triples", "links", "labels", "item_attributes", "user_attributes"]
+NEEDS: dict[Role, tuple[str, ...]] = {
+    "interactions": ("user", "item"),
+    "triples": ("head", "relation", "tail"),
+    "links": ("item", "entity"),
+    "labels": ("id", "label"),
+    "item_attributes": ("item",),
+    "user_attributes": ("user",),
+}
+"""Role of a table -> the columns it cannot do without."""
+_POSITIONAL: tuple[Role, ...] = ("triples", "links", "labels")
+"""Roles whose columns have a usual order: without a header their first line may be all words."""
+_DELIMITERS = ("\t", ",", ";", "|", "::", " ")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file whose columns are known.
+
+    Attributes:
+        path: the file.
+        scan: how to read it.
+        columns: in file order; without a header they are called "1", "2", ...
+        header: whether the file names its columns.
+        sample: cells of the first data lines of a text table.
+    """
+
+    path: Path
+    scan: Scan
+    columns: Sequence[Column]
+    header: bool
+    sample: Sequence[Sequence[str]] = ()
+
+    @property
+    def where(self) -> str:
+        """Return the place of the column names, for errors."""
+        return f"{self.path} line 1" if self.scan.format == "csv" else str(self.path)
+
+
+def open_table(stage: Stage, path: Path, options: ReadOptions, role: Role) -> Table:
+    """Look at the start of a file and return its columns.
+
+    Raises:
+        DataError: the file is missing, empty, damaged, or no table.
+    """
+    check_file(path)
+    with open_bytes(path) as handle:
+        start = handle.read(4)
+    if start == b"PAR1":
+        return _parquet(stage, path)
+    encoding = options.encoding or ("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
+    lines = [line for line in head(path, encoding=encoding) if line.strip()]
+    if not lines:
+        raise DataError(str(path), "only blank lines", expected="a table", fix="Restore the file, or leave it out.")
+    if lines[0].lstrip().startswith("{"):
+        return _json_lines(path, lines)
+    if lines[0].lstrip().startswith("["):
+        raise DataError(
+            f"{path} line 1",
+            "a JSON array",
+            expected="one JSON object a line",
+            fix="Convert it, for example: jq -c '.[]' FILE.",
+        )
+    return _text(path, lines, options, role, encoding)
+
+
+def first_names(path: Path, options: ReadOptions, stage: Stage) -> list[str]:
+    """Return the first line's cells (or the keys, or the Parquet columns), for guessing what a file is for."""
+    table = open_table(stage, path, options.model_copy(update={"header": True}), "item_attributes")
+    return [column.name for column in table.columns]
+
+
+def _parquet(stage: Stage, path: Path) -> Table:
+    scan = scan_parquet(path)
+    with translated(path):
+        described = stage.connection.execute(f"DESCRIBE SELECT * FROM {scan.sql}").fetchall()
+    columns = [Column(str(row[0]), identifier(str(row[0])), str(row[1])) for row in described]
+    return Table(path, scan, columns, header=True)
+
+
+def _json_lines(path: Path, lines: Sequence[str]) -> Table:
+    keys: dict[str, None] = {}
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue  # counted later, as a line that cannot be read
+        if isinstance(value, dict):
+            keys |= dict.fromkeys(value)
+    if not keys:
+        raise DataError(f"{path} line 1", repr(lines[0][:80]), expected="a JSON object", fix="Write one object a line.")
+    # keys that differ in case alone would be one column to DuckDB
+    once = {key.casefold(): key for key in reversed(keys)}
+    names = [key for key in keys if once[key.casefold()] == key]
+    return Table(path, scan_json_lines(path, names), [Column(name, identifier(name)) for name in names], header=True)
+
+
+def _text(path: Path, lines: Sequence[str], options: ReadOptions, role: Role, encoding: str) -> Table:
+    delimiter = options.delimiter or _delimiter(lines)
+    quote = options.quote if options.quote is not None else _quote(lines, delimiter)
+    rows = [_cells(line, delimiter, quote) for line in lines]
+    header = options.header if options.header is not None else _has_header(rows, role, options)
+    _check_width(path, rows, header=header)
+    width = len(rows[0])
+    names = [split_type(name) for name in rows[0]] if header else [(str(number), None) for number in range(1, width + 1)]
+    sql = [f"c{number}" for number in range(width)]
+    sequences = {"token_seq": " ", "float_seq": " "}
+    columns = [
+        Column(name, column, sequence=sequences.get(kind or ""), typed=kind is not None)
+        for (name, kind), column in zip(names, sql, strict=True)
+    ]
+    scan = scan_csv(path, sql, delimiter=delimiter, header=header, quote=quote, encoding=encoding)
+    return Table(path, scan, columns, header, rows[1:] if header else rows)
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """Return the first delimiter that cuts all lines into equally many cells, more than one; else the likeliest."""
+    likeliest, best = ",", 0.0
+    for delimiter in _DELIMITERS:
+        widths = Counter(len(_cells(line, delimiter, '"')) for line in lines)
+        widths.pop(1, None)
+        if not widths:
+            continue
+        share = widths.most_common(1)[0][1] / len(lines)
+        if share == 1:
+            return delimiter
+        if share > best:
+            likeliest, best = delimiter, share
+    return likeliest
+
+
+def _quote(lines: Sequence[str], delimiter: str) -> str:
+    """Return the quote character: between tabs or blanks it is a quote only where cells are seen to be quoted whole."""
+    if delimiter not in ("\t", " ", "::"):
+        return '"'
+    cells = [cell for line in lines for cell in line.split(delimiter) if cell.startswith('"')]
+    return '"' if cells and all(len(cell) > 1 and cell.endswith('"') for cell in cells) else ""
+
+
+def _cells(line: str, delimiter: str, quote: str) -> list[str]:
+    if len(delimiter) > 1 or not quote:
+        return line.split(delimiter)
+    return next(csv.reader([line], delimiter=delimiter, quotechar=quote), [])
+
+
+def _has_header(rows: Sequence[Sequence[str]], role: Role, options: ReadOptions) -> bool:
+    """Return whether the first line holds names: names that the role knows, or words above numbers."""
+    first = rows[0]
+    needed = ("named", "label") if role == "labels" else NEEDS[role]
+    known = fits(first, needed, options)
+    if known == len(needed) or all(split_type(cell)[1] for cell in first):
+        return True
+    if any(_is_number(cell) for cell in first):
+        return False
+    if role in _POSITIONAL:
+        return known >= 2
+    return True  # words in the first line of such a table are names, known or not; "--no-header" says otherwise
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_width(path: Path, rows: Sequence[Sequence[str]], *, header: bool) -> None:
+    if not header or len(rows) < 2:
+        return
+    width, lines = Counter(len(row) for row in rows[1:]).most_common(1)[0]
+    if width != len(rows[0]) and lines * 2 > len(rows) - 1:
+        raise DataError(
+            f"{path} line 1",
+            f"{len(rows[0])} column names above {width} cells",
+            expected="one name for each cell",
+            fix="Correct the first line, or say what parts the columns (--delimiter).",
+        )

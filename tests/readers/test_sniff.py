@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from metakg.errors import DataError
+from metakg.readers.options import ReadOptions
+from metakg.readers.sniff import first_names, open_table
+from metakg.readers.staging import Stage
+
+
+@pytest.fixture
+def stage(connection):
+    return Stage(connection)
+
+
+def names(table):
+    return [column.name for column in table.columns]
+
+
+def cells(stage, table):
+    columns = ", ".join(column.sql for column in table.columns)
+    return stage.connection.execute(f"SELECT {columns} FROM {table.scan.sql}").fetchall()
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|", "::", " "])
+def test_delimiter(stage, write, delimiter):
+    path = write("a.dat", "\n".join(delimiter.join(row) for row in [("user", "item"), ("u1", "i1"), ("u2", "i2")]))
+    table = open_table(stage, path, ReadOptions(), "interactions")
+    assert names(table) == ["user", "item"]
+    assert cells(stage, table) == [("u1", "i1"), ("u2", "i2")]
+
+
+def test_a_tab_wins_over_commas_and_blanks_inside_cells(stage, write):
+    table = open_table(
+        stage, write("a.tsv", "item\ttitle\n1\tYou, Me and Dupree\n2\tUp, up\n"), ReadOptions(), "item_attributes"
+    )
+    assert cells(stage, table) == [("1", "You, Me and Dupree"), ("2", "Up, up")]
+
+
+def test_a_delimiter_may_be_said(stage, write):
+    path = write("a.csv", "user,item\nu;1,i1\n")
+    assert names(open_table(stage, path, ReadOptions.parse({"delimiter": "tab"}), "interactions")) == ["user,item"]
+
+
+@pytest.mark.parametrize(
+    ("text", "role", "header"),
+    [
+        ("user_id,item_id\nu,i\n", "interactions", True),
+        ("196\t242\t3\t881250949\n", "interactions", False),
+        ("User ID,Product ID,Rating\nu,i,3\n", "interactions", True),
+        ("klant,product\nu,i\n", "interactions", True),  # unknown words: an error later, never a silent first row
+        ("head,relation,tail\na,r,b\n", "triples", True),
+        ("a\tlikes\tb\nb\tlikes\tc\n", "triples", False),
+        ("movie\tgenre\tcomedy\n", "triples", False),  # one word that is a column name elsewhere does not make a header
+        ("subject predicate object\na r b\n", "triples", True),
+        ("12 0 7\n", "triples", False),
+        ("item_id,entity_id\n1,m.1\n", "links", True),
+        ("i1,m.1\ni2,m.2\n", "links", False),
+        ("m.1\tAnna\n", "labels", False),
+        ("id\tlabel\nm.1\tAnna\n", "labels", True),
+        ("item_id:token\tentity_id:token\n1\tm.1\n", "links", True),
+        ("movieId,1995,1996\n1,0,1\n", "item_attributes", True),
+    ],
+)
+def test_header(stage, write, text, role, header):
+    assert open_table(stage, write("a.txt", text), ReadOptions(), role).header is header
+
+
+def test_header_may_be_said(stage, write):
+    path = write("a.csv", "anna,i1\nbea,i2\n")
+    table = open_table(stage, path, ReadOptions(header=False), "interactions")
+    assert names(table) == ["1", "2"]
+    assert cells(stage, table) == [("anna", "i1"), ("bea", "i2")]
+
+
+def test_quotes_between_commas_and_plain_quotes_between_tabs(stage, write):
+    quoted = open_table(stage, write("a.csv", 'item,title\n1,"Go, ""now"""\n'), ReadOptions(), "item_attributes")
+    assert cells(stage, quoted) == [("1", 'Go, "now"')]
+    plain = open_table(stage, write("b.tsv", 'item\ttitle\n1\t"Weird Al" Yankovic\n2\tx\n'), ReadOptions(), "item_attributes")
+    assert cells(stage, plain) == [("1", '"Weird Al" Yankovic'), ("2", "x")]
+    whole = open_table(stage, write("c.tsv", 'item\ttitle\n1\t"A b"\n2\tx\n'), ReadOptions(), "item_attributes")
+    assert cells(stage, whole) == [("1", "A b"), ("2", "x")]
+
+
+def test_byte_order_marks_line_ends_and_encodings(stage, write):
+    expected = [("é 1", "ü")]
+    text = "user,item\r\né 1,ü\r\n"
+    for name, content, encoding in (
+        ("bom.csv", b"\xef\xbb\xbf" + text.encode(), None),
+        ("crlf.csv", text.encode(), None),
+        ("u16.csv", text.encode("utf-16"), None),
+        ("latin.csv", text.encode("latin-1"), "latin-1"),
+    ):
+        table = open_table(stage, write(name, content), ReadOptions(encoding=encoding), "interactions")
+        assert names(table) == ["user", "item"], name
+        assert cells(stage, table) == expected, name
+
+
+def test_json_keys_come_from_many_lines(stage, write):
+    lines = [{"user": "a", "item": 1}, {"user": "b", "item": 2, "rating": 4}]
+    table = open_table(stage, write("a.json", "\n".join(map(json.dumps, lines))), ReadOptions(), "interactions")
+    assert names(table) == ["user", "item", "rating"]
+    assert cells(stage, table) == [("a", "1", None), ("b", "2", "4")]
+
+
+def test_json_keys_that_differ_in_case_alone(stage, write):
+    table = open_table(stage, write("a.json", '{"user":"a","User":"b","item":"c"}\n'), ReadOptions(), "interactions")
+    assert names(table) == ["user", "item"]
+
+
+def test_parquet_types_are_kept(stage, tmp_path):
+    pq.write_table(pa.table({"user": [1], "tags": [["a", "b"]]}), tmp_path / "a.parquet")
+    table = open_table(stage, tmp_path / "a.parquet", ReadOptions(), "user_attributes")
+    assert [(column.name, column.type) for column in table.columns] == [("user", "BIGINT"), ("tags", "VARCHAR[]")]
+    assert first_names(tmp_path / "a.parquet", ReadOptions(), stage) == ["user", "tags"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\n \n", "found only blank lines; expected a table"),
+        ('[{"user": 1}]', "line 1: found a JSON array; expected one JSON object a line"),
+        ('{"user" 1}\n', "expected a JSON object"),
+        ("user,item\nu,i,3\nv,j,4\n", "line 1: found 2 column names above 3 cells; expected one name for each cell"),
+        (b"PAR1 but no more", "found .*; expected a file that can be read"),
+    ],
+)
+def test_what_is_no_table(stage, write, content, message):
+    with pytest.raises(DataError, match=message):
+        open_table(stage, write("a.any", content), ReadOptions(), "interactions")
