@@ -239,7 +239,7 @@ def measure_reference(view: TrainView, args: argparse.Namespace) -> None:
     exact = (time.perf_counter() - began) / len(many)
     print(f"plain full-graph loop: {plain * 1e3:.0f} ms a candidate task ({plain * 10458 / 3600:.1f} h a pass)")
     print(
-        f"the same by receptive field: {exact * 1e3:.0f} ms, {plain / exact:.1f} times faster; losses differ by {float(gap):.0e}"
+        f"the same by receptive field: {exact * 1e3:.0f} ms, {plain / exact:.1f} times faster; losses within {float(gap):.0e}"
     )
     print(f"peak memory {peak_gb(torch.device(args.device))}")
 

@@ -135,6 +135,8 @@ class MetaKG(Recommender):
         attend: bool = True,
     ) -> None:
         super().__init__(config, view, rng)
+        if config.arch == "code" and type(self) is MetaKG:
+            raise ValueError('arch = "code" is metakg.models.metakg_released.MetaKGReleased')
         self.edges = training_edges(view) if edges is None else edges
         self.vectors: NodeVectors | None = None
         self.graph = CollaborativeGraph(view, self.edges)
@@ -198,7 +200,7 @@ class MetaKG(Recommender):
     def task_losses(self, tables: Tables, episodes: Episodes, weights: LayerWeights, field: Field | None = None) -> Tensor:
         """Return the mean BPR loss of each task under its weights (eq. 17): -> (M,)."""
         field = self._episode_field(tables, episodes) if field is None else field
-        vectors = self.network.propagate(tables, field, weights).index_select(0, field.seeds)
+        vectors = self._final(tables, field, weights).index_select(0, field.seeds)
         sizes = [episodes.n_tasks, len(episodes.tasks), len(episodes.tasks)]
         users, positives, negatives = torch.split(vectors, sizes)
         # One product for both scores: y(u, i) - y(u, j) = z_u . (z_i - z_j).
@@ -223,16 +225,16 @@ class MetaKG(Recommender):
 
     def adapts(self) -> list[bool]:
         """Say which stacks of `LayerWeights.flat()` the inner step adapts."""
-        n = len(self.config.dims)
-        layers = [self.config.inner_layers == "all" or i == n - 1 for i in range(n)]
         gamma, gate = self.config.inner != "gate", self.config.inner != "gamma"
-        return [f and gamma for f in layers * 2] + [f and gate for f in layers * 2]
+        w, every = self.network.weights(), self.config.inner_layers == "all"
+        groups = ((w.w1, gamma), (w.w2, gamma), (w.w_c, gate), (w.w_k, gate))
+        return [adapted and (every or i == len(stack) - 1) for stack, adapted in groups for i in range(len(stack))]
 
     def _joint_losses(self, batch: JointBatch) -> LossTerms:
         tables, pairs = self.tables(tracked=True), batch.pairs
         nodes = torch.cat([pairs.users, pairs.positives + self.graph.n_users, pairs.negatives + self.graph.n_users])
         field = self._field(tables, torch.zeros_like(nodes), nodes, 1)
-        vectors = self.network.propagate(tables, field, self.network.weights()).index_select(0, field.seeds)
+        vectors = self._final(tables, field, self.network.weights()).index_select(0, field.seeds)
         users, positives, negatives = torch.split(vectors, len(pairs))
         terms = {"rank": losses.bpr((users * (positives - negatives)).sum(-1)).mean()}
         return terms | self._fact_losses(batch.facts, nodes)
@@ -243,7 +245,7 @@ class MetaKG(Recommender):
         if facts is not None and config.kg_weight:
             rows = self.node.index_select(0, facts.rows())
             vectors = rows if config.node_form == "table" else rows @ self.embed.T  # the bias cancels in e_h - e_t
-            true, false = energies(vectors, facts.relations, self.relation, self.project)
+            true, false = self._energies(vectors, facts)
             terms["kg"] = config.kg_weight * losses.triple_ranking(true, false).mean()
             used.append(rows)
             size += len(facts)
@@ -253,6 +255,14 @@ class MetaKG(Recommender):
         if used and config.weight_decay and config.node_form == "table":
             terms["l2"] = config.weight_decay * losses.squared_norm(torch.cat(used), size)
         return terms
+
+    def _final(self, tables: Tables, field: Field, weights: LayerWeights) -> Tensor:
+        """Return the final vectors of a field's top rows: -> (n, F)."""
+        return self.network.propagate(tables, field, weights)
+
+    def _energies(self, vectors: Tensor, facts: TripleBatch) -> tuple[Tensor, Tensor]:
+        """Return the energies of true and false facts (eq. 22): (3T, D) -> two (T,)."""
+        return energies(vectors, facts.relations, self.relation, self.project)
 
     def _attach(self, adapted: LayerWeights) -> LayerWeights:
         """Give adapted weights the history "shared weights plus a constant step", as `adapt_tasks` does."""

@@ -14,6 +14,8 @@ class MetaKGConfig(ModelConfig):
     """Settings of MetaKG as the paper writes it. The defaults follow it where it speaks."""
 
     kind: Literal["metakg-paper"] = "metakg-paper"
+    arch: Literal["paper", "code"] = "paper"
+    """The paper's network, or the released code's, which is another one (`metakg.models.metakg_released`)."""
     dim: PositiveInt = 64
     """Width D of node and relation vectors."""
     dims: tuple[PositiveInt, ...] = Setting((64, 64, 64), min_length=1)
@@ -75,6 +77,10 @@ class MetaKGConfig(ModelConfig):
             raise ValueError(f"gate_shared needs equal widths, not dim {self.dim} and dims {self.dims}")
         if self.gate_shared and self.inner != "gamma":
             raise ValueError('gate_shared needs inner = "gamma": the steps of a shared gate would drift apart')
+        if self.arch == "code" and (self.inner, self.readout, self.normalise) != ("gate", "sum0", "everywhere"):
+            raise ValueError('arch = "code" needs inner = "gate", readout = "sum0" and normalise = "everywhere"')
+        if self.arch == "code" and (self.fan_out is not None or self.order == "second" or self.gate_shared):
+            raise ValueError('arch = "code" needs fan_out = None, order = "first" and gates of each layer\'s own')
         if self.readout == "sum0" and len(widths) > 1:
             raise ValueError(f'readout = "sum0" needs equal widths, not dim {self.dim} and dims {self.dims}')
         return self

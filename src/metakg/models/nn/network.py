@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +44,8 @@ class LayerWeights:
 
     def of(self, tensors: tuple[Tensor, ...]) -> LayerWeights:
         """Return weights of the same layout made of other tensors, in the order of `flat`."""
-        n = len(self.w1)
-        return LayerWeights(*(tensors[i * n : (i + 1) * n] for i in range(4)))
+        ends = list(accumulate(len(part) for part in (self.w1, self.w2, self.w_c, self.w_k)))
+        return LayerWeights(*(tensors[start:end] for start, end in pairwise([0, *ends])))
 
     def detach(self) -> LayerWeights:
         """Return the same numbers without their history."""
@@ -133,7 +133,7 @@ class GatedNetwork(nn.Module):
         for part, m_c, m_k, both in self._blocks(kinds[0], vectors):
             from_users[part], from_facts[part] = m_c, m_k
             if added is not None and multiplied is not None:
-                m = self._drop(self._fuse(m_c, m_k, w.w_c[0], w.w_k[0], both))
+                m = self.drop(self._fuse(m_c, m_k, w.w_c[0], w.w_k[0], both))
                 torch.add(vectors[part], m, out=added[part])
                 torch.mul(vectors[part], m, out=multiplied[part])
         return Tables(vectors, from_users, from_facts, added, multiplied, levels)
@@ -146,7 +146,7 @@ class GatedNetwork(nn.Module):
             itself, m_c, m_k = torch.split(spmm(hop.read.edges, self._thin(hop), e), hop.n)
             both = torch.nonzero((hop.degrees(0) > 0) & (hop.degrees(1) > 0)).squeeze(1)
             m = self._fuse(m_c, m_k, w.w_c[i], w.w_k[i], both, field.tasks[i], field.n_tasks)
-            e = self._aggregate(itself, self._drop(m), w.w1[i], w.w2[i], _ptr(field, i, w.w1[i]))
+            e = self._aggregate(itself, self.drop(m), w.w1[i], w.w2[i], _ptr(field, i, w.w1[i]))
             layers = [*(layer.index_select(0, hop.itself) for layer in layers), e]
         return self.read_out(layers)
 
@@ -180,7 +180,7 @@ class GatedNetwork(nn.Module):
             marked[self.both] = True
             both = torch.nonzero(marked.index_select(0, nodes)).squeeze(1)
             m = self._fuse(m_c, m_k, w.w_c[0], w.w_k[0], both, field.tasks[0], field.n_tasks)
-            return self._aggregate(e, self._drop(m), w.w1[0], w.w2[0], ptr)
+            return self._aggregate(e, self.drop(m), w.w1[0], w.w2[0], ptr)
         added, multiplied = tables.added, tables.multiplied
         if added is None or multiplied is None or gated or tables.vectors.requires_grad:
             added, multiplied = self._meet(tables.vectors, tables.from_users, tables.from_facts, w)
@@ -207,7 +207,7 @@ class GatedNetwork(nn.Module):
 
     def _meet(self, e: Tensor, m_c: Tensor, m_k: Tensor, w: LayerWeights) -> tuple[Tensor, Tensor]:
         """Return e^0 + m and e^0 * m of layer 1 for all nodes: two (N, D)."""
-        m = self._drop(self._fuse(m_c, m_k, w.w_c[0], w.w_k[0], self.both))
+        m = self.drop(self._fuse(m_c, m_k, w.w_c[0], w.w_k[0], self.both))
         return e + m, e * m
 
     def _aggregate(self, e: Tensor, m: Tensor, w1: Tensor, w2: Tensor, ptr: list[int]) -> Tensor:
@@ -231,7 +231,8 @@ class GatedNetwork(nn.Module):
     def _scale(self, e: Tensor) -> Tensor:
         return normalize(e, dim=-1) if self.config.normalise == "everywhere" else e
 
-    def _drop(self, m: Tensor) -> Tensor:
+    def drop(self, m: Tensor) -> Tensor:
+        """Apply message dropout, in training."""
         return dropout(m, self.config.message_dropout, self.rng) if self.training else m
 
     def _thin(self, hop: Hop) -> Tensor:
