@@ -174,7 +174,7 @@ def test_a_folder_is_the_same_to_the_byte_whatever_the_threads_and_the_memory(tm
 
 
 @given(data=st.data())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_the_order_of_rows_does_not_matter_where_times_differ(tmp_path_factory, data):
     pairs = data.draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12))
     rows = [f"u{user},i{item},{number},{number}\n" for number, (user, item) in enumerate(pairs)]

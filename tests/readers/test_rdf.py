@@ -93,6 +93,13 @@ def test_an_error_in_turtle_names_the_line(clicks, write):
         read(interactions=clicks, triples=write("kg.ttl", TTL + "x:c p:by .\n"))
 
 
+def test_labels_alone_are_no_facts_and_no_fault(clicks, write):
+    text = '<http://x/a> <http://www.w3.org/2000/01/rdf-schema#label> "A" .\n'
+    data = read(interactions=clicks, triples=write("kg.nt", text))
+    assert len(data.graph.entity) == 0
+    assert data.manifest["rows"]["triples"] == {"read": 1, "kept": 0, "skipped": {"a label": 1}}
+
+
 def test_a_cut_off_file(clicks, write):
     packed = gzip.compress(NT.encode() * 2000)
     with pytest.raises(DataError, match=r"kg\.nt\.gz: found a damaged or cut-off gzip file"):

@@ -173,15 +173,15 @@ def _check_links(job: Job) -> None:
             expected="one item for one entity",
             fix='Rename the entity; ids that begin with "item:" belong to items without a link.',
         )
-    if not job.of("interactions") or not job.of("triples") or job.number("SELECT count(*) FROM items") == 0:
+    facts = job.run("SELECT head FROM entity_facts ORDER BY seq LIMIT 1")
+    if not job.of("interactions") or not facts or job.number("SELECT count(*) FROM items") == 0:
         return
     if job.number("SELECT count(*) FROM item_nodes WHERE linked") == 0:
         item = job.run("SELECT id FROM items ORDER BY row LIMIT 1")[0][0]
-        head = job.run("SELECT head FROM entity_facts ORDER BY seq LIMIT 1")[0][0]
         how = "a link to a known item" if job.of("links") else "an item that is also a head or tail of a triple"
         raise DataError(
             "interactions and triples",
-            f"nothing in common: items such as {item!r}, entities such as {head!r}",
+            f"nothing in common: items such as {item!r}, entities such as {facts[0][0]!r}",
             expected=how,
             fix="Give a links file (item, entity) in the ids of both files, and look at the column names.",
         )
