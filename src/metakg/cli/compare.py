@@ -40,6 +40,8 @@ def compare(
     from metakg.comparison import compare as run
     from metakg.models.registry import FLOORS
 
+    counts = shots_from(shots)
+    _check_outputs(plot, markdown, counts)
     names = [name.strip() for entry in models.split(",") for name in (FLOORS if entry == "floors" else [entry])]
     console = Console(stderr=True)
     with console.status("opening the split") as status:
@@ -50,7 +52,7 @@ def compare(
             seeds=range(1, seeds + 1),
             scenarios=chosen(scenarios),
             k=k,
-            shots=shots_from(shots),
+            shots=counts,
             mask=mask,  # type: ignore[arg-type]  # checked by evaluate
             candidates=candidates,  # type: ignore[arg-type]
             settings={name: found for name, found in model_settings(settings_file, settings).items() if name in names},
@@ -72,26 +74,43 @@ def compare(
         _write_between(markdown, f"{board.text(markdown=True, reference=reference)}{picture}\n{board.footer()}\n")
 
 
-def _write_between(page: Path, text: str) -> None:
-    """Replace what lies between the page's markers; a new page gets both.
+def _check_outputs(plot: Path | None, page: Path | None, shots: list[int | None] | None) -> None:
+    """Refuse before the work what could not be written after it.
 
     Raises:
+        ConfigError: the picture has another ending, or would have to show several numbers of shots.
         DataError: the page exists and lacks a marker.
     """
-    from metakg import files
+    from metakg.errors import ConfigError
+
+    if plot is not None and plot.suffix not in (".svg", ".png"):
+        raise ConfigError(f"--plot {plot}", f"the ending {plot.suffix!r}", expected=".svg or .png", fix="Rename the picture.")
+    if plot is not None and shots is not None and len(shots) > 1:
+        raise ConfigError("--plot", f"{len(shots)} numbers of shots", expected="one", fix="Draw them one by one.")
+    if page is not None and page.exists():
+        _around(page)
+
+
+def _around(page: Path) -> tuple[str, str]:
+    """Return what stands before and after the markers of a page.
+
+    Raises:
+        DataError: a marker is missing.
+    """
     from metakg.errors import DataError
 
-    before, after = f"# {page.stem}\n\n", ""
-    if page.exists():
-        old = page.read_text(encoding="utf-8")
-        before, begin, rest = old.partition(BEGIN)
-        _, end, after = rest.partition(END)
-        if not begin or not end:
-            raise DataError(
-                str(page),
-                "a page without markers",
-                expected=f"the lines {BEGIN} and {END}",
-                fix="Add both lines, or name a new page.",
-            )
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        lines = f"the lines {BEGIN} and {END}"
+        raise DataError(str(page), "a page without markers", expected=lines, fix="Add both lines, or name a new page.")
+    return before, after
+
+
+def _write_between(page: Path, text: str) -> None:
+    """Replace what lies between the page's markers; a new page gets both."""
+    from metakg import files
+
+    before, after = _around(page) if page.exists() else (f"# {page.stem}\n\n", "\n")
     with files.atomic_file(page) as temporary:
-        temporary.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after or chr(10)}", encoding="utf-8")
+        temporary.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")

@@ -257,7 +257,7 @@ def _read_result(entry: Json, part: pa.Table, metrics: list[tuple[str, int]]) ->
         relevant=tables.array(part, "relevant"),
         revealed=tables.array(part, "revealed"),
         tied=tables.array(part, "tied"),
-        coverage={int(k): float(share) for k, share in entry["coverage"].items()},
+        coverage=dict(sorted((int(k), float(share)) for k, share in entry["coverage"].items())),
         n_ranked=entry["n_ranked"],
         adapt_s=entry["adapt_s"],
         rank_s=entry["rank_s"],

@@ -1,0 +1,198 @@
+"""train, evaluate, compare, recommend, explain, doctor: what they write, what they print, how they refuse."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from metakg.cli.compare import BEGIN, END
+from metakg.cli.main import app
+from metakg.cli.main import run as main_run
+from metakg.errors import ConfigError, DataError
+from metakg.evaluation.report import read_rows
+from metakg.generator import PlantedConfig, planted
+from metakg.splits import save, split
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A small data set and its strict split."""
+    place = tmp_path_factory.mktemp("shop")
+    made = planted(PlantedConfig(users=150, items=200, interactions=4000), seed=3)
+    made.dataset.save(place / "data")
+    save(split(made.dataset, protocol="strict", seed=1, min_support=5), place / "split", dataset_folder=place / "data")
+    return place
+
+
+@pytest.fixture(scope="module")
+def bundle(folder) -> Path:
+    run("train", folder / "split", "--model", "kg-knn", "--set", "rarity=0.5", "--out", folder / "bundle")
+    return folder / "bundle"
+
+
+def run(*words: object) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_train_writes_a_bundle_with_the_settings(bundle) -> None:
+    model = json.loads((bundle / "manifest.json").read_text())["model"]
+    assert (model["kind"], model["rarity"]) == ("kg-knn", 0.5)
+
+
+def test_settings_files_are_read_and_overruled(folder, tmp_path) -> None:
+    (tmp_path / "s.toml").write_text("[walk]\nsteps = 3\ndecay = 0.25\n")
+    run(
+        "train",
+        folder / "split",
+        "--model",
+        "walk",
+        "--settings",
+        tmp_path / "s.toml",
+        "--set",
+        "steps=4",
+        "--out",
+        tmp_path / "b",
+    )
+    model = json.loads((tmp_path / "b" / "manifest.json").read_text())["model"]
+    assert (model["steps"], model["decay"]) == (4, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[walkk]\nsteps = 3\n", "a model 'walkk'"),
+        ("steps = 3\n", "a model 'steps'"),
+        ("walk = 3\n", "expected MODEL.KEY=VALUE"),
+        ("[walk\n", "TOML with one table a model"),
+    ],
+)
+def test_bad_settings_files_are_refused(folder, tmp_path, text, message) -> None:
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        run("train", folder / "split", "--model", "walk", "--settings", tmp_path / "s.toml", "--out", tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_evaluate_prints_a_table_and_json_rows(folder, bundle) -> None:
+    assert "recall@20" in run("evaluate", bundle, folder / "split", "--scenarios", "user_cold")
+    rows = [json.loads(line) for line in run("evaluate", bundle, folder / "split", "--json", "-k", "5").splitlines()]
+    assert {row["k"] for row in rows} == {5}
+    assert {row["model"] for row in rows} == {"kg-knn"}
+
+
+def test_evaluate_keeps_every_user(folder, bundle, tmp_path) -> None:
+    from metakg.evaluation import Evaluation
+
+    run("evaluate", bundle, folder / "split", "--out", tmp_path / "kept")
+    kept = Evaluation.load(tmp_path / "kept")
+    assert {result.scenario for result in kept.results} == {"user_cold", "item_cold", "user_item_cold", "warm"}
+
+
+def test_compare_writes_rows_and_page_and_keeps_the_prose(folder, tmp_path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# Mine\n\nprose\n\n{BEGIN}\nstale words\n{END}\n\nmore prose\n")
+    words = ["--models", "popularity,kg-knn", "--json", tmp_path / "rows.jsonl", "--markdown", page]
+    printed = run("compare", folder / "split", *words, "--shots", "0,2", "--scenarios", "user_cold")
+    assert "user_cold" in printed
+    rows = read_rows(tmp_path / "rows.jsonl")
+    wanted = {"model", "scenario", "metric", "k", "mean", "std", "n_users", "seeds", "protocol"}
+    assert all(wanted <= row.keys() for row in rows)
+    assert {row["shots"] for row in rows} == {0, 2}
+    text = page.read_text()
+    assert text.startswith("# Mine\n\nprose\n")
+    assert text.endswith("more prose\n")
+    assert "stale words" not in text
+    assert "Made on" in text
+
+
+def test_compare_draws_one_number_of_shots(folder, tmp_path) -> None:
+    run("compare", folder / "split", "--models", "popularity", "--plot", tmp_path / "p.svg", "--scenarios", "warm")
+    assert (tmp_path / "p.svg").read_text().startswith("<svg")
+
+
+def test_compare_refuses_a_page_without_markers(folder, tmp_path) -> None:
+    (tmp_path / "page.md").write_text("# Mine\n")
+    with pytest.raises(DataError, match="a page without markers"):
+        run("compare", folder / "split", "--models", "popularity", "--markdown", tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text() == "# Mine\n"
+
+
+def test_compare_resumes_what_is_kept_and_refuses_other_rules(folder, tmp_path) -> None:
+    words = ["compare", folder / "split", "--models", "walk", "--keep", tmp_path / "runs", "--scenarios", "warm"]
+    first = run(*words, "--json", tmp_path / "one.jsonl")
+    assert "walk" in first
+    run(*words, "--json", tmp_path / "two.jsonl")
+    assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
+    with pytest.raises(DataError, match="a run with another model"):
+        run(*words, "--set", "walk.steps=4")
+
+
+def test_recommend_and_explain_speak_of_the_same_paths(folder, bundle) -> None:
+    from metakg.data import Dataset
+
+    liked = Dataset.load(folder / "data").vocabulary.items.id(0)
+    lines = [json.loads(line) for line in run("recommend", bundle, "me", "--liked", liked, "--json", "-k", "3").splitlines()]
+    assert len(lines) == 3
+    assert {line["way"] for line in lines} == {"adapted"}
+    told = json.loads(run("explain", bundle, "me", lines[0]["item"], "--liked", liked, "--json", "--limit", "1"))
+    assert told["paths"][0]["share"] == pytest.approx(lines[0]["why"][0]["share"])
+    assert told["paths"][0]["start"] == liked
+    assert "for me (adapted)" in run("recommend", bundle, "me", "--liked", liked)
+
+
+def test_an_unknown_user_gets_the_popular_items(bundle) -> None:
+    lines = [json.loads(line) for line in run("recommend", bundle, "nobody", "--json").splitlines()]
+    assert {line["way"] for line in lines} == {"popular"}
+    assert all(line["why"] == [] for line in lines)
+
+
+def test_doctor_tells_versions_models_and_settings() -> None:
+    state = json.loads(run("doctor", "--json"))
+    assert {"torch", "duckdb"} <= state["versions"].keys()
+    assert "blend" in state["models"]
+    assert "rarity = 1.0" in run("doctor", "kg-knn")
+    assert json.loads(run("doctor", "walk", "--json"))["properties"]["steps"]["description"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "SPLIT", "--model", "blendd", "--out", "B"], "expected one of blend"),
+        (["train", "SPLIT", "--model", "walk", "--set", "steps", "--out", "B"], "expected KEY=VALUE"),
+        (["train", "SPLIT", "--model", "walk", "--set", "steps=1", "--set", "steps=2", "--out", "B"], "'steps' twice"),
+        (["compare", "SPLIT", "--shots", "many"], "numbers from 0"),
+        (["compare", "SPLIT", "--shots", "0,1", "--plot", "p.svg"], "2 numbers of shots"),
+        (["compare", "SPLIT", "--plot", "p.gif"], "the ending '.gif'"),
+        (["compare", "SPLIT", "--scenarios", "lukewarm"], "lukewarm"),
+        (["evaluate", "SPLIT", "SPLIT"], "kind 'bundle'"),
+        (["compare", "NOWHERE"], "no such file"),
+    ],
+)
+def test_refusals_are_one_line_on_stderr_and_exit_code_2(folder, tmp_path, words, message, monkeypatch, capsys) -> None:
+    places = {"SPLIT": str(folder / "split"), "B": str(tmp_path / "b"), "NOWHERE": str(tmp_path / "nowhere")}
+    monkeypatch.setattr(sys, "argv", ["metakg", *(places.get(word, word) for word in words)])
+    with pytest.raises(SystemExit) as stop:
+        main_run()
+    printed = capsys.readouterr()
+    assert stop.value.code == 2
+    assert printed.out == ""
+    assert message in printed.err
+    assert len([line for line in printed.err.splitlines() if line.startswith("metakg: ")]) == 1
+    assert "Traceback" not in printed.err
+    assert not (tmp_path / "b").exists()
+
+
+def test_help_answers_without_loading_anything_heavy() -> None:
+    code = (
+        "import sys; from metakg.cli.main import app\n"
+        "print([m for m in ('torch', 'numpy', 'pyarrow', 'duckdb', 'scipy') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
