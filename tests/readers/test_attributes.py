@@ -106,5 +106,5 @@ def test_a_row_without_an_id_is_counted_once(write, clicks):
 
 
 def test_a_table_without_an_id_column(write, clicks):
-    with pytest.raises(DataError, match="expected a item column"):
+    with pytest.raises(DataError, match="expected an item column"):
         read(interactions=clicks, item_attributes=write("items.csv", "what,genre\na,Horror\n"))

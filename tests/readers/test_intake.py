@@ -177,6 +177,11 @@ def test_a_column_of_the_wrong_type_and_an_open_quote_stop_everything(stage, wri
         events(stage, write, text)
 
 
+def test_an_open_quote_is_found_behind_many_broken_lines(stage, write):
+    with pytest.raises(DataError, match=r"line 9: found a quote that is never closed"):
+        events(stage, write, "u,i,1,5\n" + "short\n" * 7 + 'u,"j,1,5\n' + "u,k,1,5\n" * 3)
+
+
 def test_a_header_without_rows_is_an_empty_file(stage, write):
     scan = scan_csv(write("e.csv", "user,item\n"), ["user", "item"], header=True)
     stage.add("interactions", f"SELECT * FROM {scan.sql}", scan=scan)

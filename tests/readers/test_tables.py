@@ -103,7 +103,7 @@ def test_columns_without_a_header_by_number(stage, write):
     ("text", "options", "message"),
     [
         ("a,b\nx,y\n", {}, r"line 1: found the columns 'a', 'b'; expected a user column .*--user-column.*--no-header"),
-        ("user,b\nx,y\n", {}, r"expected a item column .*--item-column"),
+        ("user,b\nx,y\n", {}, r"expected an item column .*--item-column"),
         ("user,item\nx,y\n", {"time_column": "when"}, "expected a column 'when'"),
         ("user,item\nx,y\n", {"item_column": "user"}, "column 'user' as both user and item"),
     ],
@@ -155,5 +155,5 @@ def test_what_a_label_names(stage, write):
 
 
 def test_labels_need_an_id(stage, write):
-    with pytest.raises(DataError, match="expected a id column"):
+    with pytest.raises(DataError, match="expected an id column"):
         stage_labels(stage, write("a.csv", "thing,label\n1,Heat\n"), ReadOptions(header=True))

@@ -128,7 +128,8 @@ def need(columns: Sequence[Column], role: str, wanted: str | None, *, where: str
 def missing(columns: Sequence[Column], role: str, *, where: str, wanted: str | None = None) -> DataError:
     """Return the error of a column that a file lacks."""
     names = ", ".join(repr(column.name) for column in columns[:20])
-    expected = f"a column {wanted!r}" if wanted else f"a {role} column ({', '.join(ALIASES[role][:4])}, ...)"
+    article = "an" if role[0] in "aeio" else "a"
+    expected = f"a column {wanted!r}" if wanted else f"{article} {role} column ({', '.join(ALIASES[role][:4])}, ...)"
     flag = _FLAGS.get(role)
     fix = f"Name it ({flag})" if flag else f"Rename the column to {role}"
     return DataError(

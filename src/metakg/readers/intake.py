@@ -253,9 +253,10 @@ def _refuse(checked: Checked, options: ReadOptions, broken: Sequence[tuple[str, 
         raise EmptyFileError(where, "no rows", expected=f"{part.kind}", fix="Restore the file, or leave it out.")
     open_quotes = [index for index, (_, why) in enumerate(broken) if "unterminated quote" in why]
     if open_quotes:
-        place = checked.places[BROKEN][min(open_quotes[0], SHOWN - 1)]
+        before = open_quotes[0] + 1
+        lines = part.scan.lines([], broken=before)[1] if part.scan else []
         raise DataError(
-            place.where,
+            f"{where} line {lines[-1]}" if len(lines) == before else where,
             "a quote that is never closed, so that everything after it would be one cell",
             expected="a closing quote",
             fix="Close the quote; if quotes are plain text in this file, say so (--quote none).",
