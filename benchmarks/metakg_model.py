@@ -2,7 +2,7 @@
 
     python benchmarks/metakg_model.py pass LAST_FM [--exact] [--steps 40] [--device cuda]
     python benchmarks/metakg_model.py adapt LAST_FM [--scenario user_item_cold]
-    python benchmarks/metakg_model.py reference LAST_FM [--tasks 3]
+    python benchmarks/metakg_model.py reference LAST_FM --tasks 3
     python benchmarks/metakg_model.py scale [--millions 1 3 10 30]
 
 LAST_FM is the folder with `kg_final.txt` and `test_scenario/`. A pass makes each of the 10,458 tasks a candidate once; with
@@ -116,7 +116,7 @@ def measure_pass(view: TrainView, args: argparse.Namespace) -> float:
     began = time.perf_counter()
     model = build(view, args)
     scheduler = None if args.no_scheduler else SchedulerConfig(pool=args.pool)
-    meta = MetaConfig(tasks=args.tasks, scheduler=scheduler, at_once=min(args.at_once, 8) if args.exact else args.at_once)
+    meta = MetaConfig(tasks=args.tasks, scheduler=scheduler, at_once=args.at_once)
     source = TaskBatches(model, view, meta, seed=1)
     print(f"built in {time.perf_counter() - began:.1f} s: {model.graph.n_nodes:,} nodes, {model.graph.n_edges:,} edges")
     stages, marks = Stages(device), [time.perf_counter()]
@@ -313,8 +313,8 @@ def main() -> None:
     parser.add_argument("--exact", action="store_true", help="read all neighbours")
     parser.add_argument("--fan-out", type=int, default=10)
     parser.add_argument("--steps", type=int, help="measure so many steps and scale up")
-    parser.add_argument("--tasks", type=int, default=8, help="tasks a step; for the reference, tasks in all")
-    parser.add_argument("--pool", type=int, default=24)
+    parser.add_argument("--tasks", type=int, default=16, help="tasks a step; for the reference, tasks in all")
+    parser.add_argument("--pool", type=int, default=48)
     parser.add_argument("--at-once", type=int, default=24)
     parser.add_argument("--no-scheduler", action="store_true")
     parser.add_argument("--scenario", default="user_item_cold")

@@ -34,7 +34,7 @@ class InitConfig(BaseModel):
     """Passes over all edges; 0 keeps the Xavier start."""
     learning_rate: PositiveFloat = 1e-3
     """Step size of Adam."""
-    batch_size: PositiveInt = 2048
+    batch_size: PositiveInt = 8192
     """Edges of one step."""
     weight_decay: NonNegativeFloat = 1e-5
     """Weight of the squared length of the vectors that a batch uses."""

@@ -7,6 +7,7 @@ states and the source's position are all in the checkpoint (a test compares it w
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -204,10 +205,13 @@ class Loop:
         if not torch.isfinite(total):
             raise self._not_finite(batch, f"losses {losses}")
         total.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm or float("inf"), foreach=True)
-        if not torch.isfinite(norm):
-            raise self._not_finite(batch, f"a gradient of length {float(norm)} (losses {losses})")
-        return losses | {"grad_norm": float(norm)}
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = float(nn.utils.get_total_norm(gradients, foreach=True))
+        if not math.isfinite(norm):
+            raise self._not_finite(batch, f"a gradient of length {norm} (losses {losses})")
+        if self.config.clip_norm and norm > self.config.clip_norm:  # scaling a whole node table costs, so only if needed
+            torch._foreach_mul_(gradients, self.config.clip_norm / norm)
+        return losses | {"grad_norm": norm}
 
     def _not_finite(self, batch: Any, found: str) -> NonFiniteLoss:
         epoch, place = divmod(self.step, len(self.source))

@@ -23,7 +23,7 @@ class MetaConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tasks: PositiveInt = 8
+    tasks: PositiveInt = 16
     """Tasks of one outer step."""
     facts: PositiveInt = 2048
     """Triples of one outer step."""

@@ -23,7 +23,7 @@ class SchedulerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pool: PositiveInt = 24
+    pool: PositiveInt = 48
     """Candidates looked at for one step."""
     history: PositiveInt = 5
     """Remembered (loss, similarity) pairs of each task; 1 is what the authors' code amounts to."""

@@ -10,7 +10,7 @@ from metakg.models.nn.aggregate import bi_interaction
 from metakg.models.nn.attention import segment_softmax
 from metakg.models.nn.dropout import dropout
 from metakg.models.nn.gate import fuse
-from metakg.models.nn.segments import run_ptr, segment_mm, segment_outer
+from metakg.models.nn.segments import looped_mm, looped_outer, padded_mm, padded_outer, run_ptr, segment_mm, segment_outer
 from metakg.models.nn.sparse import spmm, transpose
 from metakg.models.nn.transr import energies
 from metakg.sample.neighbours import Edges
@@ -60,6 +60,14 @@ def test_runs_have_their_own_matrices() -> None:
     assert torch.autograd.gradcheck(lambda y, x: segment_outer(y, x, ptr), (y, x))
     with pytest.raises(ValueError, match="do not fit"):
         segment_mm(x, w, [0, 2, 5])
+
+
+@pytest.mark.parametrize("ptr", [[0, 2, 2, 5], [0, 0, 0, 5], [0, 1, 4, 5], [0, 5, 5, 5]])
+def test_padded_runs_equal_runs_one_by_one(ptr: list[int]) -> None:
+    """What a GPU does, checked without one."""
+    x, w, y = random(5, 3), random(3, 2, 3, seed=1), random(5, 2, seed=2)
+    torch.testing.assert_close(padded_mm(x, w, ptr), looped_mm(x.detach(), w.detach(), ptr), check_stride=False)
+    torch.testing.assert_close(padded_outer(y, x, ptr), looped_outer(y.detach(), x.detach(), ptr))
 
 
 def test_runs_start_where_their_number_starts() -> None:

@@ -41,13 +41,7 @@ class _SegmentMM(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, w: Tensor, ptr: tuple[int, ...]) -> Tensor:
         ctx.save_for_backward(x, w)
         ctx.ptr = ptr
-        if x.is_cuda:
-            rows, valid = _padding(ptr, x.device)
-            return torch.bmm(x[rows], w.transpose(1, 2))[valid]
-        out = x.new_empty(x.shape[0], w.shape[1])
-        for s, (start, stop) in enumerate(pairwise(ptr)):
-            torch.mm(x[start:stop], w[s].T, out=out[start:stop])
-        return out
+        return padded_mm(x, w, ptr) if x.is_cuda and _even(ptr) else looped_mm(x, w, ptr)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -62,14 +56,7 @@ class _SegmentOuter(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, x: Tensor, ptr: tuple[int, ...]) -> Tensor:
         ctx.save_for_backward(y, x)
         ctx.ptr = ptr
-        if x.is_cuda:
-            rows, valid = _padding(ptr, x.device)
-            padded = y[rows] * valid.unsqueeze(-1)
-            return torch.bmm(padded.transpose(1, 2), x[rows])
-        out = x.new_empty(len(ptr) - 1, y.shape[1], x.shape[1])
-        for s, (start, stop) in enumerate(pairwise(ptr)):
-            torch.mm(y[start:stop].T, x[start:stop], out=out[s])
-        return out
+        return padded_outer(y, x, ptr) if x.is_cuda and _even(ptr) else looped_outer(y, x, ptr)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -79,7 +66,41 @@ class _SegmentOuter(torch.autograd.Function):
         return grad_y, grad_x, None
 
 
-def _padding(ptr: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+def looped_mm(x: Tensor, w: Tensor, ptr: Ptr) -> Tensor:
+    """One product for each run."""
+    out = x.new_empty(x.shape[0], w.shape[1])
+    for s, (start, stop) in enumerate(pairwise(ptr)):
+        torch.mm(x[start:stop], w[s].T, out=out[start:stop])
+    return out
+
+
+def looped_outer(y: Tensor, x: Tensor, ptr: Ptr) -> Tensor:
+    """One sum of outer products for each run."""
+    out = x.new_empty(len(ptr) - 1, y.shape[1], x.shape[1])
+    for s, (start, stop) in enumerate(pairwise(ptr)):
+        torch.mm(y[start:stop].T, x[start:stop], out=out[s])
+    return out
+
+
+def padded_mm(x: Tensor, w: Tensor, ptr: Ptr) -> Tensor:
+    """All runs in one batched product, padded to the longest."""
+    rows, valid = _padding(ptr, x.device)
+    return torch.bmm(x[rows], w.transpose(1, 2))[valid]
+
+
+def padded_outer(y: Tensor, x: Tensor, ptr: Ptr) -> Tensor:
+    """All sums of outer products in one batched product, padded to the longest."""
+    rows, valid = _padding(ptr, x.device)
+    return torch.bmm((y[rows] * valid.unsqueeze(-1)).transpose(1, 2), x[rows])
+
+
+def _even(ptr: Ptr) -> bool:
+    """Say whether padding at most quadruples the rows; a few long runs are better off one by one."""
+    longest = max(stop - start for start, stop in pairwise(ptr))
+    return longest * (len(ptr) - 1) <= 4 * ptr[-1]
+
+
+def _padding(ptr: Ptr, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return rows (S, longest) that pad every run to the longest, clamped to the last row, and which of them are real."""
     bounds = torch.tensor(ptr, device=device)
     longest = max(stop - start for start, stop in pairwise(ptr))
