@@ -67,7 +67,8 @@ def adapt_user(model: MetaKG, user: str, liked: Sequence[str], config: OnlineCon
         )
     view = model.view.extend(Support.clicks(user, liked))
     row = view.vocabulary.users.row(user)
-    clicks = np.empty(0, np.int32) if row is None else view.history[[row]].indices
+    pairs = view.interactions  # not `history`: building that matrix takes longer than everything here
+    clicks = np.unique(pairs.items[pairs.users == row]) if row is not None else np.empty(0, np.int32)
     if row is None or not len(clicks):
         raise DataError("clicks of a user", f"none for {user!r}", expected="at least one click", fix="Give an item.")
     with torch.no_grad():
