@@ -208,7 +208,7 @@ def compare(
                 "model": config.model_dump(mode="json"),
                 "seed": seed,
                 "data": data,
-                "split": split.manifest.get("settings"),
+                "split": split.manifest.get("options"),
                 "k": ks,
                 "shots": None if shots is None else list(shots),
                 "scenarios": scenarios if scenarios == "all" else list(scenarios),
@@ -259,7 +259,7 @@ def _resume(folder: Path, rule: Json) -> Run:
 
 
 def _facts(split: Split, data: str, seconds: float) -> Json:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "date": time.strftime("%Y-%m-%d"),
@@ -269,7 +269,7 @@ def _facts(split: Split, data: str, seconds: float) -> Json:
         "torch": version("torch"),
         "python": platform.python_version(),
         "data": data,
-        "split_seed": split.manifest.get("settings", {}).get("seed"),
+        "split_seed": split.manifest.get("options", {}).get("seed"),
         "seconds": seconds,
         "peak_gb": peak / 1e6 if sys.platform != "darwin" else peak / 1e9,
     }
