@@ -41,7 +41,8 @@ def demo(
     say(board.table("recall"))
     say(board.table("ndcg"))
 
-    best = board.best_floor("ndcg")
+    assert cut.validation is not None  # split() cuts one unless told otherwise
+    best = compare(cut.validation).best_floor("ndcg")
     assert best is not None  # all floors were just judged
     engine = fit(best, cut.train, seed=seed)
     engine.save(out / "bundle", overwrite=True)
@@ -55,7 +56,7 @@ def demo(
     for row in first.tolist():
         say(f"  {v.items.label(row)}")
     adapted = engine.adapt(v.users.id(reader), liked)
-    say(f"\n{best} recommends, and says why:")
+    say(f"\n{best}, the best on the validation scenarios, recommends, and says why:")
     answers = set(newcomer.query.items[newcomer.query.users == reader].tolist())
     for place, entry in enumerate(adapted.recommend(v.users.id(reader), k=5), 1):
         later = " (clicked later, which no model has seen)" if v.items.row(entry.item) in answers else ""
