@@ -92,6 +92,17 @@ def test_aggregation_in_pieces_equals_the_composed_form(stacked: bool, by_rows: 
         torch.testing.assert_close(fast, composed)
 
 
+def test_nodes_that_all_tasks_agree_on_are_worked_out_once() -> None:
+    a, m = random(3, 3), random(3, 3, seed=1)
+    w1, w2 = (random(1, 4, 3, seed=s).detach().repeat(2, 1, 1).requires_grad_() for s in (2, 3))
+    rows, ptr = torch.tensor([0, 1, 2, 2, 0, 1, 1, 2]), [0, 3, 8]
+    outs = [bi_interaction(a, m, w1, w2, ptr, rows=rows, twice=twice) for twice in (False, True)]
+    torch.testing.assert_close(*outs)
+    weights = random(8, 4, seed=4).detach()
+    for fast, composed in zip(*(torch.autograd.grad((o * weights).sum(), (a, m, w1, w2)) for o in outs), strict=True):
+        torch.testing.assert_close(fast, composed)
+
+
 def test_aggregation_by_hand() -> None:
     one = torch.ones(1, 1, 1, dtype=torch.float64)
     e, m = torch.tensor([[3.0]], dtype=torch.float64), torch.tensor([[-5.0]], dtype=torch.float64)

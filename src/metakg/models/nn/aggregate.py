@@ -64,10 +64,22 @@ class _BiInteraction(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(added, multiplied, w1, w2, rows)
         ctx.ptr = ptr
+        if rows is not None and rows.shape[0] > 2 * added.shape[0] and _same(w1) and _same(w2):
+            # Before their first step all tasks agree: each node is worked out once, however many tasks read it.
+            return _BiInteraction.once(added, multiplied, w1[0], w2[0]).index_select(0, rows)
         out = added.new_empty(added.shape[0] if rows is None else rows.shape[0], w1.shape[1])
         for s, part in _pieces(ptr, out.shape[0], w1.shape[0] > 1):
             x, y = _read(added, rows, part), _read(multiplied, rows, part)
             first, second = torch.mm(x, w1[s].T), torch.mm(y, w2[s].T)
+            torch.add(leaky_relu_(first, SLOPE), leaky_relu_(second, SLOPE), out=out[part])
+        return out
+
+    @staticmethod
+    def once(added: Tensor, multiplied: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
+        """Aggregate all rows under one pair of matrices."""
+        out = added.new_empty(added.shape[0], w1.shape[0])
+        for _, part in _pieces((), out.shape[0], False):
+            first, second = torch.mm(added[part], w1.T), torch.mm(multiplied[part], w2.T)
             torch.add(leaky_relu_(first, SLOPE), leaky_relu_(second, SLOPE), out=out[part])
         return out
 
@@ -93,6 +105,11 @@ class _BiInteraction(torch.autograd.Function):
                 elif to_rows is not None:
                     to_rows.index_add_(0, rows[part], torch.mm(g, w[s]))
         return (*grads, None, None)
+
+
+def _same(stack: Tensor) -> bool:
+    """Say whether all matrices of a stack are equal."""
+    return torch.equal(stack, stack[:1].expand_as(stack))
 
 
 def _read(table: Tensor, rows: Tensor | None, part: slice) -> Tensor:

@@ -1,7 +1,7 @@
 """The sparse product: each row is the weighted sum of the rows it reads.
 
 The forward is `embedding_bag`, which streams the edges sorted by row: on a CPU it runs at the speed of memory, some ten times
-faster than a CSR product (docs/decisions). The backward is the same over the transposed edges.
+faster than a CSR product. The backward is the same over the transposed edges.
 """
 
 from __future__ import annotations
