@@ -16,13 +16,14 @@ from metakg import files
 from metakg.data import Dataset, TrainView
 from metakg.errors import CheckpointError, MetakgError
 from metakg.models.base import Recommender
-from metakg.models.registry import build, config_for
+from metakg.train.fit import restore, settings_for
+from metakg.types import Json
 
 FORMAT = 1
 _FIX = "Save the bundle again (metakg train, or Engine.save)."
 
 
-def save(recommender: Recommender, folder: Path, *, overwrite: bool = False) -> None:
+def save(recommender: Recommender, settings: Json, folder: Path, *, overwrite: bool = False) -> None:
     """Write a bundle, whole or not at all."""
     view = recommender.view
     with files.atomic_folder(folder, overwrite=overwrite, kind="bundle") as temporary:
@@ -33,12 +34,12 @@ def save(recommender: Recommender, folder: Path, *, overwrite: bool = False) -> 
         hashes = {str(p.relative_to(temporary)): files.sha256(p) for p in sorted(temporary.rglob("*")) if p.is_file()}
         files.write_json(
             temporary / "manifest.json",
-            {"kind": "bundle", "format": FORMAT, "model": recommender.config.model_dump(mode="json"), "sha256": hashes},
+            {"kind": "bundle", "format": FORMAT, **settings, "sha256": hashes},
         )
 
 
-def load(folder: Path) -> Recommender:
-    """Open a bundle.
+def load(folder: Path) -> tuple[Recommender, Json]:
+    """Open a bundle; return the recommender and its resolved settings.
 
     Raises:
         CheckpointError: the bundle is damaged, of another version, or no bundle.
@@ -60,13 +61,15 @@ def load(folder: Path) -> Recommender:
         raise CheckpointError(str(folder / "manifest.json"), "no model settings", expected="the entry 'model'", fix=_FIX)
     data = Dataset.load(folder / "data")
     view = TrainView(data.vocabulary, data.interactions, data.graph)
-    recommender = build(config_for(settings["kind"], settings), view, seed=0)  # weights replace whatever is drawn
+    how = manifest.get("training")
+    config, training = settings_for(settings["kind"], settings if how is None else {**settings, "training": how})
     try:
         tensors = load_file(folder / "weights.safetensors")
     except (OSError, SafetensorError) as err:
         raise CheckpointError(str(folder / "weights.safetensors"), str(err), expected="readable tensors", fix=_FIX) from err
-    recommender.load_tensors(tensors)
-    return recommender
+    seed = manifest.get("seed", 0)
+    resolved = {"model": settings, "training": how, "seed": seed, "adapted": manifest.get("adapted", [])}
+    return restore(config, training, view, tensors, seed), resolved
 
 
 def _verify(folder: Path, hashes: object) -> None:

@@ -21,8 +21,9 @@ from metakg.errors import ConfigError, DataError
 from metakg.evaluation import Evaluation, evaluate
 from metakg.evaluation.report import aggregate, grid, tables
 from metakg.evaluation.significance import compare_models
-from metakg.models.registry import FLOORS, MODELS, config_for
+from metakg.models.registry import FLOORS, MODELS
 from metakg.splits.store import fingerprint
+from metakg.train.fit import settings_for
 from metakg.types import Json
 
 REFERENCES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
@@ -195,17 +196,18 @@ def compare(
         LeakageError: a query pair is visible to something that learns or ranks.
     """
     begin = time.perf_counter()
-    chosen = {name: config_for(name, dict((settings or {}).get(name, {}))) for name in models}  # all checked before any runs
+    chosen = {name: settings_for(name, dict((settings or {}).get(name, {}))) for name in models}  # all checked before any runs
     unused = set(settings or {}) - set(models)
     if unused:
         raise ConfigError("settings", ", ".join(sorted(unused)), expected="models that are compared", fix="Check the spelling.")
     ks = sorted({1, 5, 10, k})
     data = fingerprint(split.dataset)
     runs = []
-    for name, config in chosen.items():
+    for name, (config, training) in chosen.items():
         for seed in seeds[:1] if MODELS[name].deterministic else seeds:
             rule: Json = {
                 "model": config.model_dump(mode="json"),
+                "training": None if training is None else training.model_dump(mode="json"),
                 "seed": seed,
                 "data": data,
                 "split": split.manifest.get("options"),
@@ -222,7 +224,8 @@ def compare(
             if progress:
                 progress(f"{name}, seed {seed}: fit")
             start = time.perf_counter()
-            fitted = fit(name, split.train, seed=seed, **config.model_dump(exclude={"kind"}))
+            report = None if progress is None else _named(progress, f"{name}, seed {seed}")
+            fitted = fit(name, split.train, seed=seed, report=report, **dict((settings or {}).get(name, {})))
             fit_s = time.perf_counter() - start
             if progress:
                 progress(f"{name}, seed {seed}: judge")
@@ -242,6 +245,10 @@ def compare(
                     found.save(temporary / "evaluation")
                     files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, "fit_s": fit_s})
     return Leaderboard(tuple(runs), k, _facts(split, data, time.perf_counter() - begin))
+
+
+def _named(progress: Progress, run: str) -> Progress:
+    return lambda words: progress(f"{run}: {words}")
 
 
 def _resume(folder: Path, rule: Json) -> Run:

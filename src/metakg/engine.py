@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from metakg.data import Support, TrainView
-from metakg.errors import DataError
+from metakg.errors import ConfigError, DataError
 from metakg.explain import Explanation, explain
 from metakg.models.base import Recommender
 from metakg.models.profile import ProfileRecommender
-from metakg.models.registry import build, config_for
+from metakg.train import fit as training
+from metakg.types import Json
 
 Way = Literal["trained", "adapted", "kg-only", "popular"]
 """How an answer was made: from training clicks, from clicks that arrived later, from facts about the user alone, or, for
@@ -42,13 +43,22 @@ class Recommendation:
 class Engine:
     """A fitted recommender over external ids. Immutable: `adapt` returns a new engine."""
 
-    def __init__(self, recommender: Recommender) -> None:
+    def __init__(self, recommender: Recommender, settings: Json | None = None, adapted: frozenset[str] = frozenset()) -> None:
         self.recommender = recommender
+        self.adapted = adapted
+        """Users who have clicked since training, by external id."""
+        self.settings: Json = settings or {"model": recommender.config.model_dump(mode="json"), "training": None, "seed": 0}
+        """Resolved settings of the model and its training, and the seed; kept with every bundle."""
 
     @property
     def model(self) -> str:
         """The registry name of the model."""
         return self.recommender.config.kind
+
+    @property
+    def explains(self) -> bool:
+        """Whether the model can take its scores apart into paths."""
+        return isinstance(self.recommender, ProfileRecommender)
 
     def recommend(self, user: str, k: int = 20, *, filter_seen: bool = True) -> list[Recommendation]:
         """Return the best k items for a user, best first. An unknown user is normal input: the answer says so in `way`.
@@ -81,8 +91,7 @@ class Engine:
         row = view.vocabulary.users.row(user)
         if row is None:
             return "popular"
-        recent = self.recommender.recent if isinstance(self.recommender, ProfileRecommender) else None
-        if recent is not None and recent.indptr[row + 1] > recent.indptr[row]:
+        if user in self.adapted:
             return "adapted"
         if view.history.indptr[row + 1] > view.history.indptr[row]:
             return "trained"
@@ -93,6 +102,7 @@ class Engine:
 
         Raises:
             DataError: the item is unknown (an unknown user simply has no path).
+            ConfigError: the model cannot take its scores apart (see `explains`).
         """
         v = self.recommender.view.vocabulary
         item_row, user_row = v.items.row(item), v.users.row(user)
@@ -101,7 +111,8 @@ class Engine:
         if user_row is None:
             return Explanation(user, item, v.items.label(item_row), ())
         if not isinstance(self.recommender, ProfileRecommender):
-            raise NotImplementedError(f"{self.model} does not explain its scores yet")
+            models = "the floors and metakg"
+            raise ConfigError(f"model {self.model}", "no explanations", expected=f"one of {models}", fix="Ask one of them.")
         return explain(self.recommender, user_row, item_row, limit)
 
     def adapt(self, user: str | None = None, liked: Sequence[str] = (), *, support: Support | None = None) -> Engine:
@@ -117,28 +128,51 @@ class Engine:
         if support is None:
             assert user is not None
             support = Support.clicks(user, liked)
-        return Engine(self.recommender.adapt(support))
+        clicked = frozenset(str(name) for name in support.users.unique().to_pylist())
+        return Engine(self.recommender.adapt(support), self.settings, self.adapted | clicked)
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
         """Write everything needed to recommend, adapt and explain as a bundle folder (see `metakg.load`)."""
         from metakg import bundle
 
-        bundle.save(self.recommender, Path(folder), overwrite=overwrite)
+        bundle.save(self.recommender, {**self.settings, "adapted": sorted(self.adapted)}, Path(folder), overwrite=overwrite)
 
 
-def fit(model: str, train: TrainView, *, seed: int = 1, **settings: Any) -> Engine:
+def fit(
+    model: str,
+    train: TrainView,
+    *,
+    seed: int = 1,
+    folder: Path | str | None = None,
+    resume: bool = False,
+    report: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Engine:
     """Fit a model by its registry name and return it ready to recommend.
 
     Args:
-        model: registry name, such as "blend".
+        model: registry name, such as "metakg" or "blend".
         train: training data: `split.train`, or `TrainView` of a whole data set.
         seed: the one number all randomness comes from.
-        settings: the model's own settings; unknown ones are errors.
+        folder: where a learnt model keeps its log and checkpoints; None keeps nothing.
+        resume: go on from the checkpoint in `folder`.
+        report: called with a few words at each new step of the work.
+        settings: the model's own settings, and those of its training under `training`; unknown ones are errors.
 
     Raises:
         ConfigError: the model or a setting is unknown, or a value is not allowed.
+        DataError: the data cannot be learnt from.
+        TrainingError: a training run cannot go on.
     """
-    return Engine(build(config_for(model, settings), train, seed))
+    config, how = training.settings_for(model, settings)
+    place = None if folder is None else Path(folder)
+    fitted = training.fit(config, how, train, seed, folder=place, resume=resume, report=report)
+    resolved: Json = {
+        "model": config.model_dump(mode="json"),
+        "training": None if how is None else how.model_dump(mode="json"),
+        "seed": seed,
+    }
+    return Engine(fitted, resolved)
 
 
 def load(folder: Path | str) -> Engine:
@@ -149,4 +183,5 @@ def load(folder: Path | str) -> Engine:
     """
     from metakg import bundle
 
-    return Engine(bundle.load(Path(folder)))
+    recommender, settings = bundle.load(Path(folder))
+    return Engine(recommender, settings, frozenset(settings.pop("adapted")))

@@ -66,7 +66,7 @@ def model_settings(file: Path | None, pairs: list[str] | None) -> dict[str, dict
     """
     from metakg.models.registry import MODELS
 
-    merged: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for source in (_toml(file) if file is not None else {}, settings_from(pairs)):
         for model, settings in source.items():
             if model not in MODELS:
@@ -76,8 +76,8 @@ def model_settings(file: Path | None, pairs: list[str] | None) -> dict[str, dict
                 raise ConfigError(
                     f"setting {model}", repr(settings), expected="MODEL.KEY=VALUE", fix="Name the model the setting belongs to."
                 )
-            merged[model] = _deep(merged.get(model, {}), settings)
-    return merged
+            found[model] = merged(found.get(model, {}), settings)
+    return found
 
 
 def _toml(file: Path) -> dict[str, Any]:
@@ -91,11 +91,12 @@ def _toml(file: Path) -> dict[str, Any]:
         raise ConfigError(str(file), str(err), expected="TOML with one table a model", fix="Mend the line named here.") from err
 
 
-def _deep(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return two nested groups of settings as one; `above` wins."""
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)
-        result[key] = _deep(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return result
 
 

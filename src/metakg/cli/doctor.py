@@ -49,6 +49,7 @@ def doctor(
 
 def _settings(model: str, *, as_json: bool) -> None:
     from metakg.models.registry import config_for
+    from metakg.train.fit import TRAINING
 
     config = config_for(model)
     kind = type(config)
@@ -59,3 +60,6 @@ def _settings(model: str, *, as_json: bool) -> None:
     for name, field in kind.model_fields.items():
         if name != "kind":
             typer.echo(f"  {name} = {getattr(config, name)!r}\n      {field.description or ''}")
+    if model in TRAINING:
+        for name, field in TRAINING[model].model_fields.items():
+            typer.echo(f"  training.{name} = {field.default!r}\n      {field.description or ''}")

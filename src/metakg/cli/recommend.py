@@ -29,6 +29,7 @@ def recommend(
     engine = load(bundle)
     if liked:
         engine = engine.adapt(user, liked)
+    why = why and engine.explains
     found = engine.recommend(user, k)
     reasons = [engine.explain(user, entry.item, limit=1).paths if why else () for entry in found]
     if as_json:

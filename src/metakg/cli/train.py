@@ -14,6 +14,7 @@ from metakg.cli.common import (
     SetOption,
     SettingsOption,
     SplitArgument,
+    merged,
     model_settings,
     open_split,
     print_json,
@@ -28,16 +29,29 @@ def train(
     seed: SeedOption = 1,
     settings_file: SettingsOption = None,
     settings: SetOption = None,
+    log: Annotated[Path | None, typer.Option(help="Folder for the training's log and checkpoints.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --log.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier bundle.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a model on the training part of a split and write it as a bundle."""
+    from rich.console import Console
+
     from metakg.engine import fit
 
     begin = time.perf_counter()
     cut = open_split(folder, seed)
     chosen = model_settings(settings_file, None).get(model, {})
-    fitted = fit(model, cut.train, seed=seed, **{**chosen, **settings_from(settings)})
+    with Console(stderr=True).status("training") as status:
+        fitted = fit(
+            model,
+            cut.train,
+            seed=seed,
+            folder=log,
+            resume=resume,
+            report=status.update,
+            **merged(chosen, settings_from(settings)),
+        )
     seconds = time.perf_counter() - begin
     fitted.save(out, overwrite=overwrite)
     view = cut.train

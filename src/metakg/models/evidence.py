@@ -15,6 +15,7 @@ channels' scores and a few facts about the item. `metakg` learns how much each o
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,8 @@ from scipy import sparse
 
 from metakg.data import TrainView
 from metakg.models.kg_knn import Facts, KgKnnConfig, second_hop
-from metakg.models.profile import power
+from metakg.models.profile import Reason, Step, power
+from metakg.models.walk import hop
 from metakg.types import Floats, Rows
 
 ITEM_FEATURES = ("popularity", "new", "facts", "prior")
@@ -42,6 +44,8 @@ class Channel:
         itself: (I,) closeness of an item to itself, to be left out when an item is judged by the others of a profile.
         over_users: whether what lies between are the users, row by row.
         weight: in the plain sum.
+        through: (M,) entity row of what lies between; None where it is the users, or the entities themselves.
+        kind: relation row and direction of a fact channel.
     """
 
     name: str
@@ -50,13 +54,24 @@ class Channel:
     itself: Floats
     over_users: bool
     weight: float
+    through: Rows | None = None
+    kind: tuple[int, bool] | None = None
 
     @staticmethod
-    def of(name: str, left: sparse.sparray, right: sparse.sparray, weight: float, *, over_users: bool = False) -> Channel:
+    def of(
+        name: str,
+        left: sparse.sparray,
+        right: sparse.sparray,
+        weight: float,
+        *,
+        over_users: bool = False,
+        through: Rows | None = None,
+        kind: tuple[int, bool] | None = None,
+    ) -> Channel:
         """Build a channel from its factors."""
         left, right = sparse.csr_array(left, dtype=np.float32), sparse.csr_array(right, dtype=np.float32)
         itself = np.asarray(left.multiply(right.T.tocsr()).sum(axis=1), np.float32).ravel()
-        return Channel(name, left, right, itself, over_users, weight)
+        return Channel(name, left, right, itself, over_users, weight, through, kind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +123,7 @@ class Evidence:
             *_from_facts(facts, view, self.kinds, max_items),
             Channel.of("second-hop", *second_hop(view, KgKnnConfig(max_items=max_items)), 0.5),
         )
+        self.links = links
         self.names = tuple(channel.name for channel in self.channels)
         trained = np.zeros(view.n_items)
         trained[: len(trained_clicks)] = trained_clicks
@@ -175,6 +191,40 @@ class Evidence:
         mask[own_row, own_place] = True
         return Gathered(items, features, prior, own, mask, own_items)
 
+    def paths(self, c: int, profile: sparse.csr_array, item: int, limit: int) -> list[Reason]:
+        """Return the heaviest paths of one channel from a profile (1, I) to an item; shares are of the channel's score."""
+        channel = self.channels[c]
+        towards = channel.right[:, [item]].toarray().ravel()  # (M,)
+        parts = (sparse.diags_array(profile.data) @ channel.left[profile.indices] @ sparse.diags_array(towards)).tocoo()
+        own = profile.indices[parts.row]
+        there = (parts.data > 0) & (own != item)
+        own, between, weight = own[there], parts.col[there], parts.data[there]
+        total = float(weight.sum())
+        if total <= 0:
+            return []
+        if channel.over_users:
+            found = [
+                Reason(int(start), (Step(None, False, None, int((own == start).sum())), Step(None, False, item)), float(part))
+                for start, part in ((start, weight[own == start].sum() / total) for start in np.unique(own))
+            ]
+            return sorted(found, key=lambda reason: -reason.share)[:limit]
+        heaviest = np.argsort(-weight, kind="stable")[:limit]
+        return [
+            Reason(int(own[k]), self._steps(channel, int(own[k]), int(between[k]), item), float(weight[k]) / total)
+            for k in heaviest
+        ]
+
+    def _steps(self, channel: Channel, own: int, between: int, item: int) -> tuple[Step, ...]:
+        """Return the hops from an own item over an entity to an item."""
+        if channel.kind is not None and channel.through is not None:
+            relation, inverse = channel.kind
+            return Step(relation, inverse, int(channel.through[between])), Step(relation, not inverse, item)
+        if channel.name != "second-hop":
+            return hop(self.view, own, between), hop(self.view, between, item)
+        middle = [np.intersect1d(_neighbours(self.links, end), _neighbours(self.links, between))[0] for end in (own, item)]
+        stops = (own, int(middle[0]), between, int(middle[1]), item)
+        return tuple(hop(self.view, start, end) for start, end in itertools.pairwise(stops))
+
     def _finish(self, features: Floats, items: Rows, prior: Floats) -> None:
         """Fill in, in place, what follows from the channels' units and the items: roots, "has any", facts about items."""
         c = len(self.channels)
@@ -197,7 +247,7 @@ class Evidence:
             return part
         there = (profiles @ channel.left)[:, users].diagonal()  # (B,) what the whole profile gives the user himself
         given = weights * _lookup(channel.left, items, users[rows])
-        return part + (there[rows] - given) * _lookup(channel.right, users[rows], items)
+        return np.asarray(part + (there[rows] - given) * _lookup(channel.right, users[rows], items), np.float32)
 
 
 def _from_clicks(
@@ -240,7 +290,16 @@ def _from_facts(facts: Facts, view: TrainView, kinds: tuple[tuple[int, bool], ..
         columns = np.flatnonzero((facts.relations == relation) & (facts.inverse == inverse) & useful)
         part = damped[:, columns]
         name = ("^" if inverse else "") + view.vocabulary.relations.label(relation)
-        channels.append(Channel.of(name, part @ sparse.diags_array(rarity[columns]), part.T, 0.5))
+        channels.append(
+            Channel.of(
+                name,
+                part @ sparse.diags_array(rarity[columns]),
+                part.T,
+                0.5,
+                through=facts.entities[columns],
+                kind=(relation, inverse),
+            )
+        )
     return channels
 
 
@@ -253,6 +312,10 @@ def _links(view: TrainView) -> sparse.csr_array:
     return links
 
 
+def _neighbours(links: sparse.csr_array, node: int) -> Rows:
+    return np.asarray(links.indices[links.indptr[node] : links.indptr[node + 1]], np.int32)
+
+
 def _own(profiles: sparse.csr_array, limit: int) -> tuple[Rows, Rows, Rows, Floats]:
     """Return the heaviest own items of each profile: row, place 0..limit-1, item, weight; four (n,)."""
     pairs = profiles.tocoo()
@@ -261,7 +324,7 @@ def _own(profiles: sparse.csr_array, limit: int) -> tuple[Rows, Rows, Rows, Floa
     starts = np.searchsorted(row, np.arange(profiles.shape[0]))
     place = np.arange(len(row)) - starts[row]
     kept = place < limit
-    return tuple(part[kept] for part in (row.astype(np.int32), place.astype(np.int32), col.astype(np.int32), weight))  # type: ignore[return-value]
+    return row[kept].astype(np.int32), place[kept].astype(np.int32), col[kept].astype(np.int32), weight[kept]
 
 
 def _lookup(matrix: sparse.csr_array, rows: Rows, columns: Rows) -> Floats:

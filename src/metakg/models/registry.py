@@ -17,6 +17,9 @@ from metakg.models.base import ModelConfig, Recommender
 from metakg.models.blend import Blend, BlendConfig
 from metakg.models.item_knn import ItemKnn, ItemKnnConfig
 from metakg.models.kg_knn import KgKnn, KgKnnConfig
+from metakg.models.metakg import MetaKG as PaperMetaKG
+from metakg.models.metakg_config import MetaKGConfig as PaperMetaKGConfig
+from metakg.models.metakg_default import MetaKG, MetaKGConfig
 from metakg.models.popularity import Popularity, PopularityConfig
 from metakg.models.walk import Walk, WalkConfig
 
@@ -24,6 +27,8 @@ MODELS: dict[str, type[Recommender]] = {
     "blend": Blend,
     "item-knn": ItemKnn,
     "kg-knn": KgKnn,
+    "metakg": MetaKG,
+    "metakg-paper": PaperMetaKG,
     "popularity": Popularity,
     "walk": Walk,
 }
@@ -33,7 +38,7 @@ FLOORS = ("popularity", "item-knn", "kg-knn", "walk", "blend")
 """Models that need no training, weakest idea first."""
 
 AnyModelConfig = Annotated[
-    BlendConfig | ItemKnnConfig | KgKnnConfig | PopularityConfig | WalkConfig,
+    BlendConfig | ItemKnnConfig | KgKnnConfig | MetaKGConfig | PaperMetaKGConfig | PopularityConfig | WalkConfig,
     Field(discriminator="kind"),
 ]
 """Settings of any model; `kind` decides which."""

@@ -19,6 +19,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
+from metakg.data import TrainView
 from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason, Step, power
 from metakg.types import Floats, Rows
 
@@ -144,17 +145,20 @@ class Walk(ProfileRecommender):
         for k in np.flatnonzero(~through & (parts.data > 0)).tolist():
             own, entity = int(profile.indices[parts.row[k]]), int(parts.col[k]) - n_users
             if own != item:
-                found.append(Reason(own, (self._hop(own, entity), self._hop(entity, item)), float(parts.data[k]) / total))
+                found.append(
+                    Reason(own, (hop(self.view, own, entity), hop(self.view, entity, item)), float(parts.data[k]) / total)
+                )
         return sorted(found, key=lambda reason: -reason.share)[:limit]
 
-    def _hop(self, start: int, end: int) -> Step:
-        """Return the first fact that joins two entities."""
-        facts = self.view.graph.entity
-        forward = np.flatnonzero((facts.heads == start) & (facts.tails == end))
-        if len(forward):
-            return Step(int(facts.relations[forward[0]]), False, end)
-        backward = np.flatnonzero((facts.tails == start) & (facts.heads == end))
-        return Step(int(facts.relations[backward[0]]), True, end)
+
+def hop(view: TrainView, start: int, end: int) -> Step:
+    """Return the first fact that joins two entities, as a step from one to the other."""
+    facts = view.graph.entity
+    forward = np.flatnonzero((facts.heads == start) & (facts.tails == end))
+    if len(forward):
+        return Step(int(facts.relations[forward[0]]), False, end)
+    backward = np.flatnonzero((facts.tails == start) & (facts.heads == end))
+    return Step(int(facts.relations[backward[0]]), True, end)
 
 
 def bag(columns: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:

@@ -1,0 +1,282 @@
+"""MetaKG with local evidence: the paper's two learners and its scheduler around what the joined graph says about a pair.
+
+Du, Zhu, Chen, Fang, Gao: "MetaKG: Meta-learning on Knowledge Graph for Cold-start Recommendation", TKDE 2022
+(arXiv:2202.03851). The scheme is the paper's: what is general is learnt once for all (omega), what is personal is one step
+away from a learnt start (gamma), and tasks are chosen by a scheduler. What is scored differs:
+
+    score(u, i) = f_gamma_u( exp(omega) * e(u, i) )          e: evidence by channel (`evidence`)
+    gamma_u     = gamma - k grad_gamma L_S(u; gamma)         L_S: u's own items, each judged by the others (eqs. 19-21)
+    L(u)        = - mean over the query of log softmax       over u's candidates, in place of eq. 17's pairs
+    gamma, omega <- grad of the mean L(u) at gamma_u         first order by default (Algorithm 1, line 9)
+
+f is a small network with one hidden layer. Tasks are drawn from worlds in which some users and items are still new
+(`metakg.sample.worlds`), so the model practises exactly what cold start asks. Ranking is exact for the model as defined: the
+candidates are the best `candidates` items by the plain sum of the channels, ordered by f; the rest follows by that sum.
+
+Differs from the paper: no node vectors. Three layers of propagation over 64 numbers a node (`metakg-paper`) hold less about
+which tracks lie on one release than the graph itself does; docs/results/last-fm.md has both side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from scipy import sparse
+from torch import Tensor, nn
+
+from metakg.errors import CheckpointError
+from metakg.models.evidence import Evidence, Gathered
+from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason, Step
+from metakg.models.walk import Walk, WalkConfig
+from metakg.types import Floats, Rows
+
+
+class MetaKGConfig(ProfileConfig):
+    """Settings of `metakg`; the defaults were chosen on validation scenarios (docs/results/metakg-choices.md)."""
+
+    kind: Literal["metakg"] = "metakg"
+    hidden: PositiveInt = 64
+    """Width of f's hidden layer."""
+    candidates: PositiveInt = 200
+    """Items of a user that f orders."""
+    own_items: PositiveInt = 30
+    """Own items that the inner step looks at, at most."""
+    inner_lr: NonNegativeFloat = 0.1
+    """Step size k of the inner update; 0 is the ablation without the collaborative-aware learner."""
+    inner_steps: NonNegativeInt = 1
+    """Number of inner updates."""
+    order: Literal["first", "second"] = "first"
+    """Whether the outer gradient looks through the inner step (eqs. 3-5) or not (Algorithm 1, line 9)."""
+    max_items: PositiveInt = 5000
+    """What joins more items than this joins nothing."""
+    message_dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the hidden layer zeroed in training."""
+
+
+@dataclass(frozen=True)
+class EvidenceTasks:
+    """M tasks, ready to be learnt from.
+
+    Attributes:
+        features: (M, N, F) evidence of the candidates.
+        hits: (M, N) which candidates are answers.
+        own: (M, S, F) evidence of the user's own items, each judged by the others.
+        own_mask: (M, S) which of these are there.
+    """
+
+    features: Tensor
+    hits: Tensor
+    own: Tensor
+    own_mask: Tensor
+
+    def select(self, chosen: Tensor) -> EvidenceTasks:
+        """Return some of the tasks, in float32."""
+        return EvidenceTasks(self.features[chosen].float(), self.hits[chosen], self.own[chosen].float(), self.own_mask[chosen])
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+
+Gamma: TypeAlias = tuple[Tensor, ...]
+"""Weights of f, one copy for each task: w1 (M, H, F), b1 (M, H), w2 (M, H)."""
+
+
+class MetaKG(ProfileRecommender):
+    """Evidence, weighed by what was learnt for everybody and adapted to each user's few clicks."""
+
+    config: MetaKGConfig
+    deterministic = False
+    trained_clicks: npt.NDArray[np.int64]
+    kinds: tuple[tuple[int, bool], ...] | None
+    omega: nn.Parameter
+    w1: nn.Parameter
+    b1: nn.Parameter
+    w2: nn.Parameter
+    _loaded: tuple[npt.NDArray[np.int64], tuple[tuple[int, bool], ...]] | None = None
+
+    def prepare(self, previous: Self | None) -> None:
+        """Build the evidence of the view; a fitted `previous` hands on its weights."""
+        view, config = self.view, self.config
+        self.trained_clicks = view.popularity if previous is None else previous.trained_clicks
+        self.kinds = None if previous is None else previous.kinds
+        if self._loaded is not None:
+            self.trained_clicks, self.kinds = self._loaded
+        self.evidence = Evidence(view, self.trained_clicks, self.kinds, config.max_items)
+        self.kinds = self.evidence.kinds
+        rule = {"history_weight": config.history_weight, "exclude_seen": config.exclude_seen}
+        knows_users = len(view.graph.user) > 0
+        self.walk = Walk(WalkConfig(**rule), view, self.rng, recent=self.recent) if knows_users else None
+        if previous is not None:
+            self.omega, self.w1, self.b1, self.w2 = previous.omega, previous.w1, previous.b1, previous.w2
+            return
+        if self._loaded is not None:
+            return
+        n_features = self.evidence.n_features
+        self.omega = nn.Parameter(torch.zeros(n_features))
+        self.w1 = nn.Parameter(_normal((config.hidden, n_features), n_features, self.rng))
+        self.b1 = nn.Parameter(torch.zeros(config.hidden))
+        self.w2 = nn.Parameter(_normal((config.hidden,), config.hidden, self.rng))
+
+    def forward(self, batch: EvidenceTasks) -> dict[str, Tensor]:
+        """Return the query loss of some tasks at their adapted weights, as the named loss `query`."""
+        return {"query": self.task_losses(batch, self.adapt_gamma(batch)).mean()}
+
+    def gamma(self, n_tasks: int) -> Gamma:
+        """Return the shared weights, one copy for each task."""
+        return (
+            self.w1.expand(n_tasks, *self.w1.shape),
+            self.b1.expand(n_tasks, *self.b1.shape),
+            self.w2.expand(n_tasks, *self.w2.shape),
+        )
+
+    def adapt_gamma(self, batch: EvidenceTasks) -> Gamma:
+        """Take the inner steps of all tasks at once (eq. 21): one backward pass through M copies of gamma."""
+        gamma = self.gamma(len(batch))
+        second = self.config.order == "second" and torch.is_grad_enabled()
+        for _ in range(self.config.inner_steps if self.config.inner_lr else 0):
+            with torch.enable_grad():
+                start = gamma if second else tuple(w.detach().requires_grad_() for w in gamma)
+                loss = self.support_losses(batch, start).sum()
+                steps = torch.autograd.grad(loss, start, create_graph=second)
+            gamma = tuple(w - self.config.inner_lr * step for w, step in zip(gamma, steps, strict=True))
+        return gamma
+
+    def score(self, features: Tensor, gamma: Gamma) -> Tensor:
+        """Return f of some candidates under each task's own weights: (M, N, F) -> (M, N)."""
+        w1, b1, w2 = gamma
+        hidden = torch.relu(torch.baddbmm(b1[:, None], features * self.omega.exp(), w1.transpose(1, 2)))  # (M, N, H)
+        hidden = nn.functional.dropout(hidden, self.config.message_dropout, self.training)
+        return torch.bmm(hidden, w2[:, :, None])[..., 0]
+
+    def support_losses(self, batch: EvidenceTasks, gamma: Gamma) -> Tensor:
+        """Return L_S of each task: every own item against all candidates: -> (M,)."""
+        others = torch.logsumexp(self.score(batch.features, gamma), dim=1, keepdim=True)  # (M, 1)
+        own = self.score(batch.own, gamma)  # (M, S)
+        losses = (torch.logaddexp(own, others) - own) * batch.own_mask
+        return losses.sum(1) / batch.own_mask.sum(1).clamp(min=1)
+
+    def task_losses(self, batch: EvidenceTasks, gamma: Gamma) -> Tensor:
+        """Return L_Q of each task; zero for a task none of whose answers is a candidate: -> (M,)."""
+        log_p = torch.log_softmax(self.score(batch.features, gamma), dim=1)
+        hits = batch.hits.to(log_p.dtype)
+        return -(log_p * hits).sum(1) / hits.sum(1).clamp(min=1)
+
+    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
+        """Not offered: the inner step needs to know whose profile it is. Use `score_all`."""
+        raise NotImplementedError("metakg scores users, not anonymous profiles")
+
+    def score_all(self, users: Tensor) -> Tensor:
+        """Score every item: (B,) -> (B, I). What f does not order lies below what it orders."""
+        rows = users.cpu().numpy().astype(np.int32)
+        with torch.inference_mode(False):  # the inner step needs gradients, whoever asks for the scores
+            scores = torch.empty(len(rows), self.view.n_items)
+            for begin in range(0, len(rows), 64):
+                part = slice(begin, begin + 64)
+                scores[part] = self._score_block(rows[part])
+        return scores
+
+    def _score_block(self, rows: Rows) -> Tensor:
+        profiles = self.profiles(rows)
+        found = self.gather(rows, profiles)
+        prior = torch.from_numpy(found.prior)
+        top = prior.max(dim=1, keepdim=True).values.clamp(min=1e-12)
+        with torch.no_grad():
+            batch = as_tasks(found)
+            ordered = self.score(batch.features, self.adapt_gamma(batch))  # (B, N)
+            items = torch.from_numpy(found.items).long()
+            real = prior.gather(1, items) > 0  # a candidate without evidence, or already seen, is not f's business
+            lowest = torch.where(real, ordered, torch.inf).min(dim=1, keepdim=True).values
+            lowest = torch.where(lowest.isinf(), 0.0, lowest)
+            scores = torch.where(prior > 0, prior / top, torch.zeros(())) + (lowest - 2.0)
+            scores.scatter_(1, items, torch.where(real, ordered, scores.gather(1, items)))
+            if self.config.exclude_seen:
+                scores = torch.where(prior < 0, lowest - 3.0, scores)
+        empty = np.diff(profiles.indptr) == 0
+        if empty.any():
+            scores[torch.from_numpy(empty)] = torch.from_numpy(self.score_without_clicks(rows[empty]))
+        return scores
+
+    def gather(self, users: Rows, profiles: sparse.csr_array) -> Gathered:
+        """Return the candidates of some users and their evidence (see `Evidence.gather`)."""
+        return self.evidence.gather(users, profiles, self.config.candidates, self.config.own_items)
+
+    def score_without_clicks(self, users: Rows) -> Floats:
+        """Follow the walk from facts about the user where there are any, else popularity."""
+        return super().score_without_clicks(users) if self.walk is None else self.walk.score_without_clicks(users)
+
+    def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
+        """Return the paths that carry most of the score, heaviest first.
+
+        A channel's part is what f loses when the channel falls silent for this item (negative parts count nothing); within
+        a channel, a path's part is its part of the channel's sum.
+        """
+        users = np.array([user], np.int32)
+        profile = self.profiles(users)
+        found = self.gather(users, profile)
+        place = np.flatnonzero(found.items[0] == item)
+        c = len(self.evidence.channels)
+        parts = np.zeros(c)
+        if len(place) and found.prior[0, item] > 0:
+            with torch.inference_mode(False):
+                batch = as_tasks(found)
+                gamma = self.adapt_gamma(batch)
+                rows = batch.features[:, place].expand(1, c + 1, -1).clone()  # the last row is left as it is
+                silent = torch.arange(c)
+                rows[0, silent, silent] = rows[0, silent, silent + c] = 0.0
+                scores = self.score(rows, gamma)[0].detach().numpy()
+            parts = np.maximum(scores[-1] - scores[:-1], 0.0)
+        if parts.sum() <= 0:  # f does not order it, or no single channel carries it: the plain sum speaks
+            parts = np.array([ch.weight * (profile @ ch.left @ ch.right[:, [item]]).sum() for ch in self.evidence.channels])
+        if parts.sum() <= 0:
+            return []
+        paths: dict[tuple[int, tuple[Step, ...]], float] = {}
+        for channel in np.flatnonzero(parts):
+            for reason in self.evidence.paths(int(channel), profile, item, 10 * limit):
+                key = (reason.start, reason.steps)
+                paths[key] = paths.get(key, 0.0) + reason.share * float(parts[channel] / parts.sum())
+        reasons = [Reason(start, steps, share) for (start, steps), share in paths.items()]
+        return sorted(reasons, key=lambda reason: -reason.share)[:limit]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights, the clicks of each item in training, and the recent pairs."""
+        weights = {name: getattr(self, name).detach() for name in ("omega", "w1", "b1", "w2")}
+        kinds = torch.tensor(self.evidence.kinds, dtype=torch.int32).reshape(-1, 2)
+        return {**super().tensors(), **weights, "kinds": kinds, "trained_clicks": torch.from_numpy(self.trained_clicks)}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` of an equal model returned."""
+        rest = dict(tensors)
+        try:
+            kinds = tuple((int(relation), bool(inverse)) for relation, inverse in rest.pop("kinds").tolist())
+            self._loaded = rest.pop("trained_clicks").numpy(), kinds
+            weights = {name: rest.pop(name) for name in ("omega", "w1", "b1", "w2")}
+        except (KeyError, ValueError) as err:
+            raise self._unfit(tensors) from err
+        self.prepare(None)
+        f, h = self.evidence.n_features, self.config.hidden
+        if [tuple(w.shape) for w in weights.values()] != [(f,), (h, f), (h,), (h,)]:
+            raise self._unfit(tensors)
+        for name, weight in weights.items():
+            setattr(self, name, nn.Parameter(weight.float()))
+        super().load_tensors(rest)
+
+    def _unfit(self, tensors: dict[str, Tensor]) -> CheckpointError:
+        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(tensors.items()))
+        return CheckpointError("tensors of metakg", shapes, expected="those of an equal model", fix="Save the bundle again.")
+
+
+def as_tasks(found: Gathered, hits: np.ndarray | None = None) -> EvidenceTasks:
+    """Return gathered evidence as a batch; without `hits` there are no answers."""
+    known = np.zeros(found.items.shape, np.bool_) if hits is None else hits
+    arrays = (found.features, known, found.own, found.own_mask)
+    return EvidenceTasks(*(torch.from_numpy(array) for array in arrays))
+
+
+def _normal(shape: tuple[int, ...], fan_in: int, rng: torch.Generator) -> Tensor:
+    drawn: Tensor = torch.randn(shape, generator=rng) * fan_in**-0.5
+    return drawn

@@ -1,0 +1,138 @@
+"""From settings to a recommender that is ready: closed forms are built, learnt models go through their recipe.
+
+A model's settings say what it is; its *training* settings say how it learns, and stand apart (`training` in Python and TOML):
+
+    [metakg]
+    hidden = 64
+    [metakg.training]
+    worlds = 3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from torch import Tensor
+
+from metakg import rng as random
+from metakg.data import TrainView
+from metakg.errors import ConfigError, TrainingError
+from metakg.models.base import ModelConfig, Recommender
+from metakg.models.metakg_config import MetaKGConfig as PaperConfig
+from metakg.models.metakg_default import MetaKG
+from metakg.models.registry import build, config_for
+from metakg.train.adapt import CoAdapting
+from metakg.train.practice import PracticeConfig, practise
+from metakg.train.recipe import Recipe, train_metakg
+
+TRAINING: dict[str, type[BaseModel]] = {"metakg": PracticeConfig, "metakg-paper": Recipe}
+"""Training settings of every model that learns by gradient."""
+
+Report = Callable[[str], None]
+
+
+def settings_for(name: str, settings: dict[str, Any]) -> tuple[ModelConfig, BaseModel | None]:
+    """Return a model's settings and its training settings (None where nothing is learnt by gradient).
+
+    Raises:
+        ConfigError: the model or a setting is unknown, or a value is not allowed.
+    """
+    rest = dict(settings)
+    given = rest.pop("training", None)
+    config = config_for(name, rest)
+    kind = TRAINING.get(name)
+    if kind is None:
+        if given is not None:
+            raise ConfigError(f"{name}.training", repr(given), expected="no such settings", fix=f"{name} needs no training.")
+        return config, None
+    try:
+        return config, kind.model_validate(given or {})
+    except ValidationError as err:
+        first = err.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"setting training.{place} of {name}",
+            repr(first["input"]),
+            expected=first["msg"],
+            fix=f'"metakg doctor {name}" lists its settings.',
+        ) from err
+
+
+def fit(
+    config: ModelConfig,
+    training: BaseModel | None,
+    view: TrainView,
+    seed: int,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+) -> Recommender:
+    """Return a fitted recommender.
+
+    Args:
+        config: what it is.
+        training: how it learns, as `settings_for` returns it.
+        view: training data.
+        seed: the one number all randomness comes from.
+        folder: where log and checkpoints of the training go; None keeps nothing.
+        resume: go on from the checkpoint in `folder`.
+        report: called with a few words at each new step of the work.
+
+    Raises:
+        DataError: the data cannot be learnt from.
+        TrainingError: the run cannot go on.
+        CheckpointError: `resume` found another run's checkpoint.
+    """
+    if isinstance(training, Recipe):
+        assert isinstance(config, PaperConfig)
+        fitted, _ = train_metakg(
+            config,
+            training,
+            view,
+            seed=seed,
+            folder=folder,
+            resume=resume,
+            on_progress=None if report is None else lambda phase, p: _tell(report, phase, p.step, p.total, p.seconds_left),
+        )
+        return fitted
+    model = build(config, view, seed)
+    if isinstance(training, PracticeConfig):
+        assert isinstance(model, MetaKG)
+        practise(
+            model,
+            training,
+            seed,
+            folder=folder,
+            resume=resume,
+            report=report,
+            on_progress=None if report is None else lambda p: _tell(report, "training", p.step, p.total, p.seconds_left),
+        )
+        model.eval()
+    elif any(p.requires_grad for p in model.parameters()):
+        raise TrainingError(config.kind, "no training settings", expected="an entry in TRAINING", fix="Add its recipe here.")
+    return model
+
+
+def restore(
+    config: ModelConfig, training: BaseModel | None, view: TrainView, tensors: dict[str, Tensor], seed: int
+) -> Recommender:
+    """Return a recommender from what a bundle kept of it.
+
+    Raises:
+        CheckpointError: the tensors are not those of an equal model.
+    """
+    model = build(config, view, seed)
+    model.load_tensors(tensors)
+    model.eval()
+    if isinstance(training, Recipe):
+        model.use_generator(random.torch_generator(seed, "model", "cpu"))  # type: ignore[operator]  # a MetaKG of the paper
+        return CoAdapting(model.ready(), training.adapt, seed, training.online)  # type: ignore[operator]
+    return model
+
+
+def _tell(report: Report, phase: str, step: int, total: int, seconds_left: float) -> None:
+    report(f"{phase}: step {step:,} of at most {total:,}, {seconds_left:,.0f} s left")

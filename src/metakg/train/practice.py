@@ -1,0 +1,239 @@
+"""Practice for `metakg`: tasks from worlds in which some users and items are still new, chosen by the task scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from torch import Tensor
+
+from metakg import rng as random
+from metakg.data import TrainView
+from metakg.errors import DataError
+from metakg.models.evidence import Evidence
+from metakg.models.metakg_default import EvidenceTasks, MetaKG, as_tasks
+from metakg.models.profile import weigh
+from metakg.sample.worlds import Situation, WorldRules, draw_world
+from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
+from metakg.train.scheduler import SchedulerConfig, TaskScheduler
+from metakg.types import Json, Rows
+
+Report = Callable[[str], None]
+
+
+class PracticeConfig(BaseModel):
+    """How `metakg` practises."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    worlds: PositiveInt = 3
+    """Worlds to practise in; one more is drawn to stop by."""
+    tasks_each: PositiveInt = 800
+    """Tasks of each situation in each world, at most."""
+    unclicked: float = Field(0.5, ge=0.0, le=1.0)
+    """Share of `tasks_each` for situations in which nobody has clicked the new items yet. More of them makes such items rank
+    higher against items that people have clicked; 0 leaves them out."""
+    tasks: PositiveInt = 64
+    """Tasks in a step."""
+    scheduler: SchedulerConfig | None = SchedulerConfig(pool=128, stale=True)
+    """Settings of the task scheduler; None draws tasks uniformly (the ablation without it)."""
+    loop: LoopConfig = LoopConfig(learning_rate=2e-3, epochs=30, patience=4)
+    """Settings of the training loop."""
+
+
+@dataclass(frozen=True)
+class Practised:
+    """How practice went.
+
+    Attributes:
+        outcome: of the loop; its score is the mean NDCG@20 over the situations of the held-out world.
+        tasks: number of tasks practised on, by situation.
+    """
+
+    outcome: Outcome
+    tasks: dict[str, int]
+
+
+def practise(
+    model: MetaKG,
+    config: PracticeConfig,
+    seed: int,
+    *,
+    folder: Path | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Practised:
+    """Teach a model, in place, on worlds drawn from its own training view.
+
+    Args:
+        model: as built from the view.
+        config: settings.
+        seed: of the worlds, the order of tasks, and the scheduler.
+        folder: where log and checkpoints go; None keeps nothing.
+        resume: go on from the checkpoint in `folder`.
+        report: called with one line for each world that is drawn.
+        on_progress: called after every step of the loop.
+
+    Raises:
+        DataError: no world has a task, so there is nothing to learn from.
+    """
+    rng = random.generator(seed, "practice/worlds")
+    sets: list[dict[str, tuple[EvidenceTasks, Tensor]]] = []
+    for number in range(1, config.worlds + 2):
+        if report:
+            report(f"drawing world {number} of {config.worlds + 1}")
+        situations = draw_world(model.view, rng, WorldRules())
+        asked = [(s, config.tasks_each if not s.unclicked else round(config.unclicked * config.tasks_each)) for s in situations]
+        sets.append({s.kind: _gather(model, s, limit, rng) for s, limit in asked if limit})
+    *lessons, exam = sets
+    source = PracticeBatches([tasks for world in lessons for tasks, _ in world.values()], model, config, seed)
+    identity: Json = {"model": model.config.model_dump(mode="json"), "practice": config.model_dump(mode="json"), "seed": seed}
+    loop = Loop(
+        model,
+        source,
+        config.loop,
+        folder=folder,
+        identity=identity,
+        validate=lambda judged: _examine(judged, exam),  # type: ignore[arg-type]
+        on_progress=on_progress,
+    )
+    outcome = loop.run(resume=resume)
+    counts: dict[str, int] = {}
+    for world in lessons:
+        for kind, (tasks, _) in world.items():
+            counts[kind] = counts.get(kind, 0) + len(tasks)
+    return Practised(outcome, counts)
+
+
+class PracticeBatches:
+    """Hands out tasks; one epoch makes every task a candidate once.
+
+    Raises:
+        DataError: there is no task.
+    """
+
+    def __init__(self, sets: list[EvidenceTasks], model: MetaKG, config: PracticeConfig, seed: int) -> None:
+        useful = [tasks.select(tasks.hits.any(1).nonzero()[:, 0]) for tasks in sets]
+        useful = [replace(tasks, features=tasks.features.half(), own=tasks.own.half()) for tasks in useful if len(tasks)]
+        if not useful:
+            raise DataError(
+                "training data",
+                "no user with enough clicks to practise on",
+                expected="users with at least four clicks on old or on new items",
+                fix='Use more data, or a floor such as "blend" that needs no training.',
+            )
+        names = ("features", "hits", "own", "own_mask")
+        self.all = EvidenceTasks(*(torch.cat([getattr(tasks, name) for tasks in useful]) for name in names))
+        self.config = config
+        self.rng = random.generator(seed, "practice/order")
+        self.order: np.ndarray = np.arange(len(self.all))
+        self.scheduler = None if config.scheduler is None else TaskScheduler(config.scheduler, len(self.all), seed)
+        self.size = config.tasks if config.scheduler is None else max(config.scheduler.pool, config.tasks)
+        self._chosen: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return -(-len(self.all) // self.size)
+
+    def next(self, model: MetaKG, step: int) -> EvidenceTasks:
+        """Return the tasks of a step."""
+        place = step % len(self)
+        if place == 0:
+            self.order = self.rng.permutation(len(self.all))
+        pool = torch.from_numpy(np.sort(self.order[place * self.size : (place + 1) * self.size]))
+        if self.scheduler is None or self.config.scheduler is None:
+            return self.all.select(pool)
+        if self.config.scheduler.stale:
+            chosen = self.scheduler.choose(pool, self.config.tasks)
+            batch = self.all.select(pool[chosen])
+            loss, similarity = score_tasks(model, batch)
+            self.scheduler.record(pool[chosen], loss, similarity)
+        else:
+            batch = self.all.select(pool)
+            loss, similarity = score_tasks(model, batch)
+            self.scheduler.record(pool, loss, similarity)
+            chosen = self.scheduler.choose(pool, self.config.tasks)
+            loss, batch = loss[chosen], self.all.select(pool[chosen])
+        self._chosen = (pool, chosen, loss)
+        return batch
+
+    def learn(self, model: MetaKG, batch: EvidenceTasks) -> Json:
+        """Teach the scheduler what came of its choice."""
+        if self.scheduler is None or self._chosen is None:
+            return {}
+        return {"scheduler": self.scheduler.learn(*self._chosen)}
+
+    def describe(self, batch: EvidenceTasks) -> str:
+        """Say how many tasks a batch has."""
+        return f"{len(batch)} practice tasks"
+
+    def state_dict(self) -> Json:
+        """Return where the stream stands."""
+        scheduler = None if self.scheduler is None else self.scheduler.position()
+        return {"order": self.order, "rng": self.rng.bit_generator.state, "scheduler": scheduler}
+
+    def load_state_dict(self, state: Json) -> None:
+        """Go back to where the stream stood."""
+        self.order, self.rng.bit_generator.state = state["order"], state["rng"]
+        if self.scheduler is not None:
+            self.scheduler.restore(state["scheduler"])
+
+
+def score_tasks(model: MetaKG, batch: EvidenceTasks) -> tuple[Tensor, Tensor]:
+    """Return what the scheduler reads of each task (eq. 18): query loss after the inner step, cosine of both gradients."""
+    shared = tuple(w.detach().clone().requires_grad_() for w in model.gamma(len(batch)))
+    support = torch.autograd.grad(model.support_losses(batch, shared).sum(), shared)
+    adapted = tuple(w.detach().requires_grad_() for w in model.adapt_gamma(batch))
+    losses = model.task_losses(batch, adapted)
+    query = torch.autograd.grad(losses.sum(), adapted)
+    one, other = (torch.cat([g.flatten(1) for g in grads], dim=1) for grads in (support, query))
+    return losses.detach(), torch.cosine_similarity(one, other, dim=1)
+
+
+def _gather(model: MetaKG, situation: Situation, limit: int, rng: np.random.Generator) -> tuple[EvidenceTasks, Tensor]:
+    """Return the tasks of a situation, evidence in half precision, and the number of answers of each."""
+    base = TrainView(model.view.vocabulary, situation.clicks, model.view.graph)
+    pairs = (
+        situation.clicks if not len(situation.support) else type(base.interactions).concat(situation.clicks, situation.support)
+    )
+    view = replace(base, interactions=pairs)
+    evidence = Evidence(view, base.popularity, model.evidence.kinds, model.config.max_items)
+    shape = (view.n_users, view.n_items)
+    recent = situation.support.csr(*shape) if len(situation.support) else None
+    query = situation.query.csr(*shape)
+    users: Rows = np.unique(situation.query.users)
+    if len(users) > limit:
+        users = np.sort(rng.permutation(users)[:limit])
+    parts, answers = [], []
+    for begin in range(0, len(users), 64):
+        rows = users[begin : begin + 64]
+        profiles = weigh(view.history[rows], None if recent is None else recent[rows], model.config.history_weight)
+        found = evidence.gather(rows, profiles, model.config.candidates, model.config.own_items)
+        truth = query[rows].toarray() > 0
+        batch = as_tasks(found, np.take_along_axis(truth, found.items.astype(np.int64), axis=1))
+        parts.append(replace(batch, features=batch.features.half(), own=batch.own.half()))
+        answers.append(torch.from_numpy(truth.sum(1)))
+    names = ("features", "hits", "own", "own_mask")
+    return EvidenceTasks(*(torch.cat([getattr(part, name) for part in parts]) for name in names)), torch.cat(answers)
+
+
+@torch.no_grad()
+def _examine(model: MetaKG, exam: dict[str, tuple[EvidenceTasks, Tensor]], k: int = 20) -> float:
+    """Return the mean over situations of NDCG@k among the candidates of a held-out world."""
+    discounts = torch.arange(2, k + 2).log2().reciprocal()
+    means = []
+    for tasks, answers in exam.values():
+        gains = []
+        for part in torch.split(torch.arange(len(tasks)), 256):
+            batch = tasks.select(part)
+            scores = model.score(batch.features, model.adapt_gamma(batch))
+            best = scores.topk(min(k, scores.shape[1]), dim=1).indices
+            hits = batch.hits.gather(1, best).float()
+            ideal = discounts.cumsum(0)[answers[part].clamp(1, k) - 1]
+            gains.append((hits * discounts[: hits.shape[1]]).sum(1) / ideal)
+        means.append(torch.cat(gains).mean())
+    return float(torch.stack(means).mean())
