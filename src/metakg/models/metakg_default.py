@@ -42,7 +42,7 @@ class MetaKGConfig(ProfileConfig):
     kind: Literal["metakg"] = "metakg"
     hidden: PositiveInt = 64
     """Width of f's hidden layer."""
-    candidates: PositiveInt = 200
+    candidates: PositiveInt = 300
     """Items of a user that f orders."""
     own_items: PositiveInt = 30
     """Own items that the inner step looks at, at most."""

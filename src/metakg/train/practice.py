@@ -30,9 +30,9 @@ class PracticeConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    worlds: PositiveInt = 3
+    worlds: PositiveInt = 5
     """Worlds to practise in; one more is drawn to stop by."""
-    tasks_each: PositiveInt = 800
+    tasks_each: PositiveInt = 1000
     """Tasks of each situation in each world, at most."""
     unclicked: float = Field(0.5, ge=0.0, le=1.0)
     """Share of `tasks_each` for situations in which nobody has clicked the new items yet. More of them makes such items rank
