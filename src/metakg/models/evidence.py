@@ -29,6 +29,9 @@ from metakg.models.profile import Reason, Step, power
 from metakg.models.walk import hop
 from metakg.types import Floats, Rows
 
+_ROUNDING = np.float32(1e-5)
+"""Share of a float32 sum that may be left over by rounding when its parts are taken away again."""
+
 ITEM_FEATURES = ("popularity", "new", "facts", "prior")
 """What describes a candidate beside the channels: log clicks, whether nobody clicked it in training, log facts, plain sum."""
 
@@ -164,8 +167,10 @@ class Evidence:
             units = product.data / top[rows]
             prior[place] += channel.weight * units
             scaled.append((place, units))
-            raw = _lookup(product, own_row, own_col) - self._own_part(channel, users, own_row, own_col, own_weight, profiles)
-            own_units[c] = np.maximum(raw, 0.0) / top[own_row]
+            total = _lookup(product, own_row, own_col)
+            by_others = total - self._own_part(channel, users, own_row, own_col, own_weight, profiles)
+            by_others[by_others < _ROUNDING * total] = 0.0  # what the subtraction leaves of nothing is no evidence
+            own_units[c] = by_others / top[own_row]
             own_prior += channel.weight * own_units[c]
         prior = prior.reshape(n_users, n_items)
         prior[is_seen] = -1.0
