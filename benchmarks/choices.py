@@ -3,8 +3,9 @@
     python benchmarks/choices.py SPLIT --model metakg --settings settings/last-fm.toml \
         --trial "as chosen" --trial "no inner step: inner_lr=0" --trial "no scheduler: training.scheduler=null"
 
-A trial is a name, optionally followed by a colon and settings as on the command line, with spaces between. The figure is the mean of
-Recall@20 and NDCG@20 over the validation scenarios, as in `benchmarks/floors.py`. No query of the split itself is looked at.
+A trial is a name, optionally followed by a colon and settings as on the command line, with spaces between. The figure is the
+mean of Recall@20 and NDCG@20 over the validation scenarios, as in `benchmarks/floors.py`. No query of the split itself is
+looked at.
 """
 
 from __future__ import annotations
