@@ -3,6 +3,7 @@
     MetakgError
       ConfigError            a setting is unknown, of the wrong type, or contradicts another
       DataError              a file or a table does not hold what it should
+        EmptyFileError       a file holds nothing at all
         LeakageError         an answer (query pair) is visible to something that learns or ranks
       CheckpointError        a checkpoint or bundle is damaged, or belongs to other data
       TrainingError          a run cannot go on
@@ -39,6 +40,10 @@ class ConfigError(MetakgError):
 
 class DataError(MetakgError):
     """A file or a table does not hold what it should."""
+
+
+class EmptyFileError(DataError):
+    """A file holds nothing at all."""
 
 
 class LeakageError(DataError):

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from metakg.errors import DataError
+from metakg.errors import DataError, EmptyFileError
 from metakg.readers.intake import take_in
 from metakg.readers.options import ReadOptions
-from metakg.readers.scan import EmptyFileError, scan_csv, scan_json_lines
+from metakg.readers.scan import scan_csv, scan_json_lines
 from metakg.readers.staging import Stage
 
 

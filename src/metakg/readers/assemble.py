@@ -21,7 +21,7 @@ from tempfile import gettempdir
 
 from metakg import files
 from metakg.data.dataset import TABLES, write_manifest
-from metakg.errors import ConfigError, DataError
+from metakg.errors import ConfigError, DataError, EmptyFileError
 from metakg.readers.columns import plain
 from metakg.readers.duck import connect, spill_folder
 from metakg.readers.facts import build_facts
@@ -31,7 +31,7 @@ from metakg.readers.job import Job, Step
 from metakg.readers.options import ReadOptions
 from metakg.readers.pairs import build_pairs
 from metakg.readers.report import Finding, PrepareReport
-from metakg.readers.scan import EmptyFileError, literal
+from metakg.readers.scan import literal
 from metakg.readers.staging import Part, Stage
 
 Source = Callable[[Stage], None]

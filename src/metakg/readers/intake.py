@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from metakg.errors import DataError
+from metakg.errors import DataError, EmptyFileError
 from metakg.readers.duck import translated
 from metakg.readers.options import ReadOptions
 from metakg.readers.report import SHOWN, Place
-from metakg.readers.scan import EmptyFileError, as_text, compression, identifier, read_through
+from metakg.readers.scan import as_text, compression, identifier, read_through
 from metakg.readers.staging import KINDS, Part, Stage
 
 LATEST_S = 4_102_444_800

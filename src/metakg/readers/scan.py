@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, cast
 from uuid import uuid4
 
-from metakg.errors import DataError
+from metakg.errors import DataError, EmptyFileError
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,10 +29,6 @@ Compression = Literal["none", "gzip", "zstd"]
 _MAGIC: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 _HEAD = 1 << 16
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-class EmptyFileError(DataError):
-    """A file without data; `validate` reports it and goes on."""
 
 
 @dataclass(frozen=True)
