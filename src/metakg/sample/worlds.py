@@ -69,6 +69,8 @@ def draw_world(view: TrainView, rng: np.random.Generator, rules: WorldRules) -> 
     pairs = view.interactions.pairs_only()
     if not len(pairs):
         return []
+    _, first = np.unique(pairs.keys(view.n_items), return_index=True)
+    pairs = pairs.select(np.sort(first))  # a pair that stands twice could be clicked and asked for at once
     order = rng.permutation(len(pairs)).astype(np.int32)
     pairs = pairs.select(order)
     new_user = _share_of(np.unique(pairs.users), view.n_users, rules.new_users, rng)
@@ -103,7 +105,7 @@ def _share_of(rows: np.ndarray, size: int, share: float, rng: np.random.Generato
 
 
 def _groups_until(groups: np.ndarray, clicked: np.ndarray, share: float, rng: np.random.Generator) -> Mask:
-    """Return (I,) the members of groups drawn at random until they hold `share` of the clicked items."""
+    """Return (I,) the members of groups drawn at random; the group that would reach `share` of the clicked items stays out."""
     size = np.bincount(groups[clicked], minlength=int(groups.max(initial=0)) + 1)
     order = rng.permutation(np.flatnonzero(size))
     taken = order[: int(np.searchsorted(np.cumsum(size[order]), share * len(clicked)))]
