@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from metakg.errors import CheckpointError
 from metakg.models.evidence import Evidence, Gathered
+from metakg.models.nn.dropout import dropout
 from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason, Step
 from metakg.models.walk import Walk, WalkConfig
 from metakg.types import Floats, Rows
@@ -113,6 +114,7 @@ class MetaKG(ProfileRecommender):
         self.walk = Walk(WalkConfig(**rule), view, self.rng, recent=self.recent) if knows_users else None
         if previous is not None:
             self.omega, self.w1, self.b1, self.w2 = previous.omega, previous.w1, previous.b1, previous.w2
+            self.train(previous.training)
             return
         if self._loaded is not None:
             return
@@ -150,7 +152,8 @@ class MetaKG(ProfileRecommender):
         """Return f of some candidates under each task's own weights: (M, N, F) -> (M, N)."""
         w1, b1, w2 = gamma
         hidden = torch.relu(torch.baddbmm(b1[:, None], features * self.omega.exp(), w1.transpose(1, 2)))  # (M, N, H)
-        hidden = nn.functional.dropout(hidden, self.config.message_dropout, self.training)
+        if self.training:
+            hidden = dropout(hidden, self.config.message_dropout, self.rng)
         return torch.bmm(hidden, w2[:, :, None])[..., 0]
 
     def support_losses(self, batch: EvidenceTasks, gamma: Gamma) -> Tensor:
@@ -249,21 +252,30 @@ class MetaKG(ProfileRecommender):
         return {**super().tensors(), **weights, "kinds": kinds, "trained_clicks": torch.from_numpy(self.trained_clicks)}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` of an equal model returned."""
+        """Take over what `tensors` of an equal model returned.
+
+        Raises:
+            CheckpointError: a tensor is missing, unexpected, or of another shape; nothing was taken over.
+        """
         rest = dict(tensors)
         try:
-            kinds = tuple((int(relation), bool(inverse)) for relation, inverse in rest.pop("kinds").tolist())
-            self._loaded = rest.pop("trained_clicks").numpy(), kinds
+            kinds, clicks = rest.pop("kinds"), rest.pop("trained_clicks")
             weights = {name: rest.pop(name) for name in ("omega", "w1", "b1", "w2")}
-        except (KeyError, ValueError) as err:
+        except KeyError as err:
             raise self._unfit(tensors) from err
-        self.prepare(None)
-        f, h = self.evidence.n_features, self.config.hidden
+        view, h = self.view, self.config.hidden
+        if kinds.ndim != 2 or kinds.shape[1] != 2 or clicks.ndim != 1 or len(clicks) > view.n_items:
+            raise self._unfit(tensors)
+        if ((kinds < 0) | (kinds >= torch.tensor([view.n_relations, 2]))).any():
+            raise self._unfit(tensors)
+        f = self.evidence.n_features + 2 * (len(kinds) - len(self.evidence.kinds))
         if [tuple(w.shape) for w in weights.values()] != [(f,), (h, f), (h,), (h,)]:
             raise self._unfit(tensors)
+        super().load_tensors(rest)
+        self._loaded = clicks.numpy(), tuple((int(relation), bool(inverse)) for relation, inverse in kinds.tolist())
+        self.prepare(None)
         for name, weight in weights.items():
             setattr(self, name, nn.Parameter(weight.float()))
-        super().load_tensors(rest)
 
     def _unfit(self, tensors: dict[str, Tensor]) -> CheckpointError:
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(tensors.items()))
