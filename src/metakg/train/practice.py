@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor
 
 from metakg import rng as random
@@ -19,6 +20,7 @@ from metakg.models.metakg_default import EvidenceTasks, MetaKG, as_tasks
 from metakg.models.profile import weigh
 from metakg.sample.worlds import Situation, WorldRules, draw_world
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
+from metakg.train.recipe import view_fingerprint
 from metakg.train.scheduler import SchedulerConfig, TaskScheduler
 from metakg.types import Json, Rows
 
@@ -43,6 +45,12 @@ class PracticeConfig(BaseModel):
     """Settings of the task scheduler; None draws tasks uniformly (the ablation without it)."""
     loop: LoopConfig = LoopConfig(learning_rate=2e-3, epochs=30, patience=4)
     """Settings of the training loop."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.scheduler is not None and self.scheduler.reward != "query":
+            raise ValueError(f'practice judges a choice by reward = "query", not "{self.scheduler.reward}"')
+        return self
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ def practise(
         on_progress: called after every step of the loop.
 
     Raises:
-        DataError: no world has a task, so there is nothing to learn from.
+        DataError: no world has a task, so there is nothing to learn from; or the last has none, so nothing to stop by.
+        CheckpointError: `resume` found another run's checkpoint.
     """
     rng = random.generator(seed, "practice/worlds")
     sets: list[dict[str, tuple[EvidenceTasks, Tensor]]] = []
@@ -91,8 +100,15 @@ def practise(
         asked = [(s, config.tasks_each if not s.unclicked else round(config.unclicked * config.tasks_each)) for s in situations]
         sets.append({s.kind: _gather(model, s, limit, rng) for s, limit in asked if limit})
     *lessons, exam = sets
+    if not exam:
+        raise _too_few_clicks()
     source = PracticeBatches([tasks for world in lessons for tasks, _ in world.values()], model, config, seed)
-    identity: Json = {"model": model.config.model_dump(mode="json"), "practice": config.model_dump(mode="json"), "seed": seed}
+    identity: Json = {
+        "data": view_fingerprint(model.view),
+        "model": model.config.model_dump(mode="json"),
+        "practice": config.model_dump(mode="json"),
+        "seed": seed,
+    }
     loop = Loop(
         model,
         source,
@@ -121,12 +137,7 @@ class PracticeBatches:
         useful = [tasks.select(tasks.hits.any(1).nonzero()[:, 0]) for tasks in sets]
         useful = [replace(tasks, features=tasks.features.half(), own=tasks.own.half()) for tasks in useful if len(tasks)]
         if not useful:
-            raise DataError(
-                "training data",
-                "no user with enough clicks to practise on",
-                expected="users with at least four clicks on old or on new items",
-                fix='Use more data, or a floor such as "blend" that needs no training.',
-            )
+            raise _too_few_clicks()
         names = ("features", "hits", "own", "own_mask")
         self.all = EvidenceTasks(*(torch.cat([getattr(tasks, name) for tasks in useful]) for name in names))
         self.config = config
@@ -181,6 +192,15 @@ class PracticeBatches:
         self.order, self.rng.bit_generator.state = state["order"], state["rng"]
         if self.scheduler is not None:
             self.scheduler.restore(state["scheduler"])
+
+
+def _too_few_clicks() -> DataError:
+    return DataError(
+        "training data",
+        "no user with enough clicks to practise on",
+        expected="users with at least four clicks on old or on new items",
+        fix='Use more data, or a floor such as "blend" that needs no training.',
+    )
 
 
 def score_tasks(model: MetaKG, batch: EvidenceTasks) -> tuple[Tensor, Tensor]:
