@@ -49,12 +49,12 @@ def settings_for(name: str, settings: dict[str, Any]) -> tuple[ModelConfig, Base
             raise ConfigError(f"{name}.training", repr(given), expected="no such settings", fix=f"{name} needs no training.")
         return config, None
     try:
-        return config, kind.model_validate(given or {})
+        return config, kind.model_validate({} if given is None else given)
     except ValidationError as err:
         first = err.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(["training", *(str(part) for part in first["loc"])])
         raise ConfigError(
-            f"setting training.{place} of {name}",
+            f"setting {place} of {name}",
             repr(first["input"]),
             expected=first["msg"],
             fix=f'"metakg doctor {name}" lists its settings.',

@@ -1,0 +1,211 @@
+"""The one door to a fitted recommender: settings are checked before anything runs, and bundles give back what was fitted."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import metakg
+from metakg.data import Support
+from metakg.engine import Engine, fit
+from metakg.errors import CheckpointError, ConfigError, DataError, TrainingError
+from metakg.models.metakg import MetaKG as PaperMetaKG
+from metakg.models.metakg_config import MetaKGConfig as PaperConfig
+from metakg.models.metakg_default import MetaKG, MetaKGConfig
+from metakg.models.registry import FLOORS, MODELS, config_for
+from metakg.testing import arriving, planted_split, toy_view
+from metakg.train import fit as training
+from metakg.train.adapt import AdaptConfig, CoAdapting
+from metakg.train.fit import TRAINING, settings_for
+from metakg.train.initialise import InitConfig
+from metakg.train.loop import LoopConfig
+from metakg.train.meta import MetaConfig
+from metakg.train.practice import PracticeConfig
+from metakg.train.recipe import Recipe
+from metakg.train.scheduler import SchedulerConfig
+
+PAPER = {"dim": 6, "dims": (6, 6), "fan_out": 3}
+RECIPE = Recipe(
+    init=InitConfig(epochs=1, batch_size=64),
+    meta=MetaConfig(tasks=4, facts=16, scheduler=SchedulerConfig(pool=6)),
+    loop=LoopConfig(epochs=1),
+    adapt=AdaptConfig(epochs=1, batch_size=8, facts=8),
+).model_dump(mode="json")
+PRACTICE = {"worlds": 1, "tasks_each": 20, "loop": {"epochs": 1}}
+
+
+def scores(engine: Engine) -> torch.Tensor:
+    return engine.recommender.score_all(torch.arange(engine.recommender.view.n_users))
+
+
+@pytest.fixture(scope="module")
+def paper() -> Engine:
+    return fit("metakg-paper", toy_view(tasks=True), seed=4, training=RECIPE, **PAPER)
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(TRAINING))
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"no_such_setting": 1}, "no_such_setting"),
+        ({"loop": {"epohcs": 1}}, "loop.epohcs"),
+        ({"loop": {"epochs": 0}}, "loop.epochs"),
+    ],
+)
+def test_a_training_setting_that_is_wrong_is_named(name: str, given: dict[str, Any], place: str) -> None:
+    with pytest.raises(ConfigError, match=rf"setting training\.{place} of {name}: .*metakg doctor {name}"):
+        fit(name, toy_view(tasks=True), training=given)
+
+
+@pytest.mark.parametrize("name", sorted(TRAINING))
+@pytest.mark.parametrize("given", [3, [], "fast"])
+def test_training_settings_are_a_table(name: str, given: Any) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"setting training of {name}: found {given!r}; expected Input should be")):
+        settings_for(name, {"training": given})
+
+
+def test_a_setting_that_practice_would_not_follow_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"of metakg: .*held_out"):
+        settings_for("metakg", {"training": {"scheduler": {"reward": "held_out"}}})
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_a_floor_has_no_training(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{name}\.training: found \{{'epochs': 1\}}.*{name} needs no training"):
+        fit(name, toy_view(), training={"epochs": 1})
+    with pytest.raises(ConfigError, match="needs no training"):
+        settings_for(name, {"training": {}})
+    assert settings_for(name, {}) == (config_for(name), None)
+
+
+def test_a_model_setting_is_no_training_setting() -> None:
+    with pytest.raises(ConfigError, match="setting worlds of metakg"):
+        settings_for("metakg", {"worlds": 3})
+    with pytest.raises(ConfigError, match=r"setting training\.hidden of metakg"):
+        settings_for("metakg", {"training": {"hidden": 3}})
+    with pytest.raises(ConfigError, match="'metakgg'"):
+        settings_for("metakgg", {})
+
+
+def test_settings_are_completed_and_what_was_given_is_left_alone() -> None:
+    given = {"hidden": 3, "training": {"worlds": 5}}
+    config, how = settings_for("metakg", given)
+    assert config == MetaKGConfig(hidden=3)
+    assert how == PracticeConfig(worlds=5)
+    assert given == {"hidden": 3, "training": {"worlds": 5}}
+    for name, kind in TRAINING.items():
+        assert settings_for(name, {}) == (config_for(name), kind())
+        assert settings_for(name, {"training": None}) == (config_for(name), kind())
+        dumped = kind().model_dump(mode="json")
+        assert settings_for(name, {"training": json.loads(json.dumps(dumped))})[1] == kind()
+
+
+def test_every_model_that_learns_has_training_settings() -> None:
+    view = toy_view(tasks=True)
+    for name in MODELS:
+        model = training.build(config_for(name), view, 1)
+        assert any(p.requires_grad for p in model.parameters()) == (name in TRAINING), name
+
+
+def test_a_learnt_model_without_training_settings_is_refused() -> None:
+    with pytest.raises(TrainingError, match="metakg: found no training settings"):
+        training.fit(MetaKGConfig(hidden=3), None, toy_view(), 1)
+
+
+# -- fitting -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_floor_is_built_and_nothing_else() -> None:
+    view = toy_view()
+    config, how = settings_for("walk", {"steps": 3})
+    fitted = training.fit(config, how, view, 1)
+    users = torch.arange(view.n_users)
+    assert torch.equal(fitted.score_all(users), training.build(config, view, 1).score_all(users))
+
+
+def test_the_default_model_is_taught_and_tells_how_far_it_is(tmp_path: Path) -> None:
+    said: list[str] = []
+    view = planted_split().train
+    engine = fit("metakg", view, seed=2, folder=tmp_path, report=said.append, hidden=8, training=PRACTICE)
+    assert isinstance(engine.recommender, MetaKG)
+    assert not engine.recommender.training
+    bare = training.build(config_for("metakg", {"hidden": 8}), view, 2)
+    assert not torch.equal(engine.recommender.w1, bare.w1)
+    assert said[0] == "drawing world 1 of 2"
+    assert said[-1].startswith("training: step 1 of at most 1, ")
+    assert (tmp_path / "log.jsonl").exists()
+    again = fit("metakg", view, seed=2, folder=tmp_path, resume=True, hidden=8, training=PRACTICE)
+    assert torch.equal(scores(again), scores(engine))
+    with pytest.raises(CheckpointError):
+        fit("metakg", view, seed=3, folder=tmp_path, resume=True, hidden=8, training=PRACTICE)
+
+
+def test_too_little_data_is_said() -> None:
+    with pytest.raises(DataError, match="blend"):
+        fit("metakg", toy_view(), hidden=8, training=PRACTICE)
+    with pytest.raises(DataError, match="tasks"):
+        fit("metakg-paper", toy_view(), training=RECIPE, **PAPER)
+
+
+# -- bundles -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_lists_every_setting(paper: Engine, tmp_path: Path) -> None:
+    paper.save(tmp_path / "paper")
+    manifest = json.loads((tmp_path / "paper" / "manifest.json").read_text())
+    assert manifest["model"] == json.loads(PaperConfig(**PAPER).model_dump_json())
+    assert manifest["training"] == json.loads(Recipe(**RECIPE).model_dump_json())
+    assert manifest["seed"] == 4
+    fit("walk", toy_view(), steps=3).save(tmp_path / "walk")
+    manifest = json.loads((tmp_path / "walk" / "manifest.json").read_text())
+    assert manifest["training"] is None
+    assert manifest["model"] == json.loads(config_for("walk", {"steps": 3}).model_dump_json())
+
+
+def test_the_papers_model_comes_back_from_a_bundle_and_adapts(paper: Engine, tmp_path: Path) -> None:
+    assert isinstance(paper.recommender, CoAdapting)
+    paper.save(tmp_path / "paper")
+    again = metakg.load(tmp_path / "paper")
+    assert isinstance(again.recommender, CoAdapting)
+    assert isinstance(again.recommender.model, PaperMetaKG)
+    assert not again.recommender.model.training
+    assert again.settings == paper.settings
+    assert torch.allclose(scores(again), scores(paper), atol=1e-6)
+    for support in (arriving(), Support.clicks("ann", ["i03"]), Support.clicks("lou", ["i00", "i07"])):
+        adapted = again.adapt(support=support)
+        names = adapted.recommender.view.vocabulary.users
+        assert {"ann", *support.users.to_pylist()} <= set(names.array.to_pylist())
+        assert torch.isfinite(scores(adapted)).all()
+    assert torch.allclose(scores(again), scores(paper), atol=1e-6), "adapting left the loaded engine as it was"
+
+
+def test_the_papers_model_adapts_after_loading_as_before(paper: Engine, tmp_path: Path) -> None:
+    paper.save(tmp_path / "paper")
+    again = metakg.load(tmp_path / "paper")
+    online = [engine.adapt("lou", ["i00", "i07"]) for engine in (paper, again)]
+    assert torch.allclose(scores(online[0]), scores(online[1]), atol=1e-5)
+    assert online[0].recommend("lou", 3)[0].item == online[1].recommend("lou", 3)[0].item
+
+
+def test_the_papers_model_that_learnt_from_what_arrived_comes_back_from_a_bundle(paper: Engine, tmp_path: Path) -> None:
+    adapted = paper.adapt(support=arriving())
+    adapted.save(tmp_path / "adapted")
+    again = metakg.load(tmp_path / "adapted")
+    assert torch.allclose(scores(again), scores(adapted), atol=1e-5)
+
+
+def test_tensors_of_another_model_are_refused(paper: Engine) -> None:
+    config, how = settings_for("metakg-paper", {**PAPER, "dim": 8, "dims": (8, 8), "training": RECIPE})
+    with pytest.raises(CheckpointError, match="metakg-paper"):
+        training.restore(config, how, toy_view(), paper.recommender.tensors(), 4)
+    ours, practice = settings_for("metakg", {"hidden": 8})
+    with pytest.raises(CheckpointError, match="tensors of metakg"):
+        training.restore(ours, practice, toy_view(), {"w1": torch.zeros(2, 3)}, 4)
