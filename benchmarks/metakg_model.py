@@ -30,8 +30,8 @@ from torch.nn.functional import leaky_relu, normalize, softplus
 
 import metakg
 from metakg.data import IdMap, Interactions, KnowledgeGraph, Split, Tasks, TrainView, Triples, Vocabulary
-from metakg.models.metakg import MetaKG
-from metakg.models.metakg_config import MetaKGConfig
+from metakg.models.metakg_paper import MetaKG
+from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.rng import torch_generator
 from metakg.sample.episodes import EpisodeSampler
 from metakg.train.adapt import AdaptConfig, PairBatches

@@ -1,558 +1,445 @@
-"""MetaKG against a slow implementation that follows the equations edge by edge, and against its own definitions."""
+"""The default model against two passes by hand, finite differences, its own definitions, and the contract of all models."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from metakg.data import IdMap, Interactions, KnowledgeGraph, Support, Tasks, TrainView, Triples, Vocabulary
-from metakg.errors import CheckpointError, DataError
-from metakg.models.metakg import JointBatch, LayerWeights, MetaBatch, MetaKG
-from metakg.models.metakg_config import MetaKGConfig
-from metakg.models.nn.ckg import training_edges
-from metakg.sample.episodes import Episodes, EpisodeSampler, PairBatch
-from metakg.sample.triples import TripleBatch
+import metakg
+from metakg.data import IdMap, Interactions, KnowledgeGraph, Support, TrainView, Triples, Vocabulary
+from metakg.engine import fit
+from metakg.errors import CheckpointError
+from metakg.models.base import Recommender
+from metakg.models.metakg import EvidenceTasks, MetaKG, MetaKGConfig, as_tasks
+from metakg.models.walk import Walk, WalkConfig
+from metakg.rng import torch_generator
+from metakg.testing import ModelContract, arriving, planted_split, toy_view
+from metakg.train.loop import LoopConfig
+from metakg.train.practice import PracticeConfig, practise
 
-EXACT = {"fan_out": None, "message_dropout": 0.0}
-
-
-def build(view: TrainView, *, double: bool = True, scale: float = 2.0, **settings: object) -> MetaKG:
-    config = MetaKGConfig(**{"dim": 4, "dims": (4, 4, 4), **EXACT, **settings})
-    model = MetaKG(config, view, torch.Generator().manual_seed(3))
-    with torch.no_grad():  # Xavier numbers are tiny; larger ones make every nonlinearity count
-        for p in model.parameters():
-            if p.requires_grad:
-                p.mul_(scale)
-    model = model.double() if double else model
-    model.refresh()
-    return model
+TINY = {"hidden": 8, "candidates": 6, "own_items": 3}
+QUICK = PracticeConfig(worlds=2, tasks_each=60, tasks=32, loop=LoopConfig(learning_rate=2e-3, epochs=4, patience=4))
 
 
-def episodes(view: TrainView, model: MetaKG, tasks: tuple[int, ...] = (0, 1, 2)) -> tuple[Episodes, Episodes]:
-    return EpisodeSampler(view, np.random.default_rng(0)).draw(np.array(tasks))
-
-
-def facts(model: MetaKG) -> TripleBatch:
-    """(u0, click, i0 | i7), (i0, r0, e8 | e11), (e8, r0 inverse, i1 | i6)"""
-    u = model.graph.n_users
-    return TripleBatch(*(torch.tensor(c) for c in ([0, u, u + 8], [0, 1, 3], [u, u + 8, u + 1], [u + 7, u + 11, u + 6])))
-
-
-# -- a slow model, written from the equations ------------------------------------------------------------------------------
-
-
-def triples_of(view: TrainView) -> set[tuple[int, int, int]]:
-    """All edges of the training graph, both ways."""
-    n_users, n_relations = view.n_users, view.n_relations
-    query = set(zip(view.tasks.query.users.tolist(), view.tasks.query.items.tolist(), strict=True)) if view.tasks else set()
-    found = set()
-    for u, i in zip(view.interactions.users.tolist(), view.interactions.items.tolist(), strict=True):
-        if (u, i) not in query:
-            found |= {(u, 0, n_users + i), (n_users + i, 2 * n_relations + 1, u)}
-    kg = view.graph.entity
-    for h, r, t in zip(kg.heads.tolist(), kg.relations.tolist(), kg.tails.tolist(), strict=True):
-        found |= {(n_users + h, r + 1, n_users + t), (n_users + t, r + 1 + n_relations, n_users + h)}
-    return found
-
-
-def slow_attention(model: MetaKG, e: Tensor, heard: list[tuple[int, int]], h: int) -> list[Tensor]:
-    logits = []
-    for r, t in heard:
-        w = model.project[r]
-        logits.append((w @ e[t]) @ torch.tanh(w @ e[h] + model.relation[r]))
-    powers = [torch.exp(x) for x in logits]
-    return [p / sum(powers) for p in powers]
-
-
-def slow_layers(model: MetaKG, w: LayerWeights, task: int = 0) -> list[list[Tensor]]:
-    """All layers of all nodes for the weights of one task: edge by edge, node by node."""
-
-    def of(stack: Tensor) -> Tensor:
-        return stack[task if stack.shape[0] > 1 else 0]
-
-    e0 = [row + model.bias for row in model.node]
-    layers, edges = [e0], triples_of(model.view)
-    constant = torch.stack([v.detach() for v in e0])
-    for layer in range(len(model.config.dims)):
-        below, above = layers[-1], []
-        for h in range(model.graph.n_nodes):
-            messages = []
-            for side in (True, False):
-                heard = sorted((r, t) for head, r, t in edges if head == h and (t < model.graph.n_users) == side)
-                shares = slow_attention(model, constant, heard, h)
-                messages.append(sum(a.detach() * below[t] for a, (_, t) in zip(shares, heard, strict=True)) if heard else None)
-            m_c, m_k = messages
-            if m_c is None and m_k is None:
-                m = torch.zeros_like(below[h])
-            elif m_c is None or m_k is None:
-                m = m_k if m_c is None else m_c
-            else:
-                g = torch.sigmoid(of(w.w_c[layer]) @ m_c + of(w.w_k[layer]) @ m_k)
-                m = g * m_k + (1 - g) * m_c
-            leaky = torch.nn.functional.leaky_relu
-            above.append(leaky(of(w.w1[layer]) @ (below[h] + m)) + leaky(of(w.w2[layer]) @ (below[h] * m)))
-        layers.append(above)
-    return layers
-
-
-def slow_losses(model: MetaKG, w: LayerWeights, episodes: Episodes) -> list[Tensor]:
-    found = []
-    for task in range(episodes.n_tasks):
-        layers = slow_layers(model, w, task)
-        z = [torch.cat([e / e.norm() for e in (layer[n] for layer in layers[1:])]) for n in range(model.graph.n_nodes)]
-        user = z[int(episodes.users[task])]
-        pairs = [
-            (int(i), int(j))
-            for k, i, j in zip(episodes.tasks, episodes.positives, episodes.negatives, strict=True)
-            if int(k) == task
-        ]
-        items = z[model.graph.n_users :]
-        terms = [-torch.log(torch.sigmoid(user @ items[i] - user @ items[j])) for i, j in pairs]
-        found.append(sum(terms) / len(terms))
-    return found
-
-
-# -- the fast path is the slow one ----------------------------------------------------------------------------------------
-
-
-def test_the_whole_graph_equals_the_equations(toy: TrainView) -> None:
-    model = build(toy)
-    slow = slow_layers(model, model.network.weights())
-    for fast, plain in zip(model.encode().layers, slow, strict=True):
-        torch.testing.assert_close(fast, torch.stack(plain).detach())
-
-
-def test_losses_and_gradients_of_tasks_equal_the_equations(toy: TrainView) -> None:
-    model = build(toy)
-    support, _ = episodes(toy, model)
-    shared = model.network.weights()
-    noise = torch.Generator().manual_seed(1)
-    stacks = [t.detach() + 0.1 * torch.randn(3, *t.shape[1:], generator=noise, dtype=t.dtype) for t in shared.flat()]
-    fast_w = [t.clone().requires_grad_() for t in stacks]
-    slow_w = [t.clone().requires_grad_() for t in stacks]
-    fast = model.task_losses(model.tables(tracked=False), support, shared.of(tuple(fast_w)))
-    slow = torch.stack(slow_losses(model, shared.of(tuple(slow_w)), support))
-    torch.testing.assert_close(fast, slow)
-    for a, b in zip(torch.autograd.grad(fast.sum(), fast_w), torch.autograd.grad(slow.sum(), slow_w), strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_first_order_step_equals_two_passes_by_hand(toy: TrainView) -> None:
-    model = build(toy, weight_decay=0.0)
-    support, query = episodes(toy, model)
-    terms = model(MetaBatch(support, query, None))
-    terms["query"].backward()
-    expected = [torch.zeros_like(t) for t in model.network.weights().flat()]
-    slow, losses = model.network.weights(), []
-    for task in range(3):
-        one, judged = support.select(torch.tensor([task])), query.select(torch.tensor([task]))
-        start = [t.detach().clone().requires_grad_() for t in slow.flat()]
-        steps = torch.autograd.grad(slow_losses(model, slow.of(tuple(start)), one)[0], start[:6])
-        moved = [t.detach() - 0.01 * s for t, s in zip(start[:6], steps, strict=True)] + [t.detach() for t in start[6:]]
-        moved = [t.requires_grad_() for t in moved]
-        loss = slow_losses(model, slow.of(tuple(moved)), judged)[0]
-        losses.append(loss.detach())
-        for total, g in zip(expected, torch.autograd.grad(loss, moved), strict=True):
-            total += g / 3
-    torch.testing.assert_close(terms["query"].detach(), torch.stack(losses).mean())
-    for p, g in zip(model.network.weights().flat(), expected, strict=True):
-        torch.testing.assert_close(p.grad, g)
-
-
-@pytest.mark.parametrize("inner", ["gamma", "both"])
-def test_second_order_gradient_equals_finite_differences(toy: TrainView, inner: str) -> None:
-    model = build(toy, order="second", inner=inner, inner_lr=0.5, inner_steps=2, outer="joint")
-    support, query = episodes(toy, model)
-    batch = MetaBatch(support, query, None)
-    model(batch)["query"].backward()
-    for p, place in ((model.network.w1[0], (0, 1, 2)), (model.network.w_c[1], (0, 0, 3)), (model.node, (7, 1))):
-        step, values = 1e-6, []
-        for sign in (1, -1):
-            with torch.no_grad():
-                p[place] += sign * step
-            values.append(float(model(batch)["query"].detach()))
-            with torch.no_grad():
-                p[place] -= sign * step
-        assert float(p.grad[place]) == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-4, abs=1e-9)
-
-
-def test_joint_gradients_equal_finite_differences_through_the_attention(toy: TrainView) -> None:
-    model = build(toy, outer="joint", attention_grad=True, weight_decay=0.0)
-    pairs = PairBatch(torch.tensor([0, 3]), torch.tensor([0, 4]), torch.tensor([5, 7]))
-    batch = JointBatch(pairs, facts(model))
-    sum(model(batch).values()).backward()
-    for p, place in ((model.project, (1, 0, 2)), (model.node, (6, 3)), (model.relation, (0, 1)), (model.bias, (2,))):
-        step, values = 1e-6, []
-        for sign in (1, -1):
-            with torch.no_grad():
-                p[place] += sign * step
-            values.append(float(sum(model(batch).values()).detach()))
-            with torch.no_grad():
-                p[place] -= sign * step
-        assert float(p.grad[place]) == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-4, abs=1e-9)
-
-
-def test_known_steps_give_the_same_gradient_as_fresh_ones(toy: TrainView) -> None:
-    gradients = []
-    for given in (False, True):
-        model = build(toy)
-        support, query = episodes(toy, model)
-        tables = model.tables(tracked=False)
-        adapted = model.score_tasks(tables, support, query).adapted if given else None
-        model(MetaBatch(support, query, None, adapted, tables if given else None))["query"].backward()
-        gradients.append([p.grad.clone() for p in model.network.parameters()])
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-15)
-
-
-def test_scores_of_tasks_follow_their_definition(toy: TrainView) -> None:
-    model = build(toy)
-    support, query = episodes(toy, model)
-    scores = model.score_tasks(model.tables(tracked=False), support, query)
-    for task in range(3):
-        one, judged = support.select(torch.tensor([task])), query.select(torch.tensor([task]))
-        slow = model.network.weights()
-        start = [t.detach().clone().requires_grad_() for t in slow.flat()]
-        g_s = torch.autograd.grad(slow_losses(model, slow.of(tuple(start)), one)[0], start[:6])
-        moved = [t.detach() - 0.01 * s for t, s in zip(start[:6], g_s, strict=True)]
-        moved = [t.requires_grad_() for t in moved]
-        loss = slow_losses(model, slow.of((*moved, *start[6:])), judged)[0]
-        g_q = torch.autograd.grad(loss, moved)
-        a, b = (torch.cat([g.reshape(-1) for g in side]) for side in (g_s, g_q))
-        torch.testing.assert_close(scores.loss[task], loss.detach())
-        torch.testing.assert_close(scores.similarity[task], a @ b / (a.norm() * b.norm()))
-
-
-def test_the_inner_step_lowers_the_support_loss(toy: TrainView) -> None:
-    model = build(toy, inner_lr=0.1)
-    support, _ = episodes(toy, model)
-    tables = model.tables(tracked=False)
-    before = model.task_losses(tables, support, model.network.weights())
-    after = model.task_losses(tables, support, model.adapt_tasks(tables, support))
-    assert (after < before).all()
-
-
-# -- symmetries -----------------------------------------------------------------------------------------------------------
-
-
-def test_permuting_tasks_permutes_what_they_learn(toy: TrainView) -> None:
-    model = build(toy)
-    order = torch.tensor([2, 0, 1])
-    support, _ = episodes(toy, model)
-    tables = model.tables(tracked=False)
-    one_by_one = [support.select(torch.tensor([int(k)])) for k in order]
-    users = torch.cat([e.users for e in one_by_one])
-    tasks = torch.cat([e.tasks + k for k, e in enumerate(one_by_one)])
-    columns = (torch.cat([getattr(e, name) for e in one_by_one]) for name in ("positives", "negatives"))
-    permuted = model.adapt_tasks(tables, Episodes(users, tasks, *columns))
-    for a, b in zip(model.adapt_tasks(tables, support).flat(), permuted.flat(), strict=True):
-        torch.testing.assert_close(a[order] if a.shape[0] == 3 else a, b)
-
-
-def test_permuting_ids_permutes_the_scores(toy: TrainView) -> None:
-    model = build(toy)
-    rng = np.random.default_rng(5)
-    user, item, relation = (rng.permutation(n).astype(np.int32) for n in (6, 8, 2))
-    entity = np.concatenate([item, 8 + rng.permutation(5)]).astype(np.int32)  # old row -> new row
-
-    def moved(p: Interactions) -> Interactions:
-        return Interactions(user[p.users], item[p.items])
-
-    kg = toy.graph.entity
-    view = TrainView(
-        toy.vocabulary,
-        moved(toy.interactions),
-        KnowledgeGraph(Triples(entity[kg.heads], relation[kg.relations], entity[kg.tails]), Triples.empty()),
-        Tasks(user[toy.tasks.users], moved(toy.tasks.support), moved(toy.tasks.query)),
-    )
-    other = build(view)
+def model_of(view: TrainView | None = None, *, seed: int = 1, **settings: Any) -> MetaKG:
+    """A small model whose weights are large enough for every nonlinearity to count."""
+    config = MetaKGConfig(**{**TINY, **settings})
+    model = MetaKG(config, toy_view() if view is None else view, torch_generator(seed, "init/metakg"))
     with torch.no_grad():
-        nodes = np.concatenate([user, 6 + entity])
-        types = np.concatenate([[0], 1 + relation, 3 + relation, [5]])
-        other.node[torch.from_numpy(nodes)] = model.node
-        other.relation[torch.from_numpy(types)] = model.relation
-        other.project[torch.from_numpy(types)] = model.project
-        other.network.load_state_dict(model.network.state_dict())
-    other.refresh()
-    everyone = torch.arange(6)
-    expected = model.score_all(everyone)
-    found = other.score_all(torch.from_numpy(user)[everyone])
-    torch.testing.assert_close(found[:, torch.from_numpy(item).long()], expected)
+        generator = torch.Generator().manual_seed(seed)
+        model.omega.copy_(0.3 * torch.randn(model.omega.shape, generator=generator))
+        model.b1.copy_(0.3 * torch.randn(model.b1.shape, generator=generator))
+    return model.eval()
 
 
-def test_single_and_double_precision_agree(toy: TrainView) -> None:
-    single, double = build(toy, double=False), build(toy)
-    everyone = torch.arange(6)
-    torch.testing.assert_close(single.score_all(everyone).double(), double.score_all(everyone), rtol=1e-4, atol=1e-5)
+def tasks(model: MetaKG, n: int = 5, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> EvidenceTasks:
+    """Random tasks: 6 candidates of which one or two are answers, 3 own items of which some are missing; the last has none."""
+    g = torch.Generator().manual_seed(seed)
+    f = model.evidence.n_features
+    hits = torch.zeros(n, 6, dtype=torch.bool)
+    hits[:, 1] = True
+    hits[::2, 4] = True
+    mask = torch.rand(n, 3, generator=g) < 0.7
+    mask[:, 0] = True
+    mask[-1] = False
+    draw = (torch.rand(n, 6, f, generator=g, dtype=dtype), torch.rand(n, 3, f, generator=g, dtype=dtype))
+    return EvidenceTasks(draw[0], hits, draw[1], mask)
 
 
-def test_a_batch_of_one_equals_its_row_of_a_larger_batch(toy: TrainView) -> None:
-    model = build(toy)
-    support, query = episodes(toy, model)
-    tables = model.tables(tracked=False)
-    many = model.score_tasks(tables, support, query)
-    for task in range(3):
-        only = torch.tensor([task])
-        one = model.score_tasks(tables, support.select(only), query.select(only))
-        torch.testing.assert_close(one.loss, many.loss[only])
-        torch.testing.assert_close(one.adapted.w1[0], many.adapted.w1[0][only])
-        given = MetaBatch(support.select(only), query.select(only), None, one.adapted, tables)
-        torch.testing.assert_close(model(given)["query"].detach(), many.loss[task])
-    torch.testing.assert_close(model.score_all(torch.tensor([1])), model.score_all(torch.arange(3))[1:2])
-    items = torch.tensor([[2, 0, 7]])
-    torch.testing.assert_close(model.score_pairs(torch.tensor([1]), items), model.score_all(torch.tensor([1]))[:, items[0]])
+def everybody(view: TrainView) -> Tensor:
+    return torch.arange(view.n_users)
 
 
-# -- what may be an edge, what may learn ----------------------------------------------------------------------------------
+def parameters(model: MetaKG) -> tuple[Tensor, ...]:
+    return model.omega, model.w1, model.b1, model.w2
 
 
-def test_no_query_pair_is_an_edge_while_training(toy: TrainView) -> None:
-    edges = training_edges(toy)
-    assert not np.isin(edges.keys(8), toy.tasks.query.keys(8)).any()
-    assert len(edges) == len(toy.interactions) - len(toy.tasks.query)
-    graph = build(toy).graph
-    clicks = {
-        (int(h), int(t) - 6)
-        for h, r, t in zip(graph.knowledge.heads, graph.knowledge.relations, graph.knowledge.tails, strict=True)
-        if r == 0
-    }
-    assert clicks == set(zip(edges.users.tolist(), edges.items.tolist(), strict=True))
+# -- definitions, one task at a time -----------------------------------------------------------------------------------------
 
 
-def test_changing_the_query_changes_no_input(toy: TrainView) -> None:
-    seen = Interactions.concat(toy.tasks.support, toy.interactions.select(np.arange(11, 16)))
-    query = Interactions(np.array([0, 1, 2], np.int32), np.array([7, 7, 7], np.int32))
-    other = replace(toy, interactions=Interactions.concat(seen, query), tasks=replace(toy.tasks, query=query))
-    everyone = torch.arange(6)
-    assert torch.equal(build(other).score_all(everyone), build(toy).score_all(everyone))
+def slow_score(features: Tensor, omega: Tensor, w1: Tensor, b1: Tensor, w2: Tensor) -> Tensor:
+    return torch.stack([sum(w2 * (w1 @ (x * omega.exp()) + b1).clamp(min=0)) for x in features])
 
 
-@pytest.mark.parametrize(
-    ("outer", "moves", "stays"),
-    [
-        ("gate_fix", {"network.w1", "network.w2", "network.w_c", "network.w_k", "node", "relation", "project"}, {"bias"}),
-        ("literal", {"network.w1", "network.w2", "node", "relation", "project"}, {"network.w_c", "network.w_k", "bias"}),
-        ("joint", {"network.w1", "network.w2", "network.w_c", "network.w_k", "node", "relation", "project", "bias"}, set()),
-    ],
-)
-def test_each_loss_teaches_its_own_parameters(toy: TrainView, outer: str, moves: set[str], stays: set[str]) -> None:
-    model = build(toy, outer=outer)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    support, query = episodes(toy, model)
-    sum(model(MetaBatch(support, query, facts(model))).values()).backward()
-    optimizer.step()
-    for name, p in model.named_parameters():
-        group = name.rsplit(".", 1)[0] if name[-1].isdigit() else name
-        assert torch.equal(p, before[name]) == (group in stays), name
-        assert (group in moves) != (group in stays)
+def slow_support(batch: EvidenceTasks, m: int, *weights: Tensor) -> Tensor:
+    """Mean over the own items that are there of -log (e^own / (e^own + sum e^candidates))."""
+    others = slow_score(batch.features[m], *weights).exp().sum()
+    own = [s.exp() for s, there in zip(slow_score(batch.own[m], *weights), batch.own_mask[m], strict=True) if there]
+    return -sum((torch.log(s / (s + others)) for s in own), 0 * others) / max(1, len(own))
 
 
-def test_scope_of_phi_is_the_facts_alone(toy: TrainView) -> None:
-    model = build(toy)
-    support, query = episodes(toy, model)
-    model(MetaBatch(support, query, None))["query"].backward()
-    assert model.node.grad is None
-    assert model.project.grad is None
+def slow_query(batch: EvidenceTasks, m: int, *weights: Tensor) -> Tensor:
+    p = torch.softmax(slow_score(batch.features[m], *weights), 0)
+    return -torch.log(p[batch.hits[m]]).mean()
 
 
-VARIANTS = [
-    {"order": "second"},
-    {"inner": "gate"},
-    {"inner": "both", "order": "second"},
-    {"inner_layers": "last"},
-    {"inner_steps": 0},
-    {"inner_steps": 3},
-    {"attention_level": "per_layer"},
-    {"attention_grad": True, "outer": "joint"},
-    {"gate_empty": "literal"},
-    {"gate_shared": True},
-    {"normalise": "none"},
-    {"normalise": "everywhere"},
-    {"dims": (6, 3, 2)},
-    {"dims": (4,)},
-    {"readout": "concat0"},
-    {"readout": "sum0"},
-    {"node_form": "projection", "outer": "joint"},
-    {"facts": "kg"},
-    {"kg_weight": 0.0},
-    {"fan_out": 2},
-    {"fan_out": 1},
-    {"message_dropout": 0.5, "edge_dropout": 0.5},
-]
+def test_scores_and_losses_are_what_they_are_defined_to_be() -> None:
+    model = model_of()
+    batch = tasks(model)
+    with torch.no_grad():
+        gamma = model.gamma(len(batch))
+        scores, support, query = model.score(batch.features, gamma), *_both(model, batch)
+        for m in range(len(batch)):
+            assert scores[m] == pytest.approx(slow_score(batch.features[m], *parameters(model)), abs=1e-5)
+            assert float(support[m]) == pytest.approx(float(slow_support(batch, m, *parameters(model))), abs=1e-5)
+            assert float(query[m]) == pytest.approx(float(slow_query(batch, m, *parameters(model))), abs=1e-5)
+    assert support[-1] == 0, "a user without own items has nothing to learn from"
 
 
-@pytest.mark.parametrize("settings", VARIANTS, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()))
-def test_every_variant_learns_and_scores(toy: TrainView, settings: dict) -> None:
-    model = build(toy, double=False, scale=1.0, **settings).train()
-    support, query = episodes(toy, model)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.01)
-    losses = []
-    for _ in range(15):
-        optimizer.zero_grad()
-        terms = model(MetaBatch(support, query, facts(model)))
-        assert all(torch.isfinite(t) and t.ndim == 0 for t in terms.values())
-        total = sum(terms.values())
-        total.backward()
-        optimizer.step()
-        losses.append(float(total.detach()))
-    assert np.mean(losses[-3:]) < np.mean(losses[:3])
-    model.refresh()
-    assert torch.isfinite(model.eval().score_all(torch.arange(6))).all()
+def _both(model: MetaKG, batch: EvidenceTasks) -> tuple[Tensor, Tensor]:
+    gamma = model.gamma(len(batch))
+    return model.support_losses(batch, gamma), model.task_losses(batch, gamma)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"attention_grad": True}, "attention_grad needs outer"),
-        ({"gate_shared": True, "dims": (3, 4)}, "equal widths"),
-        ({"readout": "sum0", "dims": (4, 3)}, "equal widths"),
-        ({"gate_shared": True, "inner": "gate"}, "drift apart"),
-        ({"dims": ()}, "at least 1 item"),
-        ({"learning_rat": 1}, "Extra inputs"),
-        ({"inner_lr": 0}, "greater than 0"),
-    ],
-)
-def test_contradictory_settings_are_refused(settings: dict, message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        MetaKGConfig(**{"dim": 4, "dims": (4, 4), **settings})
+def test_a_task_without_answers_among_its_candidates_costs_nothing() -> None:
+    model = model_of()
+    batch = tasks(model)
+    batch.hits[2] = False
+    losses = model.task_losses(batch, model.gamma(5))
+    assert losses[2] == 0
+    assert (losses[[0, 1, 3, 4]] > 0).all()
 
 
-# -- what arrives later ---------------------------------------------------------------------------------------------------
+# -- the inner step ------------------------------------------------------------------------------------------------------------
 
 
-def strings(*names: str) -> pa.Array:
-    return pa.array(list(names), pa.string())
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_the_inner_step_is_one_step_down_the_support_loss(order: str) -> None:
+    model = model_of(inner_lr=0.05, order=order)
+    batch = tasks(model)
+    adapted = model.adapt_gamma(batch)
+    for m in range(len(batch)):
+        weights = [w.detach().clone().requires_grad_() for w in parameters(model)]
+        steps = torch.autograd.grad(slow_support(batch, m, *weights), weights[1:], allow_unused=True)
+        for w, step, found in zip(weights[1:], steps, adapted, strict=True):
+            expected = w if step is None else w - 0.05 * step
+            assert torch.allclose(found[m], expected, atol=1e-6)
+    before, after = model.support_losses(batch, model.gamma(5)), model.support_losses(batch, adapted)
+    assert (after[:-1] < before[:-1]).all(), "the support loss falls for every task that has own items"
+    assert after[-1] == before[-1] == 0
 
 
-def arrivals() -> Support:
-    return Support(
-        users=strings("new", "u5", "u0"),
-        items=strings("i0", "fresh", "i7"),
-        arrivals=pa.table({"item": strings("fresh"), "entity": strings("E-fresh"), "label": strings("Fresh")}),
-        triples=pa.table(
-            {
-                "head": strings("E-fresh", "E-fresh", "later"),
-                "relation": strings("r0", "since", "r0"),
-                "tail": strings("e8", "later", "e9"),
-            }
-        ),
-    )
+def test_more_inner_steps_go_on_from_the_last() -> None:
+    batch = tasks(model_of())
+    two = model_of(inner_lr=0.05, inner_steps=2)
+    once = model_of(inner_lr=0.05)
+    middle = once.adapt_gamma(batch)
+    start = tuple(w.detach().requires_grad_() for w in middle)
+    steps = torch.autograd.grad(once.support_losses(batch, start).sum(), start)
+    for found, w, step in zip(two.adapt_gamma(batch), middle, steps, strict=True):
+        assert torch.allclose(found, w - 0.05 * step, atol=1e-6)
+    support = [once.support_losses(batch, g)[0] for g in (once.gamma(5), middle, two.adapt_gamma(batch))]
+    assert support[0] > support[1] > support[2]
 
 
-def test_new_users_items_entities_and_relations_get_rows(toy: TrainView) -> None:
-    model = build(toy)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    new = model.extend(arrivals())
-    v = new.view.vocabulary
-    assert (v.n_users, v.n_items, v.n_entities, v.n_relations) == (7, 9, 15, 3)
-    trained_users = model.node[:5].detach().mean(0)  # u5 never had an edge, so it counts as new
-    torch.testing.assert_close(new.node[v.users.row("new")], trained_users)
-    torch.testing.assert_close(new.node[v.users.row("u5")], trained_users)
-    for name in ("e3", "e8", "e11"):
-        assert torch.equal(new.node[7 + v.entities.row(name)], model.node[6 + toy.vocabulary.entities.row(name)])
-    e8, e9 = (model.node[6 + toy.vocabulary.entities.row(name)] for name in ("e8", "e9"))
-    torch.testing.assert_close(new.node[7 + v.entities.row("E-fresh")], e8)
-    torch.testing.assert_close(new.node[7 + v.entities.row("later")], e9)
-    torch.testing.assert_close(new.node[7 + v.entities.row("e12")], model.node[6:18].mean(0), msg="isolated: the mean")
-    torch.testing.assert_close(new.relation[3], model.relation[1:3].mean(0))
-    torch.testing.assert_close(new.relation[[0, 1, 2, 4, 5, 7]], model.relation)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), "the old model moved"
+@pytest.mark.parametrize("settings", [{"inner_lr": 0.0}, {"inner_steps": 0}])
+def test_without_the_inner_step_it_is_the_plain_score(settings: dict[str, Any]) -> None:
+    model = model_of(**settings)
+    batch = tasks(model)
+    for found, w in zip(model.adapt_gamma(batch), model.gamma(5), strict=True):
+        assert torch.equal(found, w)
+    plain_loss = model.task_losses(batch, model.gamma(5)).mean().detach()
+    assert float(model(batch)["query"].detach()) == pytest.approx(float(plain_loss))
+    found = model.gather(np.arange(8, dtype=np.int32), model.profiles(np.arange(8, dtype=np.int32)))
+    plain = model.score(as_tasks(found).features, model.gamma(8))
+    scores = model.score_all(torch.arange(8))
+    for user in range(7):
+        candidate = found.prior[user, found.items[user]] > 0
+        assert torch.allclose(scores[user, found.items[user][candidate]], plain[user][torch.from_numpy(candidate)], atol=1e-5)
 
 
-def test_adapting_changes_scores_of_the_user_and_nothing_of_the_old_model(toy: TrainView) -> None:
-    model = build(toy).eval()
-    old = model.score_all(torch.arange(6))
-    new = model.adapt(arrivals())
-    assert new.vectors is not None
-    scores = new.score_all(torch.arange(7))
-    assert scores.shape == (7, 9)
-    assert torch.isfinite(scores).all()
-    torch.testing.assert_close(model.score_all(torch.arange(6)), old, rtol=0, atol=0)
-    torch.testing.assert_close(new.encode().final, new.vectors.final)
+def test_permuted_tasks_have_permuted_weights_and_do_not_see_each_other() -> None:
+    model = model_of(inner_lr=0.5)
+    batch, order = tasks(model), torch.tensor([3, 0, 4, 2, 1])
+    together, permuted = model.adapt_gamma(batch), model.adapt_gamma(batch.select(order))
+    alone = model.adapt_gamma(batch.select(torch.tensor([2])))
+    for one, other, single in zip(together, permuted, alone, strict=True):
+        assert torch.allclose(one[order], other, atol=1e-6)
+        assert torch.allclose(one[2], single[0], atol=1e-6)
 
 
-def test_former_query_pairs_become_edges_after_adaptation(toy: TrainView) -> None:
-    new = build(toy).extend(Support.clicks("u5", ["i1"]))
-    assert len(new.edges) == len(toy.interactions) + 1
-    only = build(toy, adapt_graph="support").extend(Support.clicks("u5", ["i1"]))
-    assert (only.edges.users.tolist(), only.edges.items.tolist()) == ([5], [1])
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_the_inner_step_changes_no_parameter_and_leaves_no_gradient(order: str) -> None:
+    model = model_of(order=order)
+    before = [w.detach().clone() for w in parameters(model)]
+    model.adapt_gamma(tasks(model))
+    model.score_all(everybody(model.view))
+    for w, kept in zip(parameters(model), before, strict=True):
+        assert torch.equal(w, kept)
+        assert w.grad is None
 
 
-def test_new_users_can_start_from_their_items(toy: TrainView) -> None:
-    model = build(toy, cold_users="neighbours")
-    new = model.extend(Support.clicks("new", ["i0", "i3"]))
-    torch.testing.assert_close(new.node[6], (model.node[6] + model.node[9]).detach() / 2)
+# -- the outer gradient --------------------------------------------------------------------------------------------------------
 
 
-def test_tensors_rebuild_an_equal_recommender(toy: TrainView) -> None:
-    model = build(toy, double=False).extend(arrivals()).eval().ready()
-    bare = TrainView(model.view.vocabulary, model.view.interactions, model.view.graph)
-    other = MetaKG(model.config, bare, torch.Generator().manual_seed(9))
-    other.load_tensors(model.tensors())
-    everyone = torch.arange(7)
-    assert torch.equal(other.score_all(everyone), model.score_all(everyone))
-    with pytest.raises(CheckpointError, match="no edges"):
-        other.load_tensors({"node": model.node})
-    with pytest.raises(CheckpointError, match="outside the vocabulary"):
-        other.load_tensors(model.tensors() | {"edge_items": torch.full((len(model.edges),), 99, dtype=torch.int32)})
+def outer(model: MetaKG, batch: EvidenceTasks) -> list[Tensor]:
+    for w in parameters(model):
+        w.grad = None
+    model(batch)["query"].backward()
+    found = [w.grad for w in parameters(model)]
+    assert all(g is not None for g in found)
+    return [g.clone() for g in found if g is not None]
 
 
-# -- odd input ------------------------------------------------------------------------------------------------------------
+def test_the_first_order_gradient_equals_two_passes_by_hand() -> None:
+    model = model_of(inner_lr=0.3)
+    batch = tasks(model)
+    expected = [torch.zeros_like(w) for w in parameters(model)]
+    for m in range(len(batch)):
+        omega, *gamma = (w.detach().clone().requires_grad_() for w in parameters(model))
+        steps = torch.autograd.grad(slow_support(batch, m, omega, *gamma), gamma, allow_unused=True)
+        there = [w if s is None else w - 0.3 * s for w, s in zip(gamma, steps, strict=True)]
+        weights = [omega, *(w.detach().requires_grad_() for w in there)]  # first order: the step is a constant
+        for total, g in zip(expected, torch.autograd.grad(slow_query(batch, m, *weights), weights), strict=True):
+            total += g / len(batch)
+    for found, hand in zip(outer(model, batch), expected, strict=True):
+        assert torch.allclose(found, hand, atol=1e-6)
 
 
-def test_nodes_without_neighbours_are_finite(toy: TrainView) -> None:
-    model = build(toy)
-    assert model.graph.isolated().nonzero().squeeze(1).tolist() == [5, 18]  # user 5, entity 12
-    assert torch.isfinite(model.score_all(torch.arange(6))).all()
-    alone = model.node[18].detach() + model.bias.detach()  # no message: e' = LeakyReLU(W_1 e) + 0
-    expected = torch.nn.functional.leaky_relu(model.network.w1[0][0].detach() @ alone)
-    torch.testing.assert_close(model.encode().layers[1][18], expected)
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_the_second_order_gradient_equals_finite_differences(inner_steps: int) -> None:
+    model = model_of(hidden=3, inner_lr=0.5, order="second", inner_steps=inner_steps).double()
+    batch = tasks(model, 4, dtype=torch.float64)
+    first = model_of(hidden=3, inner_lr=0.5, inner_steps=inner_steps).double()
+    differ = False
+    for w, found, plain in zip(parameters(model), outer(model, batch), outer(first, batch), strict=True):
+        flat = w.detach().view(-1)
+        for k in range(len(flat)):
+            kept, values = float(flat[k]), []
+            for step in (1e-6, -1e-6):
+                flat[k] = kept + step
+                values.append(float(model(batch)["query"].detach()))
+            flat[k] = kept
+            assert float(found.view(-1)[k]) == pytest.approx((values[0] - values[1]) / 2e-6, abs=1e-7)
+        differ = differ or not torch.allclose(found, plain, atol=1e-4)
+    assert differ, "the inner step's own derivative counts"
 
 
-def test_a_fact_given_twice_is_one_edge_and_two_relations_are_two(toy: TrainView) -> None:
-    graph = build(toy).graph
-    between = [
-        int(r)
-        for h, r, t in zip(graph.knowledge.heads, graph.knowledge.relations, graph.knowledge.tails, strict=True)
-        if (int(h), int(t)) == (6, 14)
-    ]
-    assert between == [1, 2]
+def test_dropout_draws_from_the_models_generator_alone() -> None:
+    def losses(elsewhere: int) -> list[float]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(elsewhere)
+            model = model_of(message_dropout=0.5).train()
+            return [float(model(tasks(model))["query"].detach()) for _ in range(3)]
+
+    assert losses(1) == losses(2)
+    assert len(set(losses(1))) == 3, "it does drop"
 
 
-def test_relations_stay_in_their_ranges(toy: TrainView) -> None:
-    graph, n_users = build(toy).graph, 6
-    for edges in graph.sets:
-        for h, r, t in zip(edges.heads.tolist(), edges.relations.tolist(), edges.tails.tolist(), strict=True):
-            assert 0 <= r < graph.n_relations == 6
-            assert (h < n_users) == (r == 0)
-            assert (t < n_users) == (r == 5)
+def test_an_adapted_model_does_not_drop_what_the_model_in_use_does_not() -> None:
+    model = model_of(message_dropout=0.5)
+    adapted = model.adapt(Support.clicks("hal", ["i00"]))
+    assert not adapted.training
+    assert torch.equal(adapted.score_all(everybody(model.view)), adapted.score_all(everybody(model.view)))
 
 
-def test_training_without_tasks_or_edges_is_refused(toy: TrainView) -> None:
-    with pytest.raises(DataError, match="no meta-training tasks"):
-        EpisodeSampler(replace(toy, tasks=None), np.random.default_rng(0))
-    empty = replace(toy, interactions=toy.tasks.query)
-    with pytest.raises(DataError, match="no pair that may be an edge"):
-        build(empty)
+# -- ranking -------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_vocabulary_with_users_facts_links_users_to_entities(toy: TrainView) -> None:
-    about = Triples(*(np.array([x], np.int32) for x in (5, 1, 12)))
-    view = replace(toy, graph=KnowledgeGraph(toy.graph.entity, about))
-    model = build(view)
-    assert not model.graph.isolated().any()
-    assert torch.isfinite(model.score_all(torch.tensor([5]))).all()
+@pytest.mark.parametrize("candidates", [3, 50])
+def test_candidates_lie_above_the_rest_and_seen_items_last(candidates: int) -> None:
+    model = model_of(candidates=candidates)
+    users = np.arange(7, dtype=np.int32)  # hal, the eighth, has no click
+    found, scores = model.gather(users, model.profiles(users)), model.score_all(torch.arange(7)).numpy()
+    for user in users:
+        prior = found.prior[user]
+        ordered = found.items[user][prior[found.items[user]] > 0]
+        seen = np.flatnonzero(prior < 0)
+        rest = np.setdiff1d(np.arange(12), np.concatenate([ordered, seen]))
+        assert set(seen) == set(model.view.history[[user]].indices)
+        assert scores[user, ordered].min() > scores[user, rest].max(initial=scores[user, seen].max())
+        assert scores[user, rest].min(initial=scores[user, ordered].min()) > scores[user, seen].max()
+        by_prior = rest[np.argsort(-prior[rest], kind="stable")]
+        assert (np.diff(scores[user, by_prior]) <= 0).all(), "what f does not order follows by the plain sum"
+        if candidates == 3:
+            assert (prior[rest] > 0).any()
 
 
-def test_a_graph_without_facts_still_works() -> None:
-    ids = {kind: IdMap([f"{kind}{n}" for n in range(3)], kind=kind) for kind in ("users", "items", "entities")}
-    pairs = Interactions(np.array([0, 1], np.int32), np.array([0, 1], np.int32))
-    view = TrainView(Vocabulary(**ids, relations=IdMap([])), pairs, KnowledgeGraph.empty())
-    assert torch.isfinite(build(view).score_all(torch.arange(3))).all()
+def test_scores_are_the_same_in_inference_mode() -> None:
+    model = model_of(inner_lr=0.5)
+    outside = model.score_all(everybody(model.view))
+    with torch.inference_mode():
+        users = everybody(model.view)
+        inside = model.score_all(users)
+    with torch.no_grad():
+        without = model.score_all(everybody(model.view))
+    assert torch.equal(inside, outside)
+    assert torch.equal(without, outside)
+    assert not outside.requires_grad
+
+
+def test_more_users_than_a_block_are_scored_alike() -> None:
+    model = model_of()
+    many = torch.arange(8).repeat(20)
+    assert torch.allclose(model.score_all(many), model.score_all(torch.arange(8)).repeat(20, 1), atol=1e-6)
+
+
+def test_a_user_without_clicks_is_led_by_his_facts_or_by_popularity() -> None:
+    model = model_of()
+    walk = Walk(WalkConfig(), model.view, torch.Generator())
+    hal = torch.tensor([7])
+    assert torch.equal(model.score_all(hal), walk.score_all(hal))
+    assert model.reasons(7, 0) == []
+    view = toy_view()
+    nameless = model_of(TrainView(view.vocabulary, view.interactions, KnowledgeGraph(view.graph.entity, Triples.empty())))
+    popularity = view.popularity / view.popularity.max()
+    assert nameless.score_all(hal)[0].numpy() == pytest.approx(popularity)
+    both = model.score_all(torch.tensor([0, 7]))
+    assert torch.equal(both[1], model.score_all(hal)[0])
+
+
+def test_a_user_whose_clicks_say_nothing_gets_finite_scores() -> None:
+    # "b" has no fact, and nobody else clicked it
+    vocabulary = Vocabulary(IdMap(["u", "v"]), IdMap(["a", "b", "c"]), IdMap(["a", "b", "c", "x"]), IdMap(["r"]))
+    graph = KnowledgeGraph(Triples(*np.array([[0, 2], [0, 0], [3, 3]], np.int32)), Triples.empty())
+    view = TrainView(vocabulary, Interactions(np.array([0, 1], np.int32), np.array([1, 0], np.int32)), graph)
+    model = model_of(view)
+    lonely, other = model.score_all(torch.tensor([0, 1]))
+    assert torch.isfinite(lonely).all()
+    assert lonely[1] < lonely[0] == lonely[2]
+    assert other[2] > other[1] > other[0]
+    assert model.reasons(0, 2) == []
+
+
+# -- reasons -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("candidates", [3, 50])
+def test_reasons_have_shares_that_add_up_to_one_at_most(candidates: int) -> None:
+    model = model_of(candidates=candidates)
+    found = 0
+    for user in range(7):
+        prior = model.gather(np.array([user], np.int32), model.profiles(np.array([user], np.int32))).prior[0]
+        for item in range(12):
+            reasons = model.reasons(user, item, limit=100)
+            shares = [reason.share for reason in reasons]
+            assert all(0 < share <= 1 + 1e-6 for share in shares)
+            assert shares == sorted(shares, reverse=True)
+            assert sum(shares) <= 1 + 1e-5
+            assert model.reasons(user, item, limit=2) == reasons[:2]
+            assert len({(r.start, r.steps) for r in reasons}) == len(reasons), "a path of two channels stands once"
+            for reason in reasons:
+                assert model.view.history[[user], [reason.start]].item() > 0
+                assert reason.start != item
+                assert reason.steps[-1].entity == item
+            if prior[item] > 0:
+                assert sum(shares) == pytest.approx(1.0, abs=1e-5), "nothing is left out"
+                found += 1
+            if prior[item] == 0:
+                assert reasons == []
+    assert found > 30
+
+
+# -- what is kept --------------------------------------------------------------------------------------------------------------
+
+
+def test_kept_tensors_of_another_shape_are_refused() -> None:
+    model = model_of()
+    tensors = model.tensors()
+    for name, wrong in (
+        ("omega", tensors["omega"][:-1]),
+        ("w1", tensors["w1"].T.contiguous()),
+        ("trained_clicks", torch.ones(13, dtype=torch.int64)),
+        ("trained_clicks", torch.ones(2, 2, dtype=torch.int64)),
+        ("kinds", torch.tensor([[99, 0]], dtype=torch.int32)),
+        ("kinds", torch.tensor([[-1, 0]], dtype=torch.int32)),
+        ("kinds", tensors["kinds"][:-1]),
+        ("recent", torch.tensor([[99, 0]], dtype=torch.int32)),
+        ("more", torch.zeros(1)),
+    ):
+        again = model_of(seed=2)
+        scores = again.score_all(everybody(again.view))
+        with pytest.raises(CheckpointError, match="tensors of metakg"):
+            again.load_tensors({**tensors, name: wrong})
+        assert torch.equal(again.score_all(everybody(again.view)), scores), f"half of it was taken over: {name}"
+    for name in tensors:
+        with pytest.raises(CheckpointError, match="tensors of metakg"):
+            model_of(seed=2).load_tensors({key: value for key, value in tensors.items() if key != name})
+
+
+def test_adapting_keeps_what_training_knew() -> None:
+    model = model_of()
+    adapted = model.adapt(arriving()).adapt(Support.clicks("lou", ["i90", "i00"]))
+    assert (adapted.trained_clicks == model.view.popularity).all()
+    assert adapted.kinds == model.kinds
+    assert adapted.evidence.n_features == model.evidence.n_features
+    for one, other in zip(parameters(adapted), parameters(model), strict=True):
+        assert torch.equal(one, other)
+    found = adapted.gather(np.array([0], np.int32), adapted.profiles(np.array([0], np.int32)))
+    new = set(found.items[0][found.features[0, :, -3] == 1].tolist())
+    fresh = {adapted.view.vocabulary.items.row(name) for name in ("i90", "i91", "i92", "i10")}
+    assert new <= fresh
+
+
+@pytest.fixture(scope="module")
+def fitted() -> metakg.Engine:
+    settings = {"hidden": 16, "candidates": 40, "own_items": 10}
+    return fit("metakg", planted_split().train, seed=3, training=QUICK.model_dump(), **settings)
+
+
+def test_a_bundle_gives_the_same_answers_adapts_and_explains(fitted: metakg.Engine, tmp_path: Path) -> None:
+    split = planted_split()
+    v = split.train.vocabulary
+    liked = v.items.ids(np.array([3, 14, 15], np.int32))
+    known = v.users.id(0)
+    adapted = fitted.adapt("somebody new", liked)
+    for number, engine in enumerate((fitted, adapted)):
+        engine.save(tmp_path / f"bundle-{number}")
+        again = metakg.load(tmp_path / f"bundle-{number}")
+        assert again.settings == engine.settings
+        assert again.model == "metakg"
+        users = everybody(engine.recommender.view)
+        assert torch.equal(again.recommender.score_all(users), engine.recommender.score_all(users))
+        later, direct = (one.adapt(known, liked[:1]).recommend(known, 5) for one in (again, engine))
+        assert later == direct
+    again = metakg.load(tmp_path / "bundle-1")
+    assert again.way("somebody new") == "adapted"
+    best = again.recommend("somebody new", 3)
+    assert not {entry.item for entry in best} & set(liked)
+    for entry in best:
+        told = again.explain("somebody new", entry.item)
+        assert told == adapted.explain("somebody new", entry.item)
+        assert told.paths
+        assert {path.start for path in told.paths} <= set(liked)
+        assert sum(path.share for path in told.paths) <= 1 + 1e-5
+    assert "somebody new" not in fitted.recommender.view.vocabulary.users
+
+
+def test_the_resolved_settings_are_kept(fitted: metakg.Engine) -> None:
+    assert fitted.settings["model"]["hidden"] == 16
+    assert fitted.settings["model"]["inner_lr"] == MetaKGConfig().inner_lr
+    assert fitted.settings["training"] == QUICK.model_dump(mode="json")
+    assert fitted.settings["seed"] == 3
+    assert not fitted.recommender.training
+
+
+class TestContract(ModelContract):
+    """All rules apply: the model learns through `practise`, the way `fit` teaches it."""
+
+    config = MetaKGConfig(hidden=16, candidates=40, own_items=10)
+
+    def batches(self, model: Recommender, view: TrainView, seed: int) -> Iterable[Any]:
+        """Users are asked for some of their own clicks, which are taken out of what they are judged by."""
+        assert isinstance(model, MetaKG)
+        asked = np.zeros(len(view.interactions), np.bool_)
+        asked[np.random.default_rng(seed).permutation(len(asked))[: len(asked) // 4]] = True
+        query = view.interactions.select(asked)
+        shown = replace(view, interactions=view.interactions.select(~asked), tasks=None)
+        users = np.unique(query.users)
+        seen_by = MetaKG(model.config, shown, torch_generator(seed, "init/metakg"))
+        seen_by.evidence = type(model.evidence)(shown, shown.popularity, model.kinds, model.config.max_items)
+        found = seen_by.gather(users, seen_by.profiles(users))
+        truth = query.csr(view.n_users, view.n_items)[users].toarray() > 0
+        return [as_tasks(found, np.take_along_axis(truth, found.items.astype(np.int64), axis=1))]
+
+    def train(self, model: Recommender, view: TrainView, seed: int) -> Recommender:
+        assert isinstance(model, MetaKG)
+        practise(model, QUICK, seed)
+        return model.eval()

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from metakg.data import Support, TrainView
-from metakg.models.metakg import MetaBatch, MetaKG
-from metakg.models.metakg_config import MetaKGConfig
+from metakg.models.metakg_paper import MetaBatch, MetaKG
+from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.models.metakg_released import MetaKGReleased, released_settings
 from metakg.sample.episodes import EpisodeSampler
 from metakg.sample.triples import TripleBatch

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from metakg.errors import CheckpointError, NonFiniteLoss, TrainingError
-from metakg.models.metakg import MetaKG
-from metakg.models.metakg_config import MetaKGConfig
+from metakg.models.metakg_paper import MetaKG
+from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.train.initialise import InitConfig, initialise
 from metakg.train.log import numbers
 from metakg.train.loop import Loop, LoopConfig, Progress

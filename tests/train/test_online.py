@@ -8,8 +8,8 @@ import torch
 
 from metakg.data import Support
 from metakg.errors import DataError
-from metakg.models.metakg import MetaKG
-from metakg.models.metakg_config import MetaKGConfig
+from metakg.models.metakg_paper import MetaKG
+from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.train.adapt import AdaptConfig, CoAdapting
 from metakg.train.online import OnlineConfig, adapt_user
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from metakg.data import Interactions, TrainView
 from metakg.errors import CheckpointError, DataError
 from metakg.models.evidence import Evidence
-from metakg.models.metakg_default import EvidenceTasks, MetaKG, MetaKGConfig
+from metakg.models.metakg import EvidenceTasks, MetaKG, MetaKGConfig
 from metakg.models.profile import weigh
 from metakg.rng import generator, torch_generator
 from metakg.sample.worlds import WorldRules, draw_world

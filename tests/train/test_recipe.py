@@ -12,8 +12,8 @@ import torch
 from metakg.data import Support
 from metakg.errors import CheckpointError, TrainingError
 from metakg.models.base import Recommender
-from metakg.models.metakg import MetaKG
-from metakg.models.metakg_config import MetaKGConfig
+from metakg.models.metakg_paper import MetaKG
+from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.train.adapt import AdaptConfig
 from metakg.train.initialise import BprConfig, InitConfig, initialise_by_bpr
 from metakg.train.loop import LoopConfig, Progress

@@ -1,402 +1,294 @@
-"""MetaKG: a gated graph attention network whose aggregators adapt to every user's few clicks.
+"""MetaKG with local evidence: the paper's two learners and its scheduler around what the joined graph says about a pair.
 
 Du, Zhu, Chen, Fang, Gao: "MetaKG: Meta-learning on Knowledge Graph for Cold-start Recommendation", TKDE 2022
-(arXiv:2204.04959). Equation numbers are the paper's. Three groups of parameters, in its letters:
+(arXiv:2202.03851). The scheme is the paper's: what is general is learnt once for all (omega), what is personal is one step
+away from a learnt start (gamma), and tasks are chosen by a scheduler. What is scored differs:
 
-    phi    node and relation vectors                     learnt globally from facts (eqs. 22-25)
-    omega  attention matrices W_r, gates W_c and W_k     learnt globally
-    gamma  aggregators W_1 and W_2 of every layer        learnt so that one step on a few clicks suits a user (eqs. 19-21)
+    score(u, i) = f_gamma_u( exp(omega) * e(u, i) )          e: evidence by channel (`evidence`)
+    gamma_u     = gamma - k grad_gamma L_S(u; gamma)         L_S: u's own items, each judged by the others (eqs. 19-21)
+    L(u)        = - mean over the query of log softmax       over u's candidates, in place of eq. 17's pairs
+    gamma, omega <- grad of the mean L(u) at gamma_u         first order by default (Algorithm 1, line 9)
 
-Differs from the paper (each a setting of `MetaKGConfig`): the gates, which the paper trains by a loss they do not occur in,
-get the gradient of the query loss; a node that hears one neighbour set only is not gated; attention is computed from the
-initial vectors and refreshed every few steps, without gradient; vectors are normalised before they are compared; training
-reads neighbours sampled by attention unless `fan_out` is None.
+f is a small network with one hidden layer. Tasks are drawn from worlds in which some users and items are still new
+(`metakg.sample.worlds`), so the model practises exactly what cold start asks. Ranking is exact for the model as defined: the
+candidates are the best `candidates` items by the plain sum of the channels, ordered by f; the rest follows by that sum.
+
+Differs from the paper: no node vectors. Three layers of propagation over 64 numbers a node (`metakg-paper`) hold less about
+which tracks lie on one release than the graph itself does; docs/results/last-fm.md has both side by side.
 """
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from scipy import sparse
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity
 
-from metakg import losses
-from metakg.data import Interactions, Support, TrainView
-from metakg.data.view import origin
 from metakg.errors import CheckpointError
-from metakg.models.base import Recommender
-from metakg.models.metakg_config import MetaKGConfig
-from metakg.models.nn.attention import attention
-from metakg.models.nn.ckg import CollaborativeGraph, training_edges
-from metakg.models.nn.network import GatedNetwork, LayerWeights, Tables
-from metakg.models.nn.rows import carry_nodes, carry_relations
-from metakg.models.nn.transr import energies, xavier
-from metakg.sample.episodes import Episodes, PairBatch
-from metakg.sample.neighbours import Field, receptive_field
-from metakg.sample.triples import TripleBatch
+from metakg.models.evidence import Evidence, Gathered
+from metakg.models.nn.dropout import dropout
+from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason, Step
+from metakg.models.walk import Walk, WalkConfig
+from metakg.types import Floats, Rows
 
-LossTerms = dict[str, Tensor]
+
+class MetaKGConfig(ProfileConfig):
+    """Settings of `metakg`; the defaults were chosen on validation scenarios (docs/results/metakg-choices.md)."""
+
+    kind: Literal["metakg"] = "metakg"
+    hidden: PositiveInt = 64
+    """Width of f's hidden layer."""
+    candidates: PositiveInt = 300
+    """Items of a user that f orders."""
+    own_items: PositiveInt = 30
+    """Own items that the inner step looks at, at most."""
+    inner_lr: NonNegativeFloat = 0.1
+    """Step size k of the inner update; 0 is the ablation without the collaborative-aware learner."""
+    inner_steps: NonNegativeInt = 1
+    """Number of inner updates."""
+    order: Literal["first", "second"] = "first"
+    """Whether the outer gradient looks through the inner step (eqs. 3-5) or not (Algorithm 1, line 9)."""
+    max_items: PositiveInt = 5000
+    """What joins more items than this joins nothing."""
+    message_dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the hidden layer zeroed in training."""
 
 
 @dataclass(frozen=True)
-class MetaBatch:
-    """One outer step: tasks to adapt to and be judged on, and facts.
+class EvidenceTasks:
+    """M tasks, ready to be learnt from.
 
     Attributes:
-        support: what each task may adapt on.
-        query: what the same tasks are judged on.
-        facts: triples for the knowledge-aware learner, or None.
-        adapted: gamma_u of these tasks where it is known already (first order only); else it is computed.
-        tables: what the tasks share, where it is known already; unused if `outer` is "joint".
+        features: (M, N, F) evidence of the candidates.
+        hits: (M, N) which candidates are answers.
+        own: (M, S, F) evidence of the user's own items, each judged by the others.
+        own_mask: (M, S) which of these are there.
     """
 
-    support: Episodes
-    query: Episodes
-    facts: TripleBatch | None
-    adapted: LayerWeights | None = None
-    tables: Tables | None = None
+    features: Tensor
+    hits: Tensor
+    own: Tensor
+    own_mask: Tensor
+
+    def select(self, chosen: Tensor) -> EvidenceTasks:
+        """Return some of the tasks, in float32."""
+        return EvidenceTasks(self.features[chosen].float(), self.hits[chosen], self.own[chosen].float(), self.own_mask[chosen])
+
+    def __len__(self) -> int:
+        return len(self.hits)
 
 
-@dataclass(frozen=True)
-class JointBatch:
-    """One step of plain training (eq. 26): clicks and facts."""
-
-    pairs: PairBatch
-    facts: TripleBatch | None
+Gamma: TypeAlias = tuple[Tensor, ...]
+"""Weights of f, one copy for each task: w1 (M, H, F), b1 (M, H), w2 (M, H)."""
 
 
-@dataclass(frozen=True)
-class TaskScores:
-    """What adapting to M tasks showed.
-
-    Attributes:
-        loss: (M,) query loss after the inner step.
-        similarity: (M,) cosine between the support gradient and the query gradient in the adapted weights.
-        adapted: gamma_u.
-    """
-
-    loss: Tensor
-    similarity: Tensor
-    adapted: LayerWeights
-
-
-@dataclass(frozen=True)
-class NodeVectors:
-    """The vectors of all nodes after one propagation; what a recommender serves from.
-
-    Attributes:
-        layers: e^0..e^L, each (N, D_l).
-        final: (N, sum of widths) vectors whose inner product is the score.
-        newcomer: (D,) e^0 of a user who is not there yet: the mean of the trained users.
-        moved: user rows whose vector was computed anew since, or that came later.
-        vectors: (len(moved), sum of widths) their vectors.
-    """
-
-    layers: tuple[Tensor, ...]
-    final: Tensor
-    newcomer: Tensor
-    moved: tuple[int, ...] = ()
-    vectors: Tensor | None = None
-
-    def of_users(self, users: Tensor, n_users: int) -> Tensor:
-        """Return the vectors of some users, the newest where there are several: (B,) -> (B, F)."""
-        found = self.final.index_select(0, users.clamp(max=n_users - 1))
-        if self.vectors is not None:
-            same = users.unsqueeze(1) == torch.tensor(self.moved, device=users.device)
-            hit = same.any(1)
-            found[hit] = self.vectors[same[hit].int().argmax(1)]
-        return found
-
-
-class MetaKG(Recommender):
-    """The paper's model over the training graph of a view.
-
-    Args:
-        config: settings.
-        view: training data. While it has tasks, their query pairs are labels and never edges.
-        rng: the source of the initial parameters, then of dropout and neighbour sampling.
-        edges: pairs that are edges; None takes all that may be.
-        attend: compute the attention now; else `refresh` must be called before anything else.
-    """
+class MetaKG(ProfileRecommender):
+    """Evidence, weighed by what was learnt for everybody and adapted to each user's few clicks."""
 
     config: MetaKGConfig
-    attention_weights: Tensor
+    deterministic = False
+    trained_clicks: npt.NDArray[np.int64]
+    kinds: tuple[tuple[int, bool], ...] | None
+    omega: nn.Parameter
+    w1: nn.Parameter
+    b1: nn.Parameter
+    w2: nn.Parameter
+    _loaded: tuple[npt.NDArray[np.int64], tuple[tuple[int, bool], ...]] | None = None
 
-    def __init__(
-        self,
-        config: MetaKGConfig,
-        view: TrainView,
-        rng: torch.Generator,
-        edges: Interactions | None = None,
-        *,
-        attend: bool = True,
-    ) -> None:
-        super().__init__(config, view, rng)
-        if config.arch == "code" and type(self) is MetaKG:
-            raise ValueError('arch = "code" is metakg.models.metakg_released.MetaKGReleased')
-        self.edges = training_edges(view) if edges is None else edges
-        self.vectors: NodeVectors | None = None
-        self.graph = CollaborativeGraph(view, self.edges)
-        d, n_relations = config.dim, self.graph.n_relations
-        self.node = nn.Parameter(xavier(self.graph.n_nodes, d, rng=rng))  # c_x
-        self.bias = nn.Parameter(torch.zeros(d))  # b of eq. 9
-        if config.node_form == "projection":
-            self.node.requires_grad_(False)
-            self.embed = nn.Parameter(torch.eye(d))  # W_e of eq. 9
-        self.relation = nn.Parameter(xavier(n_relations, d, rng=rng))
-        self.project = nn.Parameter(xavier(n_relations, d, d, rng=rng))  # W_r
-        self.network = GatedNetwork(config, self.graph, rng)
-        levels = 1 if config.attention_level == "layer0" else len(config.dims)
-        self.register_buffer("attention_weights", torch.zeros(levels, self.graph.n_edges))
-        if attend:
-            self.refresh()
+    def prepare(self, previous: Self | None) -> None:
+        """Build the evidence of the view; a fitted `previous` hands on its weights."""
+        view, config = self.view, self.config
+        self.trained_clicks = view.popularity if previous is None else previous.trained_clicks
+        self.kinds = None if previous is None else previous.kinds
+        if self._loaded is not None:
+            self.trained_clicks, self.kinds = self._loaded
+        self.evidence = Evidence(view, self.trained_clicks, self.kinds, config.max_items)
+        self.kinds = self.evidence.kinds
+        rule = {"history_weight": config.history_weight, "exclude_seen": config.exclude_seen}
+        knows_users = len(view.graph.user) > 0
+        self.walk = Walk(WalkConfig(**rule), view, self.rng, recent=self.recent) if knows_users else None
+        if previous is not None:
+            self.omega, self.w1, self.b1, self.w2 = previous.omega, previous.w1, previous.b1, previous.w2
+            self.train(previous.training)
+            return
+        if self._loaded is not None:
+            return
+        n_features = self.evidence.n_features
+        self.omega = nn.Parameter(torch.zeros(n_features))
+        self.w1 = nn.Parameter(_normal((config.hidden, n_features), n_features, self.rng))
+        self.b1 = nn.Parameter(torch.zeros(config.hidden))
+        self.w2 = nn.Parameter(_normal((config.hidden,), config.hidden, self.rng))
 
-    # -- what is learnt: `forward` is the loss ---------------------------------------------------------------------------
+    def forward(self, batch: EvidenceTasks) -> dict[str, Tensor]:
+        """Return the query loss of some tasks at their adapted weights, as the named loss `query`."""
+        return {"query": self.task_losses(batch, self.adapt_gamma(batch)).mean()}
 
-    def forward(self, batch: MetaBatch | JointBatch) -> LossTerms:
-        """Return the named loss terms of one step; the trainer adds them."""
-        if isinstance(batch, JointBatch):
-            return self._joint_losses(batch)
-        joint = self.config.outer == "joint"
-        tables = batch.tables
-        if tables is None or joint:
-            tables = self.tables(tracked=joint)
-        if batch.adapted is None:
-            weights = self.adapt_tasks(tables, batch.support)
-        elif self.config.order == "second":
-            raise ValueError("second order needs the history of the inner step; give no adapted weights")
-        else:
-            weights = self._attach(batch.adapted)
-        if self.config.outer == "literal":  # the gates stay as they are until adaptation
-            weights = LayerWeights(weights.w1, weights.w2, *(tuple(t.detach() for t in w) for w in (weights.w_c, weights.w_k)))
-        terms = {"query": self.task_losses(tables, batch.query, weights).mean()}
-        return terms | self._fact_losses(batch.facts, self._ranked_nodes(batch.query) if joint else None)
+    def gamma(self, n_tasks: int) -> Gamma:
+        """Return the shared weights, one copy for each task."""
+        return (
+            self.w1.expand(n_tasks, *self.w1.shape),
+            self.b1.expand(n_tasks, *self.b1.shape),
+            self.w2.expand(n_tasks, *self.w2.shape),
+        )
 
-    def adapt_tasks(self, tables: Tables, support: Episodes) -> LayerWeights:
-        """Adapt gamma to every task by a step on its support loss (eq. 21): -> stacks (M, O, D).
-
-        All tasks share one backward: gamma is laid out M times, and the sum of M losses has each task's gradient in its own
-        copy. In first order the steps are constants, so that a gradient at gamma_u is a gradient of gamma (Algorithm 1).
-        """
-        slow, fast = self.network.weights(), self.adapts()
+    def adapt_gamma(self, batch: EvidenceTasks) -> Gamma:
+        """Take the inner steps of all tasks at once (eq. 21): one backward pass through M copies of gamma."""
+        gamma = self.gamma(len(batch))
         second = self.config.order == "second" and torch.is_grad_enabled()
-        tables = tables if second else tables.detach()
-        current = [t.expand(support.n_tasks, -1, -1) if f else t for t, f in zip(slow.flat(), fast, strict=True)]
-        field = self._episode_field(tables, support)
-        for _ in range(self.config.inner_steps):
+        for _ in range(self.config.inner_steps if self.config.inner_lr else 0):
             with torch.enable_grad():
-                trial = current
-                if not second:
-                    trial = [t.detach().contiguous().requires_grad_(f) for t, f in zip(current, fast, strict=True)]
-                loss = self.task_losses(tables, support, slow.of(tuple(trial)), field).sum()
-                wanted = [t for t, f in zip(trial, fast, strict=True) if f]
-                steps = iter(torch.autograd.grad(loss, wanted, create_graph=second))
-            current = [t - self.config.inner_lr * next(steps) if f else t for t, f in zip(current, fast, strict=True)]
-        return slow.of(tuple(current))
+                start = gamma if second else tuple(w.detach().requires_grad_() for w in gamma)
+                loss = self.support_losses(batch, start).sum()
+                steps = torch.autograd.grad(loss, start, create_graph=second)
+            gamma = tuple(w - self.config.inner_lr * step for w, step in zip(gamma, steps, strict=True))
+        return gamma
 
-    def task_losses(self, tables: Tables, episodes: Episodes, weights: LayerWeights, field: Field | None = None) -> Tensor:
-        """Return the mean BPR loss of each task under its weights (eq. 17): -> (M,)."""
-        field = self._episode_field(tables, episodes) if field is None else field
-        vectors = self._final(tables, field, weights).index_select(0, field.seeds)
-        sizes = [episodes.n_tasks, len(episodes.tasks), len(episodes.tasks)]
-        users, positives, negatives = torch.split(vectors, sizes)
-        # One product for both scores: y(u, i) - y(u, j) = z_u . (z_i - z_j).
-        margin = (users.index_select(0, episodes.tasks) * (positives - negatives)).sum(-1)
-        return losses.mean_by_group(losses.bpr(margin), episodes.tasks, episodes.n_tasks)
+    def score(self, features: Tensor, gamma: Gamma) -> Tensor:
+        """Return f of some candidates under each task's own weights: (M, N, F) -> (M, N)."""
+        w1, b1, w2 = gamma
+        hidden = torch.relu(torch.baddbmm(b1[:, None], features * self.omega.exp(), w1.transpose(1, 2)))  # (M, N, H)
+        if self.training:
+            hidden = dropout(hidden, self.config.message_dropout, self.rng)
+        return torch.bmm(hidden, w2[:, :, None])[..., 0]
 
-    def score_tasks(self, tables: Tables, support: Episodes, query: Episodes) -> TaskScores:
-        """Adapt to tasks and judge them, without leaving a gradient anywhere: the inputs of a task scheduler (eq. 18).
+    def support_losses(self, batch: EvidenceTasks, gamma: Gamma) -> Tensor:
+        """Return L_S of each task: every own item against all candidates: -> (M,)."""
+        others = torch.logsumexp(self.score(batch.features, gamma), dim=1, keepdim=True)  # (M, 1)
+        own = self.score(batch.own, gamma)  # (M, S)
+        losses = (torch.logaddexp(own, others) - own) * batch.own_mask
+        return losses.sum(1) / batch.own_mask.sum(1).clamp(min=1)
 
-        g_S is read off the inner step itself; with several steps it is their sum, without any the similarity is zero.
-        """
-        slow, fast = self.network.weights(), self.adapts()
-        with torch.no_grad():
-            adapted = self.adapt_tasks(tables, support).detach()
-        with torch.enable_grad():
-            trial = [t.contiguous().requires_grad_(f) for t, f in zip(adapted.flat(), fast, strict=True)]
-            loss = self.task_losses(tables.detach(), query, slow.detach().of(tuple(trial)))
-            steps = torch.autograd.grad(loss.sum(), [t for t, f in zip(trial, fast, strict=True) if f])
-        moved = [(s - t).detach() for s, t, f in zip(slow.flat(), adapted.flat(), fast, strict=True) if f]
-        g_s, g_q = (torch.cat([g.reshape(query.n_tasks, -1) for g in side], dim=1) for side in (moved, steps))
-        return TaskScores(loss.detach(), cosine_similarity(g_s, g_q, dim=1), adapted)
+    def task_losses(self, batch: EvidenceTasks, gamma: Gamma) -> Tensor:
+        """Return L_Q of each task; zero for a task none of whose answers is a candidate: -> (M,)."""
+        log_p = torch.log_softmax(self.score(batch.features, gamma), dim=1)
+        hits = batch.hits.to(log_p.dtype)
+        return -(log_p * hits).sum(1) / hits.sum(1).clamp(min=1)
 
-    def adapts(self) -> list[bool]:
-        """Say which stacks of `LayerWeights.flat()` the inner step adapts."""
-        gamma, gate = self.config.inner != "gate", self.config.inner != "gamma"
-        w, every = self.network.weights(), self.config.inner_layers == "all"
-        groups = ((w.w1, gamma), (w.w2, gamma), (w.w_c, gate), (w.w_k, gate))
-        return [adapted and (every or i == len(stack) - 1) for stack, adapted in groups for i in range(len(stack))]
-
-    def _joint_losses(self, batch: JointBatch) -> LossTerms:
-        tables, pairs = self.tables(tracked=True), batch.pairs
-        nodes = torch.cat([pairs.users, pairs.positives + self.graph.n_users, pairs.negatives + self.graph.n_users])
-        field = self._field(tables, torch.zeros_like(nodes), nodes, 1)
-        vectors = self._final(tables, field, self.network.weights()).index_select(0, field.seeds)
-        users, positives, negatives = torch.split(vectors, len(pairs))
-        terms = {"rank": losses.bpr((users * (positives - negatives)).sum(-1)).mean()}
-        return terms | self._fact_losses(batch.facts, nodes)
-
-    def _fact_losses(self, facts: TripleBatch | None, ranked: Tensor | None) -> LossTerms:
-        """Return the triple loss (eqs. 22-23) and the length penalty of the node rows that the step uses."""
-        config, terms, used, size = self.config, LossTerms(), [], 0
-        if facts is not None and config.kg_weight:
-            rows = self.node.index_select(0, facts.rows())
-            vectors = rows if config.node_form == "table" else rows @ self.embed.T  # the bias cancels in e_h - e_t
-            true, false = self._energies(vectors, facts)
-            terms["kg"] = config.kg_weight * losses.triple_ranking(true, false).mean()
-            used.append(rows)
-            size += len(facts)
-        if ranked is not None:
-            used.append(self.node.index_select(0, ranked))
-            size += len(ranked) // 3
-        if used and config.weight_decay and config.node_form == "table":
-            terms["l2"] = config.weight_decay * losses.squared_norm(torch.cat(used), size)
-        return terms
-
-    def _final(self, tables: Tables, field: Field, weights: LayerWeights) -> Tensor:
-        """Return the final vectors of a field's top rows: -> (n, F)."""
-        return self.network.propagate(tables, field, weights)
-
-    def _energies(self, vectors: Tensor, facts: TripleBatch) -> tuple[Tensor, Tensor]:
-        """Return the energies of true and false facts (eq. 22): (3T, D) -> two (T,)."""
-        return energies(vectors, facts.relations, self.relation, self.project)
-
-    def _attach(self, adapted: LayerWeights) -> LayerWeights:
-        """Give adapted weights the history "shared weights plus a constant step", as `adapt_tasks` does."""
-        slow = self.network.weights()
-        parts = zip(slow.flat(), adapted.flat(), self.adapts(), strict=True)
-        return slow.of(tuple(s + (t - s).detach() if f else s for s, t, f in parts))
-
-    # -- what everything is computed from --------------------------------------------------------------------------------
-
-    def node_vectors(self, rows: Tensor | None = None) -> Tensor:
-        """Return e^0 of some nodes, or of all (eq. 9): -> (n, D)."""
-        table = self.node if rows is None else self.node.index_select(0, rows)
-        return table + self.bias if self.config.node_form == "table" else table @ self.embed.T + self.bias
-
-    def tables(self, *, tracked: bool, meet: bool = True) -> Tables:
-        """Compute what all tasks of a step share; `tracked` lets gradients reach phi (and W_r with `attention_grad`).
-
-        Without `meet` nothing is drawn: for scoring (see `GatedNetwork.tables`).
-        """
-        with torch.set_grad_enabled(tracked and torch.is_grad_enabled()):
-            vectors = self.node_vectors()
-            differentiable = self.config.attention_grad and torch.is_grad_enabled()
-            weights = self._attend(vectors)[None] if differentiable else self.attention_weights
-            return self.network.tables(self.graph, vectors, weights, meet=meet)
-
-    @torch.no_grad()
-    def refresh(self) -> None:
-        """Recompute the attention from the present vectors; the trainer calls this every `attention_every` steps."""
-        vectors = self.node_vectors()
-        self.attention_weights[0].copy_(self._attend(vectors))
-        for level in range(1, self.attention_weights.shape[0]):
-            below = self.network.layers(self.tables(tracked=False, meet=False), level)[-1]
-            self.attention_weights[level].copy_(self._attend(below))
-
-    def use_generator(self, rng: torch.Generator) -> None:
-        """Draw dropout and neighbours from another generator; it must live on the model's device."""
-        self.rng = self.network.rng = rng
-
-    def _attend(self, vectors: Tensor) -> Tensor:
-        """Return the attention over both sets, one after the other (eqs. 10-12): -> (E,)."""
-        return torch.cat([attention(vectors, self.relation, self.project, edges) for edges in self.graph.sets])
-
-    def _ranked_nodes(self, episodes: Episodes) -> Tensor:
-        _, users, items = episodes.seeds()
-        return torch.cat([users[episodes.tasks], items + self.graph.n_users])
-
-    def _episode_field(self, tables: Tables, episodes: Episodes) -> Field:
-        tasks, users, items = episodes.seeds()
-        return self._field(tables, tasks, torch.cat([users, items + self.graph.n_users]), episodes.n_tasks)
-
-    def _field(self, tables: Tables, tasks: Tensor, nodes: Tensor, n_tasks: int) -> Field:
-        fan_out = self.config.fan_out if self.training else None
-        sizes = {"n_tasks": n_tasks, "n_nodes": self.graph.n_nodes}
-        return receptive_field(tables.kinds[1:], tasks, nodes, **sizes, fan_out=fan_out, rng=self.rng)
-
-    # -- scores ----------------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def encode(self) -> NodeVectors:
-        """Propagate over the whole graph: all neighbours, no dropout."""
-        layers = self.network.layers(self.tables(tracked=False, meet=False), len(self.config.dims))
-        users = layers[0][: self.graph.n_users]
-        trained = ~self.graph.isolated()[: self.graph.n_users]
-        newcomer = users[trained].mean(0) if trained.any() else users.new_zeros(users.shape[1])
-        return NodeVectors(tuple(layers), self.network.read_out(layers), newcomer)
-
-    def ready(self) -> Self:
-        """Return this recommender with its vectors computed once; it shares all parameters, and `self` stays as it was."""
-        served = copy.copy(self)
-        served.vectors = self.encode()
-        return served
-
-    def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the vectors of some users and of all items: (B,) -> (B, D), (I, D). Propagates unless it is `ready`."""
-        vectors = self.vectors or self.encode()
-        items = slice(self.graph.n_users, self.graph.n_users + self.graph.n_items)
-        return vectors.of_users(users.to(vectors.final.device).long(), self.graph.n_users), vectors.final[items]
+    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
+        """Not offered: the inner step needs to know whose profile it is. Use `score_all`."""
+        raise NotImplementedError("metakg scores users, not anonymous profiles")
 
     def score_all(self, users: Tensor) -> Tensor:
-        """Score every item: (B,) -> (B, I)."""
-        left, right = self.factors(users)
-        return left @ right.T
+        """Score every item: (B,) -> (B, I). What f does not order lies below what it orders."""
+        rows = users.cpu().numpy().astype(np.int32)
+        with torch.inference_mode(False):  # the inner step needs gradients, whoever asks for the scores
+            scores = torch.empty(len(rows), self.view.n_items)
+            for begin in range(0, len(rows), 64):
+                part = slice(begin, begin + 64)
+                scores[part] = self._score_block(rows[part])
+        return scores
 
-    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
-        """Score each user's own candidates: (B,), (B, C) -> (B, C)."""
-        left, right = self.factors(users)
-        return torch.einsum("bd,bcd->bc", left, right[items.long()])
+    def _score_block(self, rows: Rows) -> Tensor:
+        profiles = self.profiles(rows)
+        found = self.gather(rows, profiles)
+        prior = torch.from_numpy(found.prior)
+        top = prior.max(dim=1, keepdim=True).values.clamp(min=1e-12)
+        with torch.no_grad():
+            batch = as_tasks(found)
+            ordered = self.score(batch.features, self.adapt_gamma(batch))  # (B, N)
+            items = torch.from_numpy(found.items).long()
+            real = prior.gather(1, items) > 0  # a candidate without evidence, or already seen, is not f's business
+            lowest = torch.where(real, ordered, torch.inf).min(dim=1, keepdim=True).values
+            lowest = torch.where(lowest.isinf(), 0.0, lowest)
+            scores = torch.where(prior > 0, prior / top, torch.zeros(())) + (lowest - 2.0)
+            scores.scatter_(1, items, torch.where(real, ordered, scores.gather(1, items)))
+            if self.config.exclude_seen:
+                scores = torch.where(prior < 0, lowest - 3.0, scores)
+        empty = np.diff(profiles.indptr) == 0
+        if empty.any():
+            scores[torch.from_numpy(empty)] = torch.from_numpy(self.score_without_clicks(rows[empty]))
+        return scores
 
-    # -- what arrives later ----------------------------------------------------------------------------------------------
+    def gather(self, users: Rows, profiles: sparse.csr_array) -> Gathered:
+        """Return the candidates of some users and their evidence (see `Evidence.gather`)."""
+        return self.evidence.gather(users, profiles, self.config.candidates, self.config.own_items)
 
-    def adapt(self, support: Support) -> Self:
-        """Return a recommender that knows what arrived, by its edges alone; `metakg.train.adapt` also takes gradient steps."""
-        return self.extend(support).ready()
+    def score_without_clicks(self, users: Rows) -> Floats:
+        """Follow the walk from facts about the user where there are any, else popularity."""
+        return super().score_without_clicks(users) if self.walk is None else self.walk.score_without_clicks(users)
 
-    def extend(self, support: Support) -> Self:
-        """Return a copy over the larger graph, to be trained on or made `ready`; new rows come from neighbours (`nn.rows`)."""
-        old = self.view
-        larger = old.extend(support)
-        view = TrainView(larger.vocabulary, larger.interactions, larger.graph)  # former tasks are plain training pairs now
-        v, edges = view.vocabulary, None
-        if self.config.adapt_graph == "support":
-            edges = Interactions(v.users.rows(support.users), v.items.rows(support.items))
-        new = type(self)(self.config, view, torch.Generator().manual_seed(0), edges, attend=False)
-        new = new.to(self.node)
-        new.use_generator(self.rng)
-        came = torch.from_numpy(origin(old.vocabulary, v))
-        from_items = self.config.cold_users == "neighbours"
-        carried = {"node": carry_nodes(self.node.detach(), self.graph, new.graph, came, users_from_items=from_items)}
-        for name in ("relation", "project"):
-            carried[name] = carry_relations(getattr(self, name).detach(), old.n_relations, view.n_relations)
-        state = {name: value for name, value in self.state_dict().items() if name != "attention_weights"}
-        new.load_state_dict(state | carried | {"attention_weights": new.attention_weights})
-        new.refresh()
-        return new.train(self.training)
+    def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
+        """Return the paths that carry most of the score, heaviest first.
+
+        A channel's part is what f loses when the channel falls silent for this item (negative parts count nothing); within
+        a channel, a path's part is its part of the channel's sum.
+        """
+        users = np.array([user], np.int32)
+        profile = self.profiles(users)
+        found = self.gather(users, profile)
+        place = np.flatnonzero(found.items[0] == item)
+        c = len(self.evidence.channels)
+        parts = np.zeros(c)
+        if len(place) and found.prior[0, item] > 0:
+            with torch.inference_mode(False):
+                batch = as_tasks(found)
+                gamma = self.adapt_gamma(batch)
+                rows = batch.features[:, place].expand(1, c + 1, -1).clone()  # the last row is left as it is
+                silent = torch.arange(c)
+                rows[0, silent, silent] = rows[0, silent, silent + c] = 0.0
+                scores = self.score(rows, gamma)[0].detach().numpy()
+            parts = np.maximum(scores[-1] - scores[:-1], 0.0)
+        if parts.sum() <= 0:  # f does not order it, or no single channel carries it: the plain sum speaks
+            parts = np.array([ch.weight * (profile @ ch.left @ ch.right[:, [item]]).sum() for ch in self.evidence.channels])
+        if parts.sum() <= 0:
+            return []
+        paths: dict[tuple[int, tuple[Step, ...]], float] = {}
+        for channel in np.flatnonzero(parts):
+            for reason in self.evidence.paths(int(channel), profile, item, 10 * limit):
+                key = (reason.start, reason.steps)
+                paths[key] = paths.get(key, 0.0) + reason.share * float(parts[channel] / parts.sum())
+        reasons = [Reason(start, steps, share) for (start, steps), share in paths.items()]
+        return sorted(reasons, key=lambda reason: -reason.share)[:limit]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the parameters and the pairs that are edges (the attention follows from them)."""
-        state = {name: value for name, value in self.state_dict().items() if name != "attention_weights"}
-        return state | {"edge_users": torch.from_numpy(self.edges.users), "edge_items": torch.from_numpy(self.edges.items)}
+        """Return the weights, the clicks of each item in training, and the recent pairs."""
+        weights = {name: getattr(self, name).detach() for name in ("omega", "w1", "b1", "w2")}
+        kinds = torch.tensor(self.evidence.kinds, dtype=torch.int32).reshape(-1, 2)
+        return {**super().tensors(), **weights, "kinds": kinds, "trained_clicks": torch.from_numpy(self.trained_clicks)}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` of an equal model returned."""
-        if not {"edge_users", "edge_items"} <= tensors.keys():
-            raise CheckpointError(
-                "tensors of metakg-paper", "no edges", expected="edge_users, edge_items", fix="Save it again."
-            )
-        users, items = (tensors[name].cpu().numpy() for name in ("edge_users", "edge_items"))
-        v = self.view
-        if len(users) and (users.max() >= v.n_users or items.max() >= v.n_items or min(users.min(), items.min()) < 0):
-            raise CheckpointError(
-                "tensors of metakg-paper", "edges outside the vocabulary", expected="known rows", fix="Save it again."
-            )
-        rebuilt = type(self)(self.config, v, self.rng, Interactions(users, items), attend=False)
-        parameters = {name: value for name, value in tensors.items() if not name.startswith("edge_")}
-        super(MetaKG, rebuilt).load_tensors(parameters | {"attention_weights": rebuilt.attention_weights})
-        rebuilt.refresh()
-        self.__dict__.update(rebuilt.eval().ready().__dict__)
+        """Take over what `tensors` of an equal model returned.
+
+        Raises:
+            CheckpointError: a tensor is missing, unexpected, or of another shape; nothing was taken over.
+        """
+        rest = dict(tensors)
+        try:
+            kinds, clicks = rest.pop("kinds"), rest.pop("trained_clicks")
+            weights = {name: rest.pop(name) for name in ("omega", "w1", "b1", "w2")}
+        except KeyError as err:
+            raise self._unfit(tensors) from err
+        view, h = self.view, self.config.hidden
+        if kinds.ndim != 2 or kinds.shape[1] != 2 or clicks.ndim != 1 or len(clicks) > view.n_items:
+            raise self._unfit(tensors)
+        if ((kinds < 0) | (kinds >= torch.tensor([view.n_relations, 2]))).any():
+            raise self._unfit(tensors)
+        f = self.evidence.n_features + 2 * (len(kinds) - len(self.evidence.kinds))
+        if [tuple(w.shape) for w in weights.values()] != [(f,), (h, f), (h,), (h,)]:
+            raise self._unfit(tensors)
+        super().load_tensors(rest)
+        self._loaded = clicks.numpy(), tuple((int(relation), bool(inverse)) for relation, inverse in kinds.tolist())
+        self.prepare(None)
+        for name, weight in weights.items():
+            setattr(self, name, nn.Parameter(weight.float()))
+
+    def _unfit(self, tensors: dict[str, Tensor]) -> CheckpointError:
+        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(tensors.items()))
+        return CheckpointError("tensors of metakg", shapes, expected="those of an equal model", fix="Save the bundle again.")
+
+
+def as_tasks(found: Gathered, hits: np.ndarray | None = None) -> EvidenceTasks:
+    """Return gathered evidence as a batch; without `hits` there are no answers."""
+    known = np.zeros(found.items.shape, np.bool_) if hits is None else hits
+    arrays = (found.features, known, found.own, found.own_mask)
+    return EvidenceTasks(*(torch.from_numpy(array) for array in arrays))
+
+
+def _normal(shape: tuple[int, ...], fan_in: int, rng: torch.Generator) -> Tensor:
+    drawn: Tensor = torch.randn(shape, generator=rng) * fan_in**-0.5
+    return drawn

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from metakg.data import Interactions, TrainView
-from metakg.models.metakg import MetaKG, NodeVectors
-from metakg.models.metakg_config import MetaKGConfig
+from metakg.models.metakg_paper import MetaKG, NodeVectors
+from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.models.nn.gate import fuse
 from metakg.models.nn.network import LayerWeights, Tables
 from metakg.models.nn.segments import run_ptr

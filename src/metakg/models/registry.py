@@ -17,9 +17,9 @@ from metakg.models.base import ModelConfig, Recommender
 from metakg.models.blend import Blend, BlendConfig
 from metakg.models.item_knn import ItemKnn, ItemKnnConfig
 from metakg.models.kg_knn import KgKnn, KgKnnConfig
-from metakg.models.metakg import MetaKG as PaperMetaKG
-from metakg.models.metakg_config import MetaKGConfig as PaperMetaKGConfig
-from metakg.models.metakg_default import MetaKG, MetaKGConfig
+from metakg.models.metakg import MetaKG, MetaKGConfig
+from metakg.models.metakg_paper import MetaKG as PaperMetaKG
+from metakg.models.metakg_paper_config import MetaKGConfig as PaperMetaKGConfig
 from metakg.models.popularity import Popularity, PopularityConfig
 from metakg.models.walk import Walk, WalkConfig
 

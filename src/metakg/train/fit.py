@@ -21,8 +21,8 @@ from metakg import rng as random
 from metakg.data import TrainView
 from metakg.errors import ConfigError, TrainingError
 from metakg.models.base import ModelConfig, Recommender
-from metakg.models.metakg_config import MetaKGConfig as PaperConfig
-from metakg.models.metakg_default import MetaKG
+from metakg.models.metakg import MetaKG
+from metakg.models.metakg_paper_config import MetaKGConfig as PaperConfig
 from metakg.models.registry import build, config_for
 from metakg.train.adapt import CoAdapting
 from metakg.train.practice import PracticeConfig, practise

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from metakg import losses
 from metakg import rng as random
-from metakg.models.metakg import MetaKG
+from metakg.models.metakg_paper import MetaKG
 from metakg.models.nn.transr import TransR
 from metakg.sample.episodes import PairBatch, PairSampler
 from metakg.sample.triples import TripleBatch, TripleSampler

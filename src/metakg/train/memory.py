@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metakg.errors import TrainingError
-from metakg.models.metakg_config import MetaKGConfig
+from metakg.models.metakg_paper_config import MetaKGConfig
 
 _ROWS_A_TASK = 85
 """Seeds of a task: a user, some 30 support items and as many negatives, and 20 for the query."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metakg import rng as random
 from metakg.data import TrainView
-from metakg.models.metakg import MetaBatch, MetaKG, TaskScores
+from metakg.models.metakg_paper import MetaBatch, MetaKG, TaskScores
 from metakg.models.nn.ckg import CollaborativeGraph
 from metakg.models.nn.network import Tables
 from metakg.sample.episodes import Episodes, EpisodeSampler

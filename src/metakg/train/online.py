@@ -22,7 +22,7 @@ from metakg import losses
 from metakg import rng as random
 from metakg.data import Support
 from metakg.errors import DataError
-from metakg.models.metakg import MetaKG, NodeVectors
+from metakg.models.metakg_paper import MetaKG, NodeVectors
 from metakg.models.nn.aggregate import SLOPE
 
 

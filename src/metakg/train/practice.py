@@ -16,7 +16,7 @@ from metakg import rng as random
 from metakg.data import TrainView
 from metakg.errors import DataError
 from metakg.models.evidence import Evidence
-from metakg.models.metakg_default import EvidenceTasks, MetaKG, as_tasks
+from metakg.models.metakg import EvidenceTasks, MetaKG, as_tasks
 from metakg.models.profile import weigh
 from metakg.sample.worlds import Situation, WorldRules, draw_world
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
@@ -41,8 +41,9 @@ class PracticeConfig(BaseModel):
     higher against items that people have clicked; 0 leaves them out."""
     tasks: PositiveInt = 64
     """Tasks in a step."""
-    scheduler: SchedulerConfig | None = SchedulerConfig(pool=128, stale=True)
-    """Settings of the task scheduler; None draws tasks uniformly (the ablation without it)."""
+    scheduler: SchedulerConfig | None = None
+    """Settings of the task scheduler of eq. 18; None draws tasks uniformly, which is better on validation
+    (docs/results/metakg.md)."""
     loop: LoopConfig = LoopConfig(learning_rate=2e-3, epochs=30, patience=4)
     """Settings of the training loop."""
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from metakg import rng as random
 from metakg.data import TrainView
 from metakg.models.base import Recommender
-from metakg.models.metakg import MetaKG
-from metakg.models.metakg_config import MetaKGConfig
+from metakg.models.metakg_paper import MetaKG
+from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.train.adapt import AdaptConfig, CoAdapting, PairBatches
 from metakg.train.checkpoint import fingerprint
 from metakg.train.initialise import BprConfig, InitConfig, initialise, initialise_by_bpr

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from metakg.models.metakg_config import MetaKGConfig
+from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.models.nn.aggregate import bi_interaction
 from metakg.models.nn.ckg import CollaborativeGraph
 from metakg.models.nn.dropout import dropout
