@@ -25,7 +25,7 @@ from metakg.cli.common import (
 def train(
     folder: SplitArgument,
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")],
-    model: Annotated[str, typer.Option(help="Name of the model; `metakg doctor` lists them.")] = "blend",
+    model: Annotated[str, typer.Option(help="Name of the model; `metakg doctor` lists them.")] = "metakg",
     seed: SeedOption = 1,
     settings_file: SettingsOption = None,
     settings: SetOption = None,

@@ -38,7 +38,7 @@ from metakg.types import Floats, Rows
 
 
 class MetaKGConfig(ProfileConfig):
-    """Settings of `metakg`; the defaults were chosen on validation scenarios (docs/results/metakg-choices.md)."""
+    """Settings of `metakg`; the defaults were chosen on validation scenarios (docs/results/metakg.md)."""
 
     kind: Literal["metakg"] = "metakg"
     hidden: PositiveInt = 64
