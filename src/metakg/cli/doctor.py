@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from metakg.cli.common import JsonOption, print_json
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 EXTRAS = {"rdf": ("pyoxigraph",), "plot": ("altair", "vl_convert")}
 CORE = ("torch", "numpy", "scipy", "duckdb", "pyarrow", "pydantic", "safetensors", "typer", "rich")
@@ -57,9 +62,23 @@ def _settings(model: str, *, as_json: bool) -> None:
         print_json(kind.model_json_schema())
         return
     typer.echo(f"{model}: {(kind.__doc__ or '').strip().splitlines()[0]}")
-    for name, field in kind.model_fields.items():
-        if name != "kind":
-            typer.echo(f"  {name} = {getattr(config, name)!r}\n      {field.description or ''}")
+    for line in _lines(config, "  "):
+        typer.echo(line)
     if model in TRAINING:
-        for name, field in TRAINING[model].model_fields.items():
-            typer.echo(f"  training.{name} = {field.default!r}\n      {field.description or ''}")
+        for line in _lines(TRAINING[model](), "  training."):
+            typer.echo(line)
+
+
+def _lines(settings: BaseModel, prefix: str) -> Iterator[str]:
+    """Yield every setting with its default and what it means; groups of settings are opened."""
+    from pydantic import BaseModel
+
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if name == "kind":
+            continue
+        if isinstance(value, BaseModel):
+            yield from _lines(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name} = {json.dumps(value)}"
+            yield "      " + " ".join((field.description or "").split())

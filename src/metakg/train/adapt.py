@@ -29,7 +29,7 @@ from metakg.types import Json
 class AdaptConfig(BaseModel):
     """Settings of co-adaptation; rate and epochs are to be chosen on the validation scenario."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     learning_rate: PositiveFloat = 1e-3
     """Step size of Adam, for all parameters."""

@@ -28,7 +28,7 @@ from metakg.types import Json
 class InitConfig(BaseModel):
     """Settings of the TransR initialisation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     epochs: NonNegativeInt = 20
     """Passes over all edges; 0 keeps the Xavier start."""
@@ -43,7 +43,7 @@ class InitConfig(BaseModel):
 class BprConfig(BaseModel):
     """Settings of the BPR initialisation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     epochs: PositiveInt = 20
     """Passes over the edges' pairs."""

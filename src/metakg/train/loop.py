@@ -30,7 +30,7 @@ Validate = Callable[[nn.Module], float]
 class LoopConfig(BaseModel):
     """Settings of the loop, the same for every model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     learning_rate: PositiveFloat = 1e-4
     """Step size of Adam."""

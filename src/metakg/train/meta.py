@@ -21,7 +21,7 @@ from metakg.types import Json
 class MetaConfig(BaseModel):
     """Settings of meta-training beside the loop's."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     tasks: PositiveInt = 16
     """Tasks of one outer step."""

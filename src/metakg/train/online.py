@@ -29,7 +29,7 @@ from metakg.models.nn.aggregate import SLOPE
 class OnlineConfig(BaseModel):
     """Settings of the per-user step."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     steps: NonNegativeInt = 1
     """Inner steps; 0 only propagates."""

@@ -31,7 +31,7 @@ Ablation = Literal["none", "no-scheduler", "no-collaborative", "no-knowledge", "
 class Recipe(BaseModel):
     """Everything that training MetaKG needs beside the model's own settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     start: Literal["transr", "bpr", "xavier"] = "transr"
     """Where the node vectors start: TransR on the training graph (eq. 9), BPR on the training pairs, or random."""

@@ -21,7 +21,7 @@ from metakg.types import Json
 class SchedulerConfig(BaseModel):
     """Settings of the task scheduler."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     pool: PositiveInt = 48
     """Candidates looked at for one step."""
