@@ -189,7 +189,10 @@ def test_a_run_at_work_is_not_swept_up_by_another(clicks, tmp_path):
 
 def test_ctrl_c_is_an_interrupt_and_leaves_nothing(tmp_path):
     many = many_clicks(tmp_path, rows=1_500_000)
-    program = "import sys; from metakg.readers import prepare; prepare(interactions=sys.argv[1], out=sys.argv[2], threads=1)"
+    # A shell that starts us in the background lets us ignore Ctrl-C; the person at the terminal does not.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    work = "import sys; from metakg.readers import prepare; prepare(interactions=sys.argv[1], out=sys.argv[2], threads=1)"
+    program = listen + work
     child = subprocess.Popen([sys.executable, "-c", program, str(many), str(tmp_path / "out")], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not leftovers(tmp_path) and time.monotonic() < deadline and child.poll() is None:
