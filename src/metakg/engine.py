@@ -74,7 +74,7 @@ class Engine:
         row = v.users.row(user)
         way = self.way(user)
         if row is None:
-            scores = view.popularity.astype(np.float32) / max(1, int(view.popularity.max(initial=0)))
+            scores = view.popularity_share
         else:
             with torch.inference_mode():
                 scores = self.recommender.score_all(torch.tensor([row]))[0].numpy()

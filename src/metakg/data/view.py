@@ -22,7 +22,7 @@ from metakg.data.ids import IdMap
 from metakg.data.interactions import Interactions
 from metakg.data.vocabulary import Vocabulary
 from metakg.errors import DataError
-from metakg.types import Rows
+from metakg.types import Floats, Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +154,11 @@ class TrainView:
     def popularity(self) -> npt.NDArray[np.int64]:
         """(I,) number of users of each item, from training pairs only."""
         return np.bincount(self.history.indices, minlength=self.n_items)
+
+    @cached_property
+    def popularity_share(self) -> Floats:
+        """(I,) float32 popularity as a share of the most popular item's: the scores for somebody nothing is known of."""
+        return (self.popularity / max(1, int(self.popularity.max(initial=0)))).astype(np.float32)
 
     def extend(self, support: Support) -> TrainView:
         """Return a view that also knows what arrived; parts that do not change are shared, nothing is mutated.

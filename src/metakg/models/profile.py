@@ -129,8 +129,7 @@ class ProfileRecommender(Recommender):
 
     def score_without_clicks(self, users: Rows) -> Floats:
         """Score every item for users who clicked nothing: (B,) -> (B, I). The default is popularity, scaled to 0..1."""
-        popularity = self.view.popularity / max(1, self.view.popularity.max(initial=0))
-        return np.tile(popularity.astype(np.float32), (len(users), 1))
+        return np.tile(self.view.popularity_share, (len(users), 1))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the recent pairs, (n, 2) int32; all else follows from the view."""
