@@ -1,7 +1,7 @@
 """MetaKG: a gated graph attention network whose aggregators adapt to every user's few clicks.
 
 Du, Zhu, Chen, Fang, Gao: "MetaKG: Meta-learning on Knowledge Graph for Cold-start Recommendation", TKDE 2022
-(arXiv:2204.04959). Equation numbers are the paper's. Three groups of parameters, in its letters:
+(arXiv:2202.03851). Equation numbers are the paper's. Three groups of parameters, in its letters:
 
     phi    node and relation vectors                     learnt globally from facts (eqs. 22-25)
     omega  attention matrices W_r, gates W_c and W_k     learnt globally
