@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from metakg.testing.postgres import Postgres, binaries
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,3 +20,20 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set METAKG_DATA to a folder with last-fm/ and ml-100k/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for the whole session; each test makes a database of its own in it."""
+    if binaries() is None:
+        pytest.skip("no PostgreSQL on this machine; install it (Debian: apt-get install postgresql)")
+    with Postgres.start(durable=False) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request, tmp_path) -> str:
+    """The address of an empty store, once for each database."""
+    if request.param == "sqlite":
+        return str(tmp_path / "store.sqlite")
+    return request.getfixturevalue("postgres").new_database()

@@ -16,6 +16,7 @@ FLOORS = {
     "rng": 0,
     "files": 0,
     "data": 1,
+    "store": 1,
     "catalogue": 2,
     "readers": 2,
     "generator": 2,
@@ -29,6 +30,7 @@ FLOORS = {
     "bundle": 5,
     "engine": 6,
     "comparison": 7,
+    "serve": 7,
     "testing": 8,
     "cli": 9,
 }

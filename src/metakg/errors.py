@@ -6,6 +6,7 @@
         EmptyFileError       a file holds nothing at all
         LeakageError         an answer (query pair) is visible to something that learns or ranks
       CheckpointError        a checkpoint or bundle is damaged, or belongs to other data
+      StoreError             the store of a service cannot be reached, or holds what this version cannot use
       TrainingError          a run cannot go on
         NonFiniteLoss        a loss became NaN or infinite
 
@@ -52,6 +53,10 @@ class LeakageError(DataError):
 
 class CheckpointError(MetakgError):
     """A checkpoint or bundle is damaged, or belongs to other data."""
+
+
+class StoreError(MetakgError):
+    """The store of a service cannot be reached, or holds what this version cannot use."""
 
 
 class TrainingError(MetakgError):

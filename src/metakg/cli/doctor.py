@@ -17,7 +17,12 @@ from metakg.cli.common import JsonOption, print_json
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-EXTRAS = {"rdf": ("pyoxigraph",), "plot": ("altair", "vl_convert")}
+EXTRAS = {
+    "rdf": ("pyoxigraph",),
+    "plot": ("altair", "vl_convert"),
+    "serve": ("fastapi", "uvicorn", "httptools", "sqlalchemy", "prometheus_client"),
+    "postgres": ("psycopg",),
+}
 CORE = ("torch", "numpy", "scipy", "duckdb", "pyarrow", "pydantic", "safetensors", "typer", "rich")
 
 

@@ -18,6 +18,7 @@ from metakg.cli.generate import generate
 from metakg.cli.prepare import prepare
 from metakg.cli.recommend import recommend
 from metakg.cli.split import split
+from metakg.cli.store import store
 from metakg.cli.train import train
 from metakg.cli.validate import validate
 from metakg.errors import MetakgError
@@ -33,6 +34,7 @@ app = typer.Typer(
 for _command in (demo, generate, prepare, validate, split, train, evaluate, compare, recommend, explain, doctor):
     app.command()(_command)
 app.add_typer(data, name="data", help="List and fetch public data sets.")
+app.add_typer(store, name="store", help="Keep, move and mend what a service was told.")
 
 
 @app.callback()

@@ -1,0 +1,109 @@
+"""`metakg store`: what a service was told.
+
+metakg store migrate STORE                bring it up to date, or make a new one
+metakg store backup STORE FILE            all of it as JSON lines, while the service goes on
+metakg store restore FILE STORE           into an empty store, of either database
+metakg store forgotten STORE              whom the next training must leave out
+
+STORE is a path (SQLite) or a postgresql:// address; METAKG_STORE keeps a password off the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from metakg.cli.common import JsonOption, print_json
+from metakg.errors import DataError
+
+if TYPE_CHECKING:
+    from metakg.store import Store
+
+store = typer.Typer(name="store", help="Keep, move and mend what a service was told.", no_args_is_help=True)
+
+StoreArgument = Annotated[
+    str, typer.Argument(envvar="METAKG_STORE", help="A path (SQLite) or a postgresql:// address.", show_default=False)
+]
+
+
+@store.command("migrate")
+def migrate(address: StoreArgument, as_json: JsonOption = False) -> None:
+    """Bring a store up to date, or make a new one. Forward only: back it up first."""
+    with _opened(address, migrate=True) as opened:
+        before, after = opened.versions
+        if as_json:
+            print_json({"before": before, "after": after})
+        else:
+            typer.echo(f"{opened.name}: version {after}" + (f" (was {before})" if before != after else ", as before"))
+
+
+@store.command("backup")
+def backup(
+    address: StoreArgument,
+    file: Annotated[Path, typer.Argument(help="A new file.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Write everything a store holds to one file, as of one moment, while the service goes on."""
+    from metakg.store import backup as run
+
+    with _opened(address) as opened:
+        made = run(opened, file)
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(f"{file}: {made['events']:,} events up to number {made['last']:,}, {made['bytes']:,} bytes")
+
+
+@store.command("restore")
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `metakg store backup` wrote.", show_default=False)],
+    address: StoreArgument,
+    overwrite: Annotated[bool, typer.Option(help="Drop what the store holds instead of refusing.")] = False,
+    forget: Annotated[
+        Path | None, typer.Option(help="File of user ids, one a line, who asked to be forgotten after the backup.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fill an empty store from a backup, whole or not at all. Stop the service first."""
+    from metakg.store import restore as run
+
+    users = [] if forget is None else _lines(forget)
+    with _opened(address, migrate=True) as opened:
+        made = run(opened, file, overwrite=overwrite, forget=users)
+        if as_json:
+            print_json(made)
+        else:
+            typer.echo(f"{opened.name}: {made['events']:,} events up to number {made['last']:,}; forgot {made['forgotten']:,}")
+
+
+@store.command("forgotten")
+def forgotten(address: StoreArgument) -> None:
+    """List the users who were forgotten, one a line: leave them out of the next training, and of a restored backup."""
+    with _opened(address) as opened:
+        for user in opened.forgotten():
+            typer.echo(user)
+
+
+@contextmanager
+def _opened(address: str, *, migrate: bool = False) -> Iterator[Store]:
+    from metakg.errors import StoreError
+    from metakg.store import Store
+
+    if not migrate and "://" not in address and not Path(address).exists():
+        raise StoreError(f"store {address}", "no such file", expected="a store", fix="Check the path.")
+    opened = Store(address, migrate=migrate)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line for line in file.read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, UnicodeDecodeError) as err:
+        raise DataError(str(file), str(err), expected="user ids, one a line", fix="Check the path.") from err

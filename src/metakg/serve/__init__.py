@@ -1,0 +1,1 @@
+"""A service over HTTP: an engine, a store, and a page. Needs the extra `serve`."""

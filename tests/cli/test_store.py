@@ -1,0 +1,42 @@
+"""`metakg store`: make, back up, restore, list the forgotten."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from metakg.cli.main import app
+from metakg.errors import StoreError
+from metakg.store import Append, Draft, Store
+
+
+def run(*words: object) -> str:
+    result = CliRunner().invoke(app, ["store", *(str(word) for word in words)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_way_of_a_store(tmp_path) -> None:
+    path = tmp_path / "store.sqlite"
+    assert "version 2 (was 0)" in run("migrate", path)
+    assert json.loads(run("migrate", path, "--json")) == {"before": 2, "after": 2}
+    opened = Store(str(path))
+    opened.append([Append((Draft("like", "ann", "i1"), Draft("like", "ben", "i1"), Draft("forget", "ann")))])
+    opened.close()
+    assert json.loads(run("backup", path, tmp_path / "b.jsonl", "--json"))["events"] == 2
+    (tmp_path / "gone.txt").write_text("ben\n")
+    found = json.loads(
+        run("restore", tmp_path / "b.jsonl", tmp_path / "new.sqlite", "--forget", tmp_path / "gone.txt", "--json")
+    )
+    assert (found["events"], found["forgotten"]) == (2, 1)
+    assert run("forgotten", tmp_path / "new.sqlite") == "ann\nben\n"
+    with pytest.raises(StoreError, match="expected an empty store"):
+        run("restore", tmp_path / "b.jsonl", tmp_path / "new.sqlite")
+
+
+def test_commands_that_only_read_make_nothing(tmp_path) -> None:
+    with pytest.raises(StoreError, match="no such file"):
+        run("forgotten", tmp_path / "no.sqlite")
+    assert not list(tmp_path.iterdir())
