@@ -147,6 +147,19 @@ def test_recommend_and_explain_speak_of_the_same_paths(folder, bundle) -> None:
     assert "for me (adapted)" in run("recommend", bundle, "me", "--liked", liked)
 
 
+def test_metapaths_are_printed_for_people_and_machines(folder) -> None:
+    text = run("metapaths", folder / "split", "--examples", "1")
+    assert "item <-clicked- user -clicked-> item" in text
+    assert " users clicked both)" in text
+    entries = json.loads(run("metapaths", folder / "split", "--set", "one_hop=1", "--set", "two_hop=0", "--json"))
+    taken = [entry for entry in entries if entry["fate"] == "chosen"]
+    assert [len(entry["links"]) for entry in taken] == [0, 1]
+    assert len(taken[1]["examples"]) == 3
+    assert all(entry["examples"] == [] for entry in entries if entry["fate"] != "chosen")
+    only = json.loads(run("metapaths", folder / "split", "--json", "--no-dropped"))
+    assert {entry["fate"] for entry in only} == {"chosen"}
+
+
 def test_an_unknown_user_gets_the_popular_items(bundle) -> None:
     lines = [json.loads(line) for line in run("recommend", bundle, "nobody", "--json").splitlines()]
     assert {line["way"] for line in lines} == {"popular"}
@@ -171,6 +184,7 @@ def test_doctor_tells_versions_models_and_settings() -> None:
         (["compare", "SPLIT", "--shots", "0,1", "--plot", "p.svg"], "2 numbers of shots"),
         (["compare", "SPLIT", "--plot", "p.gif"], "the ending '.gif'"),
         (["compare", "SPLIT", "--scenarios", "lukewarm"], "lukewarm"),
+        (["metapaths", "SPLIT", "--set", "hops=3"], "Settings are one_hop"),
         (["evaluate", "SPLIT", "SPLIT"], "kind 'bundle'"),
         (["compare", "NOWHERE"], "no such file"),
     ],

@@ -15,6 +15,7 @@ from metakg.cli.doctor import doctor
 from metakg.cli.evaluate import evaluate
 from metakg.cli.explain import explain
 from metakg.cli.generate import generate
+from metakg.cli.metapaths import metapaths
 from metakg.cli.prepare import prepare
 from metakg.cli.recommend import recommend
 from metakg.cli.split import split
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (demo, generate, prepare, validate, split, train, evaluate, compare, recommend, explain, doctor):
+for _command in (demo, generate, prepare, validate, split, metapaths, train, evaluate, compare, recommend, explain, doctor):
     app.command()(_command)
 app.add_typer(data, name="data", help="List and fetch public data sets.")
 app.add_typer(store, name="store", help="Keep, move and mend what a service was told.")

@@ -1,0 +1,94 @@
+"""`metakg metapaths`: which meta-paths a data set has, and which the models take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import ValidationError
+
+from metakg.cli.common import JsonOption, SeedOption, SplitArgument, open_split, print_json, settings_from
+from metakg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from metakg.data import Vocabulary
+    from metakg.models.metapaths import Candidate, MetaPathConfig
+    from metakg.models.pathfinder import Example
+
+
+def metapaths(
+    folder: SplitArgument,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the search, such as one_hop=3; repeat for more."),
+    ] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Instances shown of each path that is taken.")] = 3,
+    dropped: Annotated[bool, typer.Option("--dropped/--no-dropped", help="Show the paths that are not taken too.")] = True,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the meta-paths found in the training part: coverage, lift, fate, and instances with their labels.
+
+    Coverage is the share of the items from which a path leads to another item. Lift is how many more users clicked both of two
+    items that it joins than would if clicks were independent.
+    """
+    from metakg.models.nn.ckg import training_edges
+    from metakg.models.pathfinder import PathFinder
+
+    view = open_split(Path(folder), seed).train
+    finder = PathFinder(view, training_edges(view), _config(settings))
+    found = finder.find()
+    shown = {path: finder.examples(path, examples) for path in found.chosen}
+    kept = [c for c in found.candidates if dropped or c.path in shown]
+    if as_json:
+        print_json([_entry(c, shown.get(c.path, []), view.vocabulary) for c in kept])
+        return
+    _table(kept, view.vocabulary)
+    for path, instances in shown.items():
+        if instances:
+            typer.echo(f"\n{path.text(view.vocabulary)}")
+        for instance in instances:
+            clicked = f"   ({instance.users} users clicked both)" if path.links else ""
+            typer.echo(f"    {instance.text(path, view.vocabulary)}{clicked}")
+
+
+def _config(settings: list[str] | None) -> MetaPathConfig:
+    from metakg.models.metapaths import MetaPathConfig
+
+    try:
+        return MetaPathConfig.model_validate(settings_from(settings))
+    except ValidationError as err:
+        first = err.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(MetaPathConfig.model_fields)
+        raise ConfigError(
+            f"setting {place} of metapaths", repr(first["input"]), expected=first["msg"], fix=f"Settings are {known}."
+        ) from err
+
+
+def _table(candidates: list[Candidate], v: Vocabulary) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("coverage", "lift", "path", "taken?", box=None, pad_edge=False)
+    table.columns[0].justify = table.columns[1].justify = "right"
+    for c in candidates:
+        lift = "-" if c.lift is None else f"{c.lift:,.1f}"
+        table.add_row(f"{c.coverage:.1%}", lift, c.path.text(v), c.fate)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 240  # a file is as wide as its lines
+    console.print(table, markup=False, highlight=False)
+
+
+def _entry(c: Candidate, examples: list[Example], v: Vocabulary) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "path": c.path.text(v),
+        "links": [{"relation": v.relations.id(link.relation), "inverse": link.inverse} for link in c.path.links],
+        "coverage": c.coverage,
+        "lift": c.lift,
+        "pairs": c.pairs,
+        "fate": c.fate,
+    }
+    return entry | {"examples": [example.text(c.path, v) for example in examples]}
