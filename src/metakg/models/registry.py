@@ -15,6 +15,7 @@ from metakg.data import TrainView
 from metakg.errors import ConfigError
 from metakg.models.base import ModelConfig, Recommender
 from metakg.models.blend import Blend, BlendConfig
+from metakg.models.fm import FM, FmConfig
 from metakg.models.item_knn import ItemKnn, ItemKnnConfig
 from metakg.models.kg_knn import KgKnn, KgKnnConfig
 from metakg.models.metakg import MetaKG, MetaKGConfig
@@ -25,6 +26,7 @@ from metakg.models.walk import Walk, WalkConfig
 
 MODELS: dict[str, type[Recommender]] = {
     "blend": Blend,
+    "fm": FM,
     "item-knn": ItemKnn,
     "kg-knn": KgKnn,
     "metakg": MetaKG,
@@ -38,7 +40,7 @@ FLOORS = ("popularity", "item-knn", "kg-knn", "walk", "blend")
 """Models that need no training, weakest idea first."""
 
 AnyModelConfig = Annotated[
-    BlendConfig | ItemKnnConfig | KgKnnConfig | MetaKGConfig | PaperMetaKGConfig | PopularityConfig | WalkConfig,
+    BlendConfig | FmConfig | ItemKnnConfig | KgKnnConfig | MetaKGConfig | PaperMetaKGConfig | PopularityConfig | WalkConfig,
     Field(discriminator="kind"),
 ]
 """Settings of any model; `kind` decides which."""

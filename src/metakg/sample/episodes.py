@@ -15,6 +15,7 @@ from torch import Tensor
 from metakg.data import Interactions, Tasks, TrainView
 from metakg.errors import DataError
 from metakg.sample.negatives import NegativeSampler
+from metakg.sample.triples import TripleBatch
 from metakg.types import Json, Rows
 
 Ints = npt.NDArray[np.int64]
@@ -221,3 +222,11 @@ class PairBatch:
     def to(self, device: torch.device | str) -> PairBatch:
         """Return the same batch on another device."""
         return PairBatch(*(t.to(device) for t in (self.users, self.positives, self.negatives)))
+
+
+@dataclass(frozen=True)
+class PairsAndFacts:
+    """One joint step of a model that learns from clicks and facts at once."""
+
+    pairs: PairBatch
+    facts: TripleBatch

@@ -42,11 +42,11 @@ def total(model: Recommender, batch: Any) -> Tensor:
     return sum(model(batch).values(), torch.zeros(()))
 
 
-def refuses(action: Callable[[], object]) -> bool:
-    """Return whether pydantic refuses what `action` does."""
+def refuses(action: Callable[[], object], error: type[Exception] = ValidationError) -> bool:
+    """Return whether `action` is refused, by default by pydantic."""
     try:
         action()
-    except ValidationError:
+    except error:
         return True
     return False
 

@@ -19,9 +19,9 @@ from metakg.data import Interactions, Support
 from metakg.errors import CheckpointError, DataError
 from metakg.models.base import Recommender
 from metakg.models.metakg_paper import JointBatch, MetaKG
+from metakg.models.nn.ckg import triple_sampler
 from metakg.sample.episodes import PairSampler
 from metakg.train.loop import Loop, LoopConfig, Progress
-from metakg.train.meta import triple_sampler
 from metakg.train.online import OnlineConfig, adapt_user
 from metakg.types import Json
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from metakg import files
+from metakg.data import TrainView
 from metakg.data.vocabulary import Vocabulary
 from metakg.errors import CheckpointError, MetakgError
 from metakg.types import Json
@@ -34,6 +35,21 @@ def fingerprint(vocabulary: Vocabulary) -> str:
         digest.update(f"{ids.kind}:{len(ids)};".encode())
         for text in ids.array.to_pylist():
             digest.update(f"{len(text)}:{text}".encode())
+    return digest.hexdigest()
+
+
+def view_fingerprint(view: TrainView) -> str:
+    """Return a hash of everything that a model sees: ids, pairs, facts, tasks."""
+    digest = hashlib.blake2b(fingerprint(view.vocabulary).encode(), digest_size=16)
+    facts, about = view.graph.entity, view.graph.user
+    columns = [view.interactions.users, view.interactions.items]
+    columns += [facts.heads, facts.relations, facts.tails, about.heads, about.relations, about.tails]
+    if view.tasks is not None:
+        support, query = view.tasks.support, view.tasks.query
+        columns += [view.tasks.users, support.users, support.items, query.users, query.items]
+    for column in columns:
+        digest.update(len(column).to_bytes(8, "little"))
+        digest.update(column.tobytes())
     return digest.hexdigest()
 
 

@@ -18,20 +18,29 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from metakg import rng as random
-from metakg.data import TrainView
-from metakg.errors import ConfigError, TrainingError
+from metakg.data import Split, TrainView
+from metakg.errors import ConfigError, DataError, TrainingError
+from metakg.evaluation import evaluate
 from metakg.models.base import ModelConfig, Recommender
+from metakg.models.learnt import Learnt
 from metakg.models.metakg import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig as PaperConfig
 from metakg.models.registry import build, config_for
 from metakg.train.adapt import CoAdapting
+from metakg.train.baseline import Adapting, BaselineConfig, train_baseline
 from metakg.train.practice import PracticeConfig, practise
 from metakg.train.recipe import Recipe, train_metakg
 
-TRAINING: dict[str, type[BaseModel]] = {"metakg": PracticeConfig, "metakg-paper": Recipe}
+TRAINING: dict[str, type[BaseModel]] = {
+    "fm": BaselineConfig,
+    "metakg": PracticeConfig,
+    "metakg-paper": Recipe,
+}
 """Training settings of every model that learns by gradient."""
 
 Report = Callable[[str], None]
+Judge = Callable[[Recommender], float]
+"""Judges a recommender, which it adapts first, on a validation scenario; higher is better."""
 
 
 def settings_for(name: str, settings: dict[str, Any]) -> tuple[ModelConfig, BaseModel | None]:
@@ -70,6 +79,7 @@ def fit(
     folder: Path | None = None,
     resume: bool = False,
     report: Report | None = None,
+    validate: Split | Judge | None = None,
 ) -> Recommender:
     """Return a fitted recommender.
 
@@ -81,25 +91,24 @@ def fit(
         folder: where log and checkpoints of the training go; None keeps nothing.
         resume: go on from the checkpoint in `folder`.
         report: called with a few words at each new step of the work.
+        validate: stop by this, and keep the best parameters: a split whose training part is `view` (see `judged_on`), or a
+            judge; None trains all epochs (`metakg` stops by a world of its own). Models that learn nothing ignore it.
 
     Raises:
         DataError: the data cannot be learnt from.
         TrainingError: the run cannot go on.
         CheckpointError: `resume` found another run's checkpoint.
     """
+    judge = judged_on(validate, view) if isinstance(validate, Split) else validate
+    on_phase = None if report is None else lambda phase, p: _tell(report, phase, p.step, p.total, p.seconds_left)
     if isinstance(training, Recipe):
         assert isinstance(config, PaperConfig)
-        fitted, _ = train_metakg(
-            config,
-            training,
-            view,
-            seed=seed,
-            folder=folder,
-            resume=resume,
-            on_progress=None if report is None else lambda phase, p: _tell(report, phase, p.step, p.total, p.seconds_left),
-        )
-        return fitted
+        how: dict[str, Any] = {"folder": folder, "resume": resume, "validate": judge, "on_progress": on_phase}
+        return train_metakg(config, training, view, seed=seed, **how)[0]
     model = build(config, view, seed)
+    if isinstance(training, BaselineConfig):
+        assert isinstance(model, Learnt)
+        return train_baseline(model, training, seed, folder=folder, resume=resume, validate=judge, on_progress=on_phase)[0]
     if isinstance(training, PracticeConfig):
         assert isinstance(model, MetaKG)
         practise(
@@ -109,6 +118,7 @@ def fit(
             folder=folder,
             resume=resume,
             report=report,
+            validate=judge,
             on_progress=None if report is None else lambda p: _tell(report, "training", p.step, p.total, p.seconds_left),
         )
         model.eval()
@@ -128,10 +138,36 @@ def restore(
     model = build(config, view, seed)
     model.load_tensors(tensors)
     model.eval()
+    if isinstance(training, BaselineConfig):
+        assert isinstance(model, Learnt)
+        return Adapting(model, training, seed)
     if isinstance(training, Recipe):
         model.use_generator(random.torch_generator(seed, "model", "cpu"))  # type: ignore[operator]  # a MetaKG of the paper
         return CoAdapting(model.ready(), training.adapt, seed, training.online)  # type: ignore[operator]
     return model
+
+
+def judged_on(split: Split, view: TrainView) -> Judge:
+    """Return a judge: the mean of Recall@20 and NDCG@20 over the scenarios of a split, after adapting to each.
+
+    Raises:
+        DataError: the split is not of this training view, so its answers may be among what is trained on.
+    """
+    if view is not split.train:
+        raise DataError(
+            "fit, validate",
+            "a split of another training view",
+            expected="split.train to be what is trained on",
+            fix="Train on split.validation.train and validate on split.validation.",
+        )
+    return lambda recommender: scenario_mean(recommender, split)
+
+
+def scenario_mean(recommender: Recommender, split: Split) -> float:
+    """Return the mean of Recall@20 and NDCG@20 over users, then over both and all scenarios, after adapting to each."""
+    results = evaluate(recommender, split, k=20, metric_names=("recall", "ndcg")).results
+    means = [float(values.mean()) for result in results for values in result.values.values()]
+    return sum(means) / len(means)
 
 
 def _tell(report: Report, phase: str, step: int, total: int, seconds_left: float) -> None:

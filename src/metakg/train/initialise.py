@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from metakg import losses
 from metakg import rng as random
+from metakg.data import Interactions
 from metakg.models.metakg_paper import MetaKG
+from metakg.models.nn.ckg import CollaborativeGraph, triple_sampler
 from metakg.models.nn.transr import TransR
 from metakg.sample.episodes import PairBatch, PairSampler
 from metakg.sample.triples import TripleBatch, TripleSampler
 from metakg.train.loop import Loop, LoopConfig, Progress, Source
-from metakg.train.meta import triple_sampler
 from metakg.types import Json
 
 
@@ -108,14 +109,41 @@ def initialise(
     if not config.epochs:
         return
     device = model.node.device
-    init = random.torch_generator(seed, "transr/init")
-    transr = TransR(model.graph.n_nodes, model.graph.n_relations, model.config.dim, config.weight_decay, init).to(device)
-    facts = triple_sampler(model.graph, random.generator(seed, "transr/triples"), clicks=True)
-    _fit(transr, FactBatches(facts, config.batch_size, device), config, folder, "transr", identity, resume, on_progress)
+    transr = fit_transr(
+        model.graph,
+        config,
+        model.config.dim,
+        seed,
+        device,
+        folder=folder,
+        identity=identity,
+        resume=resume,
+        on_progress=on_progress,
+    )
     with torch.no_grad():
         for name in ("node", "relation", "project"):
             getattr(model, name).copy_(getattr(transr, name))
     model.refresh()
+
+
+def fit_transr(
+    graph: CollaborativeGraph,
+    config: InitConfig,
+    dim: int,
+    seed: int,
+    device: torch.device,
+    *,
+    folder: Path | None = None,
+    identity: Json | None = None,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> TransR:
+    """Fit TransR on the edges of a graph and return it."""
+    init = random.torch_generator(seed, "transr/init")
+    transr = TransR(graph.n_nodes, graph.n_relations, dim, config.weight_decay, init).to(device)
+    facts = triple_sampler(graph, random.generator(seed, "transr/triples"), clicks=True)
+    _fit(transr, FactBatches(facts, config.batch_size, device), config, folder, "transr", identity, resume, on_progress)
+    return transr
 
 
 def initialise_by_bpr(
@@ -129,14 +157,34 @@ def initialise_by_bpr(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
     """Fit the vectors of users and items by plain BPR on the pairs that are edges, in place; other nodes stay as they are."""
-    device, graph = model.node.device, model.graph
-    factors = Factors(model.node.detach()[: graph.n_users + graph.n_items].clone(), graph.n_users, config.weight_decay)
-    seen = np.unique(model.edges.items)
-    pairs = PairSampler(model.edges, model.edges, seen, graph.n_items, random.generator(seed, "bpr/pairs"))
-    _fit(factors, ClickBatches(pairs, config.batch_size, device), config, folder, "bpr", identity, resume, on_progress)
+    graph = model.graph
+    start = model.node.detach()[: graph.n_users + graph.n_items].clone()
+    about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": on_progress}
+    rows = fit_bpr(model.edges, graph.n_users, graph.n_items, config, start, seed, **about)
     with torch.no_grad():
-        model.node[: len(factors.rows)] = factors.rows
+        model.node[: len(rows)] = rows
     model.refresh()
+
+
+def fit_bpr(
+    pairs: Interactions,
+    n_users: int,
+    n_items: int,
+    config: BprConfig,
+    start: Tensor,
+    seed: int,
+    *,
+    folder: Path | None = None,
+    identity: Json | None = None,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Tensor:
+    """Fit plain BPR on pairs, from given vectors, and return the vectors of users, then items: (U + I, D) -> (U + I, D)."""
+    factors = Factors(start, n_users, config.weight_decay)
+    drawn = PairSampler(pairs, pairs, np.unique(pairs.items), n_items, random.generator(seed, "bpr/pairs"))
+    source = ClickBatches(drawn, config.batch_size, start.device)
+    _fit(factors, source, config, folder, "bpr", identity, resume, on_progress)
+    return factors.rows.detach()
 
 
 class Factors(nn.Module):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -33,7 +33,9 @@ class LoopConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     learning_rate: PositiveFloat = 1e-4
-    """Step size of Adam."""
+    """Step size of the optimiser."""
+    optimizer: Literal["adam", "adagrad"] = "adam"
+    """Adam, or Adagrad where a method asks for it."""
     epochs: PositiveInt = 10
     """Passes over the source, at most."""
     clip_norm: NonNegativeFloat = 5.0
@@ -142,7 +144,8 @@ class Loop:
         self.sinks: list[Sink] = list(sinks)
         trained = [p for p in model.parameters() if p.requires_grad]
         self.names = [name for name, p in model.named_parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=True)
+        kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.Adagrad
+        self.optimizer: torch.optim.Optimizer = kind(trained, lr=config.learning_rate, fused=True)
         self.total = config.epochs * len(source)
         self.step, self.best_step, self.stale, self.seconds = 0, 0, 0, 0.0
         self.best_score: float | None = None
@@ -260,11 +263,11 @@ class Loop:
     def _save(self, position: Json) -> None:
         if self.folder is None:
             return
-        adam = self.optimizer.state
+        kept = self.optimizer.state
         moments = {
-            name: {key: value for key, value in adam[p].items() if isinstance(value, Tensor)}
+            name: {key: value for key, value in kept[p].items() if isinstance(value, Tensor)}
             for name, p in self.model.named_parameters()
-            if p in adam
+            if p in kept
         }
         state = {
             "model": self.model.state_dict(),

@@ -10,10 +10,9 @@ from torch import Tensor
 from metakg import rng as random
 from metakg.data import TrainView
 from metakg.models.metakg_paper import MetaBatch, MetaKG, TaskScores
-from metakg.models.nn.ckg import CollaborativeGraph
+from metakg.models.nn.ckg import triple_sampler
 from metakg.models.nn.network import Tables
 from metakg.sample.episodes import Episodes, EpisodeSampler
-from metakg.sample.triples import TripleSampler
 from metakg.train.scheduler import SchedulerConfig, TaskScheduler
 from metakg.types import Json
 
@@ -155,26 +154,6 @@ class TaskBatches:
                 few = torch.arange(start, min(start + self.config.at_once, support.n_tasks), device=self.device)
                 parts.append(model.score_tasks(tables, support.select(few), query.select(few)))
         return _joined(parts, model.adapts()), tables
-
-
-def triple_sampler(graph: CollaborativeGraph, rng: np.random.Generator, *, clicks: bool) -> TripleSampler:
-    """Return a sampler over the edges of a graph, both directions; without `clicks` over its facts alone."""
-    columns = [
-        np.concatenate([part.cpu().numpy() for part in parts])
-        for parts in (
-            [s.heads for s in graph.sets],
-            [s.relations for s in graph.sets],
-            [s.tails for s in graph.sets],
-        )
-    ]
-    last = graph.n_relations - 1
-    if not clicks:
-        keep = (columns[1] != 0) & (columns[1] != last)
-        columns = [column[keep] for column in columns]
-    wide = np.ones(graph.n_relations, np.bool_)
-    wide[[0, last]] = False  # a click is corrupted by an item (or a user), a fact by any entity
-    kinds = (0, graph.n_users, graph.n_users + graph.n_items, graph.n_nodes)
-    return TripleSampler(*columns, kinds=kinds, wide=wide, rng=rng)
 
 
 def _joined(parts: list[TaskScores], adapts: list[bool]) -> TaskScores:

@@ -19,8 +19,8 @@ from metakg.models.evidence import Evidence
 from metakg.models.metakg import EvidenceTasks, MetaKG, as_tasks
 from metakg.models.profile import weigh
 from metakg.sample.worlds import Situation, WorldRules, draw_world
+from metakg.train.checkpoint import view_fingerprint
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
-from metakg.train.recipe import view_fingerprint
 from metakg.train.scheduler import SchedulerConfig, TaskScheduler
 from metakg.types import Json, Rows
 
@@ -75,6 +75,7 @@ def practise(
     folder: Path | None = None,
     resume: bool = False,
     report: Report | None = None,
+    validate: Callable[[MetaKG], float] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Practised:
     """Teach a model, in place, on worlds drawn from its own training view.
@@ -86,6 +87,7 @@ def practise(
         folder: where log and checkpoints go; None keeps nothing.
         resume: go on from the checkpoint in `folder`.
         report: called with one line for each world that is drawn.
+        validate: judges the model, higher is better; by default the world drawn last does.
         on_progress: called after every step of the loop.
 
     Raises:
@@ -116,7 +118,7 @@ def practise(
         config.loop,
         folder=folder,
         identity=identity,
-        validate=lambda judged: _examine(judged, exam),  # type: ignore[arg-type]
+        validate=validate or (lambda judged: _examine(judged, exam)),  # type: ignore[arg-type]
         on_progress=on_progress,
     )
     outcome = loop.run(resume=resume)

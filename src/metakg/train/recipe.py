@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from metakg.models.base import Recommender
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.train.adapt import AdaptConfig, CoAdapting, PairBatches
-from metakg.train.checkpoint import fingerprint
+from metakg.train.checkpoint import view_fingerprint
 from metakg.train.initialise import BprConfig, InitConfig, initialise, initialise_by_bpr
 from metakg.train.log import Sink
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress, Source
@@ -125,21 +124,6 @@ def train_metakg(
     outcome = run.run(resume=resume)
     model.refresh()
     return CoAdapting(model.eval().ready(), recipe.adapt, seed, recipe.online), outcome
-
-
-def view_fingerprint(view: TrainView) -> str:
-    """Return a hash of everything that a model sees: ids, pairs, facts, tasks."""
-    digest = hashlib.blake2b(fingerprint(view.vocabulary).encode(), digest_size=16)
-    facts, about = view.graph.entity, view.graph.user
-    columns = [view.interactions.users, view.interactions.items]
-    columns += [facts.heads, facts.relations, facts.tails, about.heads, about.relations, about.tails]
-    if view.tasks is not None:
-        support, query = view.tasks.support, view.tasks.query
-        columns += [view.tasks.users, support.users, support.items, query.users, query.items]
-    for column in columns:
-        digest.update(len(column).to_bytes(8, "little"))
-        digest.update(column.tobytes())
-    return digest.hexdigest()
 
 
 def _ablate(config: MetaKGConfig, recipe: Recipe) -> tuple[MetaKGConfig, MetaConfig]:

@@ -19,6 +19,7 @@ from metakg.errors import DataError
 from metakg.models.nn.sparse import Transposed, transpose
 from metakg.sample.keys import Ints, sorted_set
 from metakg.sample.neighbours import Edges, edge_rows
+from metakg.sample.triples import TripleSampler
 
 
 class EdgeSet(nn.Module):
@@ -149,6 +150,26 @@ def training_edges(view: TrainView) -> Interactions:
             fix="Split the data so that the tasks keep a support set.",
         )
     return pairs
+
+
+def triple_sampler(graph: CollaborativeGraph, rng: np.random.Generator, *, clicks: bool) -> TripleSampler:
+    """Return a sampler over the edges of a graph, both directions; without `clicks` over its facts alone."""
+    columns = [
+        np.concatenate([part.cpu().numpy() for part in parts])
+        for parts in (
+            [s.heads for s in graph.sets],
+            [s.relations for s in graph.sets],
+            [s.tails for s in graph.sets],
+        )
+    ]
+    last = graph.n_relations - 1
+    if not clicks:
+        keep = (columns[1] != 0) & (columns[1] != last)
+        columns = [column[keep] for column in columns]
+    wide = np.ones(graph.n_relations, np.bool_)
+    wide[[0, last]] = False  # a click is corrupted by an item (or a user), a fact by any entity
+    kinds = (0, graph.n_users, graph.n_users + graph.n_items, graph.n_nodes)
+    return TripleSampler(*columns, kinds=kinds, wide=wide, rng=rng)
 
 
 def _columns(view: TrainView, pairs: Interactions) -> tuple[Ints, Ints, Ints]:

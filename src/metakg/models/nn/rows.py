@@ -5,9 +5,12 @@ A node that had no edge while training was never moved by anything, so it counts
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
+from metakg.data import Triples
 from metakg.models.nn.ckg import CollaborativeGraph
 from metakg.models.nn.sparse import spmm
 
@@ -75,6 +78,33 @@ def carry_relations(table: Tensor, n_old: int, n_new: int) -> Tensor:
         mean = known.mean(0, keepdim=True) if n_old else spare
         parts += [known, mean.expand(n_new - n_old, *table.shape[1:])]
     return torch.cat([*parts, clicked])
+
+
+def mean_of_neighbours(rows: Tensor, known: Tensor, facts: Triples) -> tuple[Tensor, Tensor]:
+    """Fill cold entity rows with the mean of their neighbours, hop by hop: (E, ...), (E,) bool -> the same, filled.
+
+    Args:
+        rows: a row for each entity.
+        known: which of them have a vector.
+        facts: the knowledge graph; read in both directions, and two facts between two entities count twice.
+    """
+    n, device = len(known), rows.device
+    ends = np.concatenate([facts.heads, facts.tails]), np.concatenate([facts.tails, facts.heads])
+    links = sparse.csr_array(sparse.coo_array((np.ones(len(ends[0]), np.float32), ends), shape=(n, n)))
+    values = rows.detach().cpu().numpy().reshape(n, -1).copy()
+    there = known.cpu().numpy().copy()
+    for _ in range(_HOPS):
+        cold = np.flatnonzero(~there)
+        near = links[cold]
+        count = near @ there.astype(np.float32)
+        found = np.flatnonzero(count)
+        if not len(found):
+            break
+        heard = np.where(there[:, None], values, 0.0).astype(values.dtype)
+        values[cold[found]] = (near[found] @ heard) / count[found, None]
+        there[cold[found]] = True
+    filled = torch.from_numpy(values).to(device, rows.dtype).reshape(rows.shape)
+    return filled, torch.from_numpy(there).to(device)
 
 
 def _mean_of_known(rows: Tensor, known: Tensor, graph: CollaborativeGraph) -> tuple[Tensor, Tensor]:

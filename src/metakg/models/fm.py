@@ -1,0 +1,116 @@
+"""`fm`: a factorisation machine over a user, an item and the entities that the item's facts lead to.
+
+Rendle: "Factorization Machines", ICDM 2010; Rendle, Gantner, Freudenthaler, Schmidt-Thieme: "Fast Context-aware
+Recommendations with Factorization Machines", SIGIR 2011. With F(u, i) = {u, i} and the tails of i's facts, weights x_f:
+
+    y(u, i) = sum_f x_f w_f + sum_{f < g} x_f x_g <V_f, V_g>
+            = V_u . q_i + c_i,    q_i = sum_{f of i} x_f V_f,    c_i = sum_{f of i} x_f w_f + (|q_i|^2 - sum x_f^2 |V_f|^2) / 2
+
+so that all items are ranked by one product. Loss: BPR (arXiv:1205.2618).
+
+Differs from the papers: ranking instead of regression, so the global and the user's bias, which cancel between two items of
+one user, are left out. Differs from the code of Wang et al. (KGAT, KDD 2019), whose features these are: tails share one unit
+of weight (`tail_norm = "sum"` is theirs), the rows of a batch are regularised (theirs regularises a constant), and positives
+are drawn by interaction, not by user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metakg import losses
+from metakg.data import TrainView
+from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
+from metakg.models.nn.features import ItemFeatures, Sums, TailNorm
+from metakg.sample.episodes import PairBatch
+from metakg.types import Mask
+
+
+class FmConfig(LearntConfig):
+    """Settings of `fm`."""
+
+    kind: Literal["fm"] = "fm"
+    features: Literal["ui+kg", "ui"] = "ui+kg"
+    """What an item is made of: itself and the tails of its facts, or itself alone (matrix factorisation with item biases)."""
+    tail_norm: TailNorm = "mean"
+    """Weights of the tails: equal shares of one, shares by rarity, or 1 each (authors' code; items with many facts get long
+    vectors)."""
+
+
+class FactorisationMachine(Learnt):
+    """The tables that `fm` and `nfm` share, and what a pair's features sum to."""
+
+    rows: ClassVar[Mapping[str, Kind]] = {"user": "user", "entity": "entity", "weight": "entity"}
+
+    def __init__(self, config: LearntConfig, view: TrainView, rng: torch.Generator, features: ItemFeatures) -> None:
+        super().__init__(config, view, rng)
+        self.features = features
+        self.user = embedding(view.n_users, config.dim, rng)  # V of users, (U, D)
+        self.entity = embedding(view.n_entities, config.dim, rng)  # V of items and entities, (E, D)
+        self.weight = nn.Parameter(torch.zeros(view.n_entities, 1))  # w, (E, 1)
+
+    def trained_rows(self, name: str) -> Mask:
+        """Say which rows training moved: users with a pair, and the features of items with a pair."""
+        if self.rows[name] == "user":
+            return super().trained_rows(name)
+        clicked = np.zeros(self.view.n_items, np.bool_)
+        clicked[self.view.interactions.items] = True
+        return self.features.read_by(clicked, self.view.n_entities)
+
+    def batch_sums(self, batch: PairBatch) -> tuple[Sums, Tensor]:
+        """Return the sums of the distinct items of a batch, and where its positives and negatives stand: (2, B)."""
+        items, places = torch.unique(torch.stack([batch.positives, batch.negatives]), return_inverse=True)
+        return self.features.sums(self.entity, self.weight, items), places
+
+    def length_penalty(self, users: Tensor, sums: Sums, size: int) -> Tensor:
+        """Return the penalty on the rows that a batch read."""
+        rows = torch.cat([users.flatten(), sums.used.flatten(), sums.weights.flatten()])
+        return self.config.weight_decay * losses.squared_norm(rows, size)
+
+
+class FM(FactorisationMachine):
+    """The factorisation machine."""
+
+    config: FmConfig
+
+    def __init__(self, config: FmConfig, view: TrainView, rng: torch.Generator) -> None:
+        super().__init__(config, view, rng, ItemFeatures(view, facts=config.features == "ui+kg", norm=config.tail_norm))
+        self.prepare(view.interactions.pairs_only())
+
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
+        """Return the losses of a batch of pairs."""
+        users, (sums, places) = self.user.index_select(0, batch.users), self.batch_sums(batch)
+        constant = _constants(sums)
+        positive, negative = places
+        towards = sums.vectors.index_select(0, positive) - sums.vectors.index_select(0, negative)
+        margin = (users * towards).sum(-1) + constant.index_select(0, positive) - constant.index_select(0, negative)
+        return {"rank": losses.bpr(margin).mean(), "l2": self.length_penalty(users, sums, len(batch))}
+
+    def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Return [V_u, 1] of some users and [q_i, c_i] of all items: (B,) -> (B, D + 1), (I, D + 1)."""
+        left, sums = self.user[users.long()], self.features.sums(self.entity, self.weight)
+        return torch.cat([left, left.new_ones(len(left), 1)], 1), torch.cat([sums.vectors, _constants(sums)[:, None]], 1)
+
+    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score each user's own candidates by the definition, feature pair by feature pair: (B,), (B, C) -> (B, C)."""
+        scores = torch.empty(items.shape, device=items.device)
+        for b, user in enumerate(users.tolist()):
+            for c, item in enumerate(items[b].tolist()):
+                scores[b, c] = self._score(user, item)
+        return scores
+
+    def _score(self, user: int, item: int) -> Tensor:
+        features, x = self.features.of(item)
+        vectors = torch.cat([self.user[user : user + 1], x[:, None] * self.entity[features]])  # (1 + f, D)
+        products = torch.triu(vectors @ vectors.T, diagonal=1)
+        return products.sum() + x @ self.weight[features, 0]
+
+
+def _constants(sums: Sums) -> Tensor:
+    """Return c_i, what of an item's score does not depend on the user: (n,)."""
+    return sums.linear + (sums.vectors.square() - sums.squares).sum(-1) / 2

@@ -1,0 +1,264 @@
+"""`Learnt`: what the models share that keep a learnt row for each user, item, entity or relation.
+
+Such a model says what the rows of its tables are (`rows`), what it is fed with (`feed`), and builds whatever follows from
+interactions in `prepare`, from exactly the pairs that it is given. The rest is here: rows for what was never trained, a
+larger copy when something arrives, start vectors from elsewhere. A model owns no optimiser; `metakg.train.baseline` steps.
+
+    class JointMF(Learnt):
+        rows: ClassVar = {"user": "user", "entity": "entity"}
+
+        def __init__(self, config, view, rng):
+            super().__init__(config, view, rng)
+            self.user = nn.Parameter(xavier(view.n_users, config.dim, rng=rng))
+            self.entity = nn.Parameter(xavier(view.n_entities, config.dim, rng=rng))
+            self.prepare(view.interactions.pairs_only())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from metakg.data import Interactions, Support, TrainView
+from metakg.data.view import origin
+from metakg.models.base import ModelConfig, Recommender
+from metakg.models.nn.rows import carry_relations, mean_of_neighbours
+from metakg.models.nn.transr import xavier
+from metakg.sample.triples import TripleSampler
+from metakg.types import Mask
+
+Kind = Literal["user", "item", "entity", "node", "relation", "edge"]
+"""What the rows of a table are: users, items, entities (items first), nodes (users, then entities), relations (R), or edge
+types (2R + 2, as in `models.nn.ckg`)."""
+
+Feed = Literal["pairs", "pairs+facts", "pairs, facts", "tasks"]
+"""What a step learns from: pairs alone, pairs and facts together, pairs and facts in passes of their own, or tasks."""
+
+Cold = Literal["mean", "xavier", "content", "transe", "zero"]
+"""Rows for what was never trained: the mean of trained rows of the same kind, random (rows that are there already stay),
+the mean of the neighbours in the knowledge graph, what TransE implies for a user's clicks, or zero."""
+
+
+class LearntConfig(ModelConfig):
+    """Settings of every model with learnt rows."""
+
+    dim: PositiveInt = 64
+    """Width D of the vectors."""
+    weight_decay: NonNegativeFloat = 1e-5
+    """Weight of the squared length of the rows that a batch uses; other rows are left alone."""
+    cold: Cold = "mean"
+    """Where rows start that were never trained. "content" means users by the mean user, since they have no neighbours among
+    the facts; "transe" is for cfkg alone."""
+
+    @model_validator(mode="after")
+    def _check_cold(self) -> Self:
+        if self.cold == "transe" and self.kind != "cfkg":
+            raise ValueError(f'cold = "transe" is a rule of cfkg; {self.kind} has no translation of clicks')
+        return self
+
+
+class Learnt(Recommender):
+    """Base of the models with learnt rows. See the module for what a subclass gives."""
+
+    rows: ClassVar[Mapping[str, Kind]] = {}
+    """Name of each parameter that has a row for each of something -> of what. Other parameters are carried over as they are."""
+    feed: ClassVar[Feed] = "pairs"
+    """What a step learns from."""
+
+    config: LearntConfig
+
+    # -- what a subclass may say -----------------------------------------------------------------------------------------
+
+    def prepare(self, pairs: Interactions) -> None:
+        """Build what follows from interactions (edges, neighbour sets, counts) from exactly these pairs; by default nothing.
+
+        The last line of a constructor calls this with the view's pairs; nothing else may look at interactions.
+        """
+
+    def on_epoch_start(self) -> None:
+        """Refresh buffers that follow from parameters; by default nothing.
+
+        Called before every epoch, after the last, and after rows have been carried over. Buffers written here must be
+        persistent (a resumed run and a bundle take them from the state), and random draws must come from `self.rng`.
+        """
+
+    def after_step(self, batch: Any) -> None:
+        """Restore what an optimiser's step may have broken, such as a bound on lengths; by default nothing."""
+
+    def facts(self, rng: np.random.Generator) -> TripleSampler:
+        """Return the facts that a step learns from; by default the knowledge graph's, between entity rows.
+
+        Raises:
+            DataError: there are none.
+        """
+        known = self.view.graph.entity
+        columns = (known.heads.astype(np.int64), known.relations.astype(np.int64), known.tails.astype(np.int64))
+        bounds, wide = (0, self.view.n_items, self.view.n_entities), np.zeros(self.view.n_relations, np.bool_)
+        return TripleSampler(*columns, kinds=bounds, wide=wide, rng=rng)
+
+    def trained_rows(self, name: str) -> Mask:
+        """Say which rows of a table training moved; the others are cold. By default those that a pair or a fact names."""
+        view, kind = self.view, self.rows[name]
+        users, entities = np.zeros(view.n_users, np.bool_), np.zeros(view.n_entities, np.bool_)
+        users[view.interactions.users] = True
+        entities[view.interactions.items] = True
+        if kind == "user":
+            return users
+        if kind == "item":
+            return entities[: view.n_items]
+        entities[view.graph.entity.heads] = entities[view.graph.entity.tails] = True
+        if kind == "entity":
+            return entities
+        if kind == "node":
+            users[view.graph.user.heads] = True
+            entities[view.graph.user.tails] = True
+            return np.concatenate([users, entities])
+        return np.ones(getattr(self, name).shape[0], np.bool_)  # relations are few: a new one comes from `carry_relations`
+
+    def fill_cold(self, name: str, table: Tensor, known: Tensor) -> Tensor:
+        """Return a table whose cold rows have a start: (n, ...), (n,) bool -> (n, ...). Override for a rule of one's own."""
+        if self.config.cold == "xavier" or bool(known.all()):
+            return table
+        filled, n_users = table.clone(), self.view.n_users
+        kind = self.rows[name]
+        if kind in ("user", "node"):
+            self._fill(filled, known, slice(0, n_users))
+        if kind == "item":
+            self._fill(filled, known, slice(0, self.view.n_items))
+        if kind in ("entity", "node"):
+            first = n_users if kind == "node" else 0
+            entities = slice(first, first + self.view.n_entities)
+            if self.config.cold == "content":
+                known = known.clone()
+                facts = self.view.graph.entity
+                filled[entities], known[entities] = mean_of_neighbours(filled[entities], known[entities], facts)
+            items = slice(first, first + self.view.n_items)
+            self._fill(filled, known, items, spare=entities)
+            self._fill(filled, known, slice(items.stop, entities.stop), spare=entities)
+        return filled
+
+    def start_from(self, users: Tensor, items: Tensor) -> None:
+        """Take over vectors of users and items that were fitted elsewhere: (U, D), (I, D).
+
+        By default the first table of users (or nodes) and the first of items (or entities, or nodes) in `rows`.
+        """
+        with torch.no_grad():
+            for vectors, kinds in ((users, ("user", "node")), (items, ("item", "entity", "node"))):
+                name = next((name for name, kind in self.rows.items() if kind in kinds), None)
+                if name is not None:
+                    first = self.view.n_users if self.rows[name] == "node" and vectors is items else 0
+                    getattr(self, name)[first : first + len(vectors)] = vectors
+
+    # -- scores ----------------------------------------------------------------------------------------------------------
+
+    def score_all(self, users: Tensor) -> Tensor:
+        """Score every item: (B,) -> (B, I). By default the product of the factors."""
+        factors = self.factors(users)
+        if factors is None:
+            raise NotImplementedError(f"{type(self).__name__} needs factors or score_all")
+        return factors[0] @ factors[1].T
+
+    # -- what arrives later ----------------------------------------------------------------------------------------------
+
+    def adapt(self, support: Support) -> Self:
+        """Return a recommender that knows what arrived, without a step; `metakg.train.baseline.Adapting` takes steps."""
+        return self.extend(support)
+
+    def extend(self, support: Support) -> Self:
+        """Return a copy over the larger view: trained rows stay bit for bit, cold ones start as `config.cold` says.
+
+        Former tasks are plain training pairs in it. If nothing arrived, all rows stay.
+        """
+        old = self.view
+        larger = old.extend(support)
+        view = TrainView(larger.vocabulary, larger.interactions, larger.graph)
+        new = type(self)(self.config, view, torch.Generator().manual_seed(self.rng.initial_seed()))
+        new = new.to(next(self.parameters()).device)
+        new.use_generator(torch.Generator(self.rng.device).manual_seed(self.rng.initial_seed()))
+        same = view.vocabulary is old.vocabulary and view.interactions is old.interactions and view.graph is old.graph
+        known = {}
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                target = new.get_parameter(name)
+                if name not in self.rows:
+                    target.copy_(parameter)
+                    continue
+                rows, known[name] = self._carried(name, target.detach(), view)
+                target.copy_(rows)
+            if not same:
+                new._settle(known)
+        new.on_epoch_start()
+        return new.train(self.training)
+
+    def settle(self) -> None:
+        """Give the rows that training did not move the start that `config.cold` says, and refresh the buffers."""
+        with torch.no_grad():
+            self._settle({name: torch.from_numpy(self.trained_rows(name)) for name in self.rows})
+        self.on_epoch_start()
+
+    def use_generator(self, rng: torch.Generator) -> None:
+        """Draw dropout and the like from another generator; it must live on the model's device."""
+        self.rng = rng
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` of an equal model returned."""
+        super().load_tensors({name: tensor.to(next(self.parameters()).device) for name, tensor in tensors.items()})
+
+    def _carried(self, name: str, fresh: Tensor, view: TrainView) -> tuple[Tensor, Tensor]:
+        """Return a table with the rows of a larger view, and which of them training had moved."""
+        kind, table = self.rows[name], getattr(self, name).detach()
+        if kind == "edge":
+            rows = carry_relations(table, self.view.n_relations, view.n_relations)
+            return rows, torch.ones(len(rows), dtype=torch.bool)
+        if kind == "relation":
+            n_new = view.n_relations - len(table)
+            start = table.mean(0, keepdim=True) if len(table) else fresh[:1]
+            rows = torch.cat([table, start.expand(n_new, *table.shape[1:])]) if n_new else table
+            return rows, torch.ones(len(rows), dtype=torch.bool)
+        came = torch.from_numpy(self._origin(kind, view)).to(table.device)
+        there = came >= 0
+        known = torch.zeros(len(came), dtype=torch.bool, device=table.device)
+        known[there] = torch.from_numpy(self.trained_rows(name)).to(table.device)[came[there]]
+        rows = fresh.clone()
+        rows[there] = table[came[there]]
+        return rows, known
+
+    def _origin(self, kind: Kind, view: TrainView) -> np.ndarray:
+        """Return for each row of a larger view its row here, -1 where it is new."""
+        old = self.view
+        parts = []
+        if kind in ("user", "node"):
+            rows = np.arange(view.n_users, dtype=np.int64)
+            parts.append(np.where(rows < old.n_users, rows, -1))
+        if kind == "item":
+            rows = np.arange(view.n_items, dtype=np.int64)
+            parts.append(np.where(rows < old.n_items, rows, -1))
+        if kind in ("entity", "node"):
+            came = origin(old.vocabulary, view.vocabulary).astype(np.int64)
+            parts.append(came if kind == "entity" else np.where(came >= 0, came + old.n_users, -1))
+        return np.concatenate(parts)
+
+    def _settle(self, known: Mapping[str, Tensor]) -> None:
+        for name, there in known.items():
+            parameter = getattr(self, name)
+            parameter.copy_(self.fill_cold(name, parameter.detach(), there.to(parameter.device)))
+
+    def _fill(self, table: Tensor, known: Tensor, part: slice, spare: slice | None = None) -> None:
+        """Fill the cold rows of a part by the mean of its trained rows (of `spare`, where it has none), or by zero."""
+        rows, there = table[part], known[part]
+        if self.config.cold == "zero":
+            rows[~there] = 0
+        elif there.any():
+            rows[~there] = rows[there].mean(0)
+        elif spare is not None and known[spare].any():
+            rows[~there] = table[spare][known[spare]].mean(0)
+
+
+def embedding(n: int, dim: int, rng: torch.Generator) -> nn.Parameter:
+    """Return a table of n vectors with a Xavier-uniform start: (n, D)."""
+    return nn.Parameter(xavier(n, dim, rng=rng))

@@ -1,0 +1,116 @@
+"""The features of an item for factorisation machines: the item itself and, with weights, the entities its facts lead to.
+
+A feature is an entity row (an item is one too), so that an item nobody has clicked is still made of what others taught its
+entities. Relations are dropped, and only facts whose head is the item count, as in the code that introduced this
+(github.com/xiangwang1223/knowledge_graph_attention_network).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metakg.data import TrainView
+from metakg.models.nn.sparse import spmm
+from metakg.sample.keys import sorted_set
+from metakg.sample.neighbours import Edges, edge_rows
+from metakg.types import Mask
+
+TailNorm = Literal["mean", "sum", "idf"]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the features f of n items, each feature with weight x_f.
+
+    Attributes:
+        vectors: (n, D) sum of x_f V_f.
+        squares: (n, D) sum of (x_f V_f)^2.
+        linear: (n,) sum of x_f w_f.
+        used: (m, D) the distinct rows of V that were read.
+        weights: (m, 1) the same rows of w.
+    """
+
+    vectors: Tensor
+    squares: Tensor
+    linear: Tensor
+    used: Tensor
+    weights: Tensor
+
+
+class ItemFeatures(nn.Module):
+    """The feature lists of all items.
+
+    Args:
+        view: training data; only its facts are read.
+        facts: whether the tails of an item's facts are features.
+        norm: weights of the tails: "sum" gives each 1, "mean" shares 1 equally, "idf" shares 1 by rarity, log(1 + I / items
+            that have it). The item itself has weight 1.
+    """
+
+    rowptr: Tensor
+    cols: Tensor
+    x: Tensor
+
+    def __init__(self, view: TrainView, *, facts: bool, norm: TailNorm) -> None:
+        super().__init__()
+        n_items, n_entities = view.n_items, view.n_entities
+        own = np.arange(n_items, dtype=np.int64)
+        keys = np.empty(0, np.int64)
+        if facts:
+            known = view.graph.entity
+            of_items = known.heads < n_items
+            heads, tails = known.heads[of_items].astype(np.int64), known.tails[of_items].astype(np.int64)
+            keys = sorted_set((heads * n_entities + tails)[heads != tails])
+        heads, tails = np.divmod(keys, max(1, n_entities))
+        x = _weights(heads, tails, n_items, n_entities, norm)
+        rows, cols = np.concatenate([own, heads]), np.concatenate([own, tails])
+        order = np.argsort(rows, kind="stable")  # the item itself stands first
+        rowptr = np.concatenate([[0], np.bincount(rows, minlength=n_items).cumsum()])
+        buffers = {"rowptr": rowptr, "cols": cols[order], "x": np.concatenate([np.ones(n_items), x])[order].astype(np.float32)}
+        for name, value in buffers.items():
+            self.register_buffer(name, torch.from_numpy(value), persistent=False)
+
+    def of(self, item: int) -> tuple[Tensor, Tensor]:
+        """Return the features of one item, itself first, and their weights: (f,), (f,)."""
+        part = slice(int(self.rowptr[item]), int(self.rowptr[item + 1]))
+        return self.cols[part], self.x[part]
+
+    def read_by(self, items: Mask, n_entities: int) -> Mask:
+        """Say which entities are features of some of these items: (I,) bool -> (E,) bool."""
+        rows = edge_rows(self.rowptr).cpu().numpy()
+        found = np.zeros(n_entities, np.bool_)
+        found[self.cols.cpu().numpy()[items[rows]]] = True
+        return found
+
+    def sums(self, table: Tensor, weight: Tensor, items: Tensor | None = None) -> Sums:
+        """Sum over the features of some items, or of all: (E, D), (E, 1) -> n items.
+
+        Each row of the tables is gathered once, however many items of a batch share the entity.
+        """
+        if items is None:
+            edges, x, used, weights = Edges(self.rowptr, self.cols), self.x, table, weight
+        else:
+            start = self.rowptr.index_select(0, items)
+            counts = self.rowptr.index_select(0, items + 1) - start
+            rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+            places = torch.repeat_interleave(start - rowptr[:-1], counts) + torch.arange(int(rowptr[-1]), device=items.device)
+            rows, cols = torch.unique(self.cols.index_select(0, places), return_inverse=True)
+            edges, x = Edges(rowptr, cols), self.x.index_select(0, places)
+            used, weights = table.index_select(0, rows), weight.index_select(0, rows)
+        squares = spmm(edges, x.square(), used.square())
+        return Sums(spmm(edges, x, used), squares, spmm(edges, x, weights).squeeze(1), used, weights)
+
+
+def _weights(heads: np.ndarray, tails: np.ndarray, n_items: int, n_entities: int, norm: TailNorm) -> np.ndarray:
+    """Return the weight of each tail: (T,), (T,) -> (T,)."""
+    if norm == "sum":
+        return np.ones(len(heads))
+    rarity = np.ones(len(heads))
+    if norm == "idf":
+        rarity = np.log1p(n_items / np.bincount(tails, minlength=n_entities)[tails])
+    return np.asarray(rarity / np.bincount(heads, rarity, n_items)[heads])

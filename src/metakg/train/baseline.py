@@ -1,0 +1,249 @@
+"""How the models with learnt rows are trained, and how they adapt: the same for all of them.
+
+Train: start vectors, then the one loop over `metakg.train.feeds`. Adapt to what arrives (model cards 0.4): the model is
+extended (structures rebuilt from training and support pairs, cold rows given a start), then takes ordinary steps on the
+support pairs, alone or with as many training pairs; or everything is trained again from scratch on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from metakg import rng as random
+from metakg.data import Interactions, Support, TrainView
+from metakg.errors import ConfigError
+from metakg.models.base import Recommender
+from metakg.models.learnt import Learnt
+from metakg.models.nn.transr import xavier
+from metakg.models.registry import build
+from metakg.sample.episodes import PairsAndFacts
+from metakg.train.checkpoint import view_fingerprint
+from metakg.train.feeds import FEEDS, Ration
+from metakg.train.initialise import BprConfig, InitConfig, fit_bpr, fit_transr
+from metakg.train.log import Sink
+from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
+from metakg.types import Json
+
+__all__ = ["AdaptRule", "Adapting", "BaselineConfig", "PairsAndFacts", "train_baseline"]
+
+OnPhase = Callable[[str, Progress], None]
+
+
+class AdaptRule(BaseModel):
+    """How a trained model learns from what arrives."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    mode: Literal["none", "finetune", "finetune_replay", "joint"] = "finetune_replay"
+    """Nothing beyond the rebuilt structures; steps on the support pairs; the same with as many training pairs, drawn anew in
+    every step, which keeps old rows from drifting; or training from scratch on training and support pairs."""
+    learning_rate: PositiveFloat = 1e-3
+    """Step size, for all parameters."""
+    epochs: NonNegativeInt = 10
+    """Passes over the support pairs."""
+    batch_size: PositiveInt = 2048
+    """Support pairs of a step."""
+
+
+class BaselineConfig(BaseModel):
+    """Everything that training a model with learnt rows needs beside the model's own settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    start: Literal["xavier", "bpr", "transr"] = "xavier"
+    """Where vectors start: at random; users and items by BPR on the training pairs; or, for a model with TransR's parameters
+    over all nodes, by TransR on the training graph."""
+    bpr: BprConfig = BprConfig()
+    """Settings of the BPR start."""
+    transr: InitConfig = InitConfig()
+    """Settings of the TransR start."""
+    batch_size: PositiveInt = 2048
+    """Pairs of a step."""
+    facts: PositiveInt = 2048
+    """Facts of a step, for a model that learns from facts."""
+    negatives: PositiveInt = 1
+    """Items drawn for each pair, and false tails for each fact."""
+    pool: Literal["seen", "all"] = "seen"
+    """Draw negative items from those with a training (or support) pair, or from all; an item that is new later would then be
+    learnt as a negative and as nothing else."""
+    loop: LoopConfig = LoopConfig(learning_rate=1e-3, epochs=30)
+    """Settings of the training loop."""
+    adapt: AdaptRule = AdaptRule()
+    """How the trained model adapts, in validation as in use."""
+
+
+def train_baseline(
+    model: Learnt,
+    config: BaselineConfig,
+    seed: int,
+    *,
+    device: str = "cpu",
+    folder: Path | None = None,
+    resume: bool = False,
+    validate: Callable[[Recommender], float] | None = None,
+    on_progress: OnPhase | None = None,
+    sinks: Sequence[Sink] = (),
+) -> tuple[Adapting, Outcome]:
+    """Train a model, in place, and return it together with how it adapts.
+
+    Args:
+        model: as built from its view.
+        config: settings.
+        seed: the one number that all randomness comes from.
+        device: where to train.
+        folder: where log and checkpoints go; None keeps nothing.
+        resume: go on where a killed run of the same settings stood.
+        validate: judges a recommender (it adapts it first); higher is better, and the best parameters are kept.
+        on_progress: called after every step with the phase ("start vectors", "training").
+        sinks: further places to log to.
+
+    Raises:
+        ConfigError: the start does not suit the model.
+        DataError: the view cannot be learnt from.
+        TrainingError: the numbers exploded.
+        CheckpointError: `resume` found another run's checkpoint.
+    """
+    model.to(device)
+    model.use_generator(random.torch_generator(seed, "model", device))
+    identity: Json = {
+        "data": view_fingerprint(model.view),
+        "model": model.config.model_dump(mode="json"),
+        "training": config.model_dump(mode="json"),
+        "seed": seed,
+        "device": device.split(":")[0],
+    }
+    pairs = model.view.interactions.pairs_only()
+    about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume}
+    _start(model, config, pairs, seed, on_progress=_phase(on_progress, "start vectors"), **about)
+    source = FEEDS[model.feed](
+        model, Ration(pairs, pairs, config.batch_size, config.facts, config.negatives, config.pool), seed
+    )
+
+    def judge(trained: object) -> float:
+        assert validate is not None
+        assert isinstance(trained, Learnt)
+        return validate(Adapting(trained, config, seed))
+
+    run = Loop(
+        model,
+        source,
+        config.loop,
+        validate=None if validate is None else judge,
+        on_progress=_phase(on_progress, "training"),
+        sinks=sinks,
+        **{name: value for name, value in about.items() if name != "resume"},
+    )
+    outcome = run.run(resume=resume)
+    model.settle()
+    return Adapting(model.eval(), config, seed), outcome
+
+
+class Adapting(Recommender):
+    """A trained model together with how it adapts: the recommender that evaluation and serving see.
+
+    Attributes:
+        model: the trained model.
+        training: how it was trained and adapts.
+        seed: of every step it takes.
+        presented: how many pairs the last adaptation presented, for comparing the effort of models.
+    """
+
+    def __init__(self, model: Learnt, training: BaselineConfig, seed: int, presented: int = 0) -> None:
+        super().__init__(model.config, model.view, model.rng)
+        self.model, self.training_config, self.seed, self.presented = model, training, seed, presented
+
+    def factors(self, users: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the model's factors, if it has that form."""
+        return self.model.factors(users)
+
+    def score_all(self, users: Tensor) -> Tensor:
+        """Score every item: (B,) -> (B, I)."""
+        return self.model.score_all(users)
+
+    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score each user's own candidates: (B,), (B, C) -> (B, C)."""
+        return self.model.score_pairs(users, items)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the model's tensors."""
+        return self.model.tensors()
+
+    def adapt(self, support: Support) -> Self:
+        """Return a recommender adapted to what arrived; a support without clicks, and mode "none", take no step."""
+        rule = self.training_config.adapt
+        if rule.mode == "none" or not len(support) or (rule.mode != "joint" and not rule.epochs):
+            return type(self)(self.model.extend(support), self.training_config, self.seed)
+        if rule.mode == "joint":
+            larger = self.view.extend(support)
+            view = TrainView(larger.vocabulary, larger.interactions, larger.graph)
+            model = build(self.config, view, self.seed)
+            assert isinstance(model, Learnt)
+            again, _ = train_baseline(model, self.training_config, self.seed, device=str(self.rng.device))
+            presented = len(view.interactions) * self.training_config.loop.epochs
+            return type(self)(again.model, self.training_config, self.seed, presented)
+        adapted = self.model.extend(support)
+        return type(self)(adapted, self.training_config, self.seed, self._steps(adapted, support))
+
+    def _steps(self, adapted: Learnt, support: Support) -> int:
+        """Take the steps of fine-tuning, in place; return how many pairs were presented."""
+        rule, training = self.training_config.adapt, self.training_config
+        v, known = adapted.view.vocabulary, adapted.view.interactions.pairs_only()
+        arrived = Interactions(v.users.rows(support.users), v.items.rows(support.items))
+        _, first = np.unique(arrived.keys(v.n_items), return_index=True)
+        arrived = arrived.select(np.sort(first))
+        replay = self.view.interactions.pairs_only() if rule.mode == "finetune_replay" else None
+        ration = Ration(
+            arrived, known, rule.batch_size, training.facts, training.negatives, training.pool, replay, purpose="adapt"
+        )
+        adapted.use_generator(random.torch_generator(self.seed, "adapt/model", str(self.rng.device)))
+        changes = {"learning_rate": rule.learning_rate, "epochs": rule.epochs, "validate_every": None}
+        source = FEEDS[adapted.feed](adapted, ration, self.seed)
+        Loop(adapted, source, training.loop.model_copy(update=changes)).run()
+        adapted.on_epoch_start()
+        adapted.eval()
+        return int(source.state_dict()["presented"])
+
+
+def _start(
+    model: Learnt,
+    config: BaselineConfig,
+    pairs: Interactions,
+    seed: int,
+    *,
+    folder: Path | None,
+    identity: Json,
+    resume: bool,
+    on_progress: Callable[[Progress], None] | None,
+) -> None:
+    """Give the vectors of a model their start, in place."""
+    about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": on_progress}
+    view, device = model.view, next(model.parameters()).device
+    if config.start == "bpr":
+        n, dim = view.n_users + view.n_items, model.config.dim
+        start = xavier(n, dim, rng=random.torch_generator(seed, "bpr/init")).to(device)
+        vectors = fit_bpr(pairs, view.n_users, view.n_items, config.bpr, start, seed, **about)
+        model.start_from(vectors[: view.n_users], vectors[view.n_users :])
+    elif config.start == "transr":
+        names = ("node", "relation", "project")
+        if not all(hasattr(model, name) for name in (*names, "graph")):
+            raise ConfigError(
+                f"setting training.start of {model.config.kind}",
+                "'transr'",
+                expected="'xavier' or 'bpr': the model has no relation spaces over all nodes",
+                fix="Choose another start, or kgat.",
+            )
+        transr = fit_transr(model.graph, config.transr, model.config.dim, seed, device, **about)  # type: ignore[arg-type]
+        with torch.no_grad():
+            for name in names:
+                getattr(model, name).copy_(getattr(transr, name))
+
+
+def _phase(on_progress: OnPhase | None, name: str) -> Callable[[Progress], None] | None:
+    return None if on_progress is None else lambda progress: on_progress(name, progress)

@@ -1,0 +1,190 @@
+"""Sources of batches for the models with learnt rows: pairs, pairs and facts together, or each in passes of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from metakg import rng as random
+from metakg.data import Interactions
+from metakg.models.learnt import Learnt
+from metakg.sample.episodes import PairBatch, PairSampler, PairsAndFacts
+from metakg.sample.triples import TripleBatch
+from metakg.train.initialise import FactBatches
+from metakg.train.loop import Source
+from metakg.types import Json
+
+
+@dataclass(frozen=True)
+class Ration:
+    """What a feed hands out.
+
+    Attributes:
+        pairs: the positives; an epoch presents each once.
+        known: pairs whose items are no negatives of their users.
+        batch_size: positives of a step.
+        facts: facts of a step.
+        negatives: items drawn for each positive, and false tails for each fact.
+        pool: whether negatives come from items with a known pair, or from all.
+        replay: pairs of which an equal number is mixed into every batch, or None.
+        purpose: name of the random generators: "train" or "adapt".
+    """
+
+    pairs: Interactions
+    known: Interactions
+    batch_size: int
+    facts: int
+    negatives: int = 1
+    pool: Literal["seen", "all"] = "seen"
+    replay: Interactions | None = None
+    purpose: str = "train"
+
+
+class PairFeed:
+    """Shuffled pairs with fresh negatives. With K negatives a pair stands K times in a row in its batch.
+
+    Args:
+        model: what will be trained.
+        ration: what to hand out.
+        seed: of order and negatives.
+
+    Raises:
+        DataError: there are no pairs.
+    """
+
+    def __init__(self, model: Learnt, ration: Ration, seed: int) -> None:
+        view = model.view
+        self.ration, self.view, self.device = ration, view, next(model.parameters()).device
+        pool = np.arange(view.n_items) if ration.pool == "all" else np.unique(ration.known.items)
+        rng = random.generator(seed, f"{ration.purpose}/pairs")
+        self.pairs = PairSampler(ration.pairs, ration.known, pool.astype(np.int32), view.n_items, rng)
+        self.replayed = None
+        if ration.replay is not None and len(ration.replay):
+            self.replayed = PairSampler(ration.replay, ration.known, pool.astype(np.int32), view.n_items, rng)
+        self.order = np.arange(len(self.pairs))
+        self.presented = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.pairs) // self.ration.batch_size)
+
+    def next(self, model: Learnt, step: int) -> Any:
+        """Return the batch of a step."""
+        place = step % len(self)
+        if place == 0:
+            self.order = self.pairs.order()
+            model.on_epoch_start()
+        return self.draw(place)
+
+    def draw(self, place: int) -> PairBatch:
+        """Return the pairs that stand at a place of the epoch, and as many replayed ones."""
+        size = self.ration.batch_size
+        picked = self.order[place * size : (place + 1) * size]
+        batch = self.pairs.draw(np.repeat(picked, self.ration.negatives))
+        self.presented += len(picked)
+        if self.replayed is not None:
+            again = self.replayed.rng.integers(len(self.replayed), size=len(picked))
+            batch = batch.join(self.replayed.draw(np.repeat(again, self.ration.negatives)))
+            self.presented += len(again)
+        return batch.to(self.device)
+
+    def learn(self, model: Learnt, batch: Any) -> Json:
+        """Let the model restore its bounds, and note how many pairs were presented so far."""
+        model.after_step(batch)
+        return {"pairs": self.presented}
+
+    def describe(self, batch: Any) -> str:
+        """Name some pairs of a batch."""
+        v, pairs = self.view.vocabulary, batch.pairs if isinstance(batch, PairsAndFacts) else batch
+        users = v.users.ids(pairs.users[:3].cpu().numpy().astype(np.int32))
+        items = v.items.ids(pairs.positives[:3].cpu().numpy().astype(np.int32))
+        return f"{len(pairs)} pairs such as " + ", ".join(f"({u}, {i})" for u, i in zip(users, items, strict=True))
+
+    def state_dict(self) -> Json:
+        """Return where the stream stands."""
+        return {"order": self.order, "pairs": self.pairs.state_dict(), "presented": self.presented}
+
+    def load_state_dict(self, state: Json) -> None:
+        """Go back to where the stream stood."""
+        self.order, self.presented = state["order"], state["presented"]
+        self.pairs.load_state_dict(state["pairs"])  # replayed pairs draw from the same generator
+
+
+class JointFeed(PairFeed):
+    """Pairs and, in the same step, facts drawn at random. With K negatives a fact stands K times in a row too.
+
+    Raises:
+        DataError: there are no pairs, or no facts.
+    """
+
+    def __init__(self, model: Learnt, ration: Ration, seed: int) -> None:
+        super().__init__(model, ration, seed)
+        self.facts = model.facts(random.generator(seed, f"{ration.purpose}/facts"))
+
+    def next(self, model: Learnt, step: int) -> PairsAndFacts:
+        """Return the pairs and facts of a step."""
+        return PairsAndFacts(super().next(model, step), self.draw_facts())
+
+    def draw_facts(self) -> TripleBatch:
+        """Draw facts, each with `negatives` false tails."""
+        picked = self.facts.rng.integers(len(self.facts.heads), size=self.ration.facts)
+        return self.facts.corrupt(np.repeat(picked, self.ration.negatives)).to(self.device)
+
+    def state_dict(self) -> Json:
+        """Return where the stream stands."""
+        return {**super().state_dict(), "facts": self.facts.state_dict()}
+
+    def load_state_dict(self, state: Json) -> None:
+        """Go back to where the stream stood."""
+        super().load_state_dict(state)
+        self.facts.load_state_dict(state["facts"])
+
+
+class PassesFeed(JointFeed):
+    """An epoch of all pairs, then all facts; while adapting, then as many batches of facts as there were of pairs.
+
+    Raises:
+        DataError: there are no pairs, or no facts.
+    """
+
+    def __init__(self, model: Learnt, ration: Ration, seed: int) -> None:
+        super().__init__(model, ration, seed)
+        self.passes = FactBatches(self.facts, ration.facts, self.device)
+        self.n_pairs = super().__len__()
+        self.n_facts = len(self.passes) if ration.purpose == "train" else min(self.n_pairs, len(self.passes))
+
+    def __len__(self) -> int:
+        return self.n_pairs + self.n_facts
+
+    def next(self, model: Learnt, step: int) -> PairBatch | TripleBatch:  # type: ignore[override]  # one or the other
+        """Return the pairs or the facts of a step."""
+        place = step % len(self)
+        if place < self.n_pairs:
+            if place == 0:
+                self.order = self.pairs.order()
+                model.on_epoch_start()
+            return self.draw(place)
+        return self.passes.next(model, place - self.n_pairs)
+
+    def describe(self, batch: Any) -> str:
+        """Name some pairs or facts of a batch."""
+        return self.passes.describe(batch) if isinstance(batch, TripleBatch) else super().describe(batch)
+
+    def state_dict(self) -> Json:
+        """Return where the stream stands."""
+        return {**super().state_dict(), "passes": self.passes.order}
+
+    def load_state_dict(self, state: Json) -> None:
+        """Go back to where the stream stood."""
+        super().load_state_dict(state)
+        self.passes.order = state["passes"]
+
+
+FEEDS: dict[str, Callable[[Learnt, Ration, int], Source]] = {
+    "pairs": PairFeed,
+    "pairs+facts": JointFeed,
+    "pairs, facts": PassesFeed,
+}
+"""The source for each `Learnt.feed`."""

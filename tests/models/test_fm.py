@@ -1,0 +1,96 @@
+"""The factorisation machine: values by hand, the closed form against feature pairs, and what an item is made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from metakg.data import TrainView
+from metakg.models.fm import FM, FmConfig
+from metakg.models.nn.features import ItemFeatures
+from metakg.sample.episodes import PairBatch
+from metakg.testing import LearntContract
+
+pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
+
+
+class TestFm(LearntContract):
+    config = FmConfig(dim=8)
+
+
+class TestFmOfIdsAlone(LearntContract):
+    config = FmConfig(dim=8, features="ui")
+
+
+def build(view: TrainView, **settings: object) -> FM:
+    model = FM(FmConfig(**{"dim": 3, **settings}), view, torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        model.weight.copy_(torch.linspace(-1, 1, view.n_entities)[:, None])
+    return model
+
+
+# Items of the small graph (tests/models/conftest.py) and the tails of their facts, each once whatever the relation.
+TAILS = {0: [8], 1: [8], 2: [9], 3: [9], 4: [10], 5: [10], 6: [], 7: [8]}
+
+
+@pytest.mark.parametrize("norm", ["sum", "mean", "idf"])
+def test_scores_equal_the_definition_worked_out_by_loops(toy: TrainView, norm: str) -> None:
+    model = build(toy, tail_norm=norm)
+    scores = model.score_all(torch.arange(6))
+    pairwise = model.score_pairs(torch.arange(6), torch.arange(8).expand(6, -1))
+    for user in range(6):
+        for item, tails in TAILS.items():
+            vectors = [model.user[user], model.entity[item], *(model.entity[t] for t in tails)]  # one tail has all the weight
+            expected = model.weight[item, 0] + sum(model.weight[t, 0] for t in tails)
+            for f in range(len(vectors)):
+                for g in range(f + 1, len(vectors)):
+                    expected = expected + vectors[f] @ vectors[g]
+            assert float(scores[user, item]) == pytest.approx(float(expected), abs=1e-5)
+            assert float(pairwise[user, item]) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_weights_of_tails() -> None:
+    from metakg.testing import toy_view
+
+    view = toy_view()
+    item = 3  # written by Otto (5 items), space opera (6), Tin Moon (3)
+    weights = {norm: ItemFeatures(view, facts=True, norm=norm).of(item) for norm in ("sum", "mean", "idf")}
+    for cols, _ in weights.values():
+        assert cols.tolist() == [3, 13, 16, 17]
+    assert weights["sum"][1].tolist() == [1, 1, 1, 1]
+    assert weights["mean"][1].tolist() == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3])
+    rarity = np.log1p(12 / np.array([5, 6, 3]))
+    assert weights["idf"][1].tolist() == pytest.approx([1, *(rarity / rarity.sum())])
+    assert ItemFeatures(view, facts=False, norm="mean").of(item)[0].tolist() == [3]
+    assert ItemFeatures(view, facts=True, norm="mean").of(11)[0].tolist() == [11], "no fact: the item alone"
+
+
+def test_the_loss_is_bpr_of_the_scores_and_the_length_of_distinct_rows(toy: TrainView) -> None:
+    model = build(toy, weight_decay=0.5)
+    batch = PairBatch(torch.tensor([0, 1, 0]), torch.tensor([0, 2, 1]), torch.tensor([6, 7, 7]))
+    terms = model(batch)
+    scores = model.score_all(torch.arange(6))
+    margins = [scores[0, 0] - scores[0, 6], scores[1, 2] - scores[1, 7], scores[0, 1] - scores[0, 7]]
+    expected = -torch.stack([torch.log(torch.sigmoid(m)) for m in margins]).mean()
+    assert float(terms["rank"]) == pytest.approx(float(expected), abs=1e-6)
+    rows = [0, 1, 2, 6, 7, 8, 9]  # items of the batch and their tails, each once
+    length = sum(model.user[u].square().sum() for u in (0, 1, 0)) + model.entity[rows].square().sum()
+    length = length + model.weight[rows].square().sum()
+    assert float(terms["l2"]) == pytest.approx(float(0.5 * length / 2 / 3), rel=1e-5)
+
+
+def test_what_a_batch_sums_is_what_all_items_sum(toy: TrainView) -> None:
+    model = build(toy, tail_norm="idf")
+    every = model.features.sums(model.entity, model.weight)
+    some = model.features.sums(model.entity, model.weight, torch.tensor([7, 0, 6, 0]))
+    for name in ("vectors", "squares", "linear"):
+        torch.testing.assert_close(getattr(some, name), getattr(every, name)[[7, 0, 6, 0]])
+    assert len(some.used) == 4, "items 0, 6 and 7, and entity 8"
+
+
+def test_a_row_is_trained_if_a_clicked_item_is_made_of_it(toy: TrainView) -> None:
+    model = build(toy)
+    assert model.trained_rows("user").tolist() == [True] * 5 + [False]
+    assert np.flatnonzero(model.trained_rows("entity")).tolist() == [0, 1, 2, 3, 4, 5, 6, 8, 9, 10]
+    assert np.flatnonzero(build(toy, features="ui").trained_rows("weight")).tolist() == [0, 1, 2, 3, 4, 5, 6]
