@@ -37,18 +37,20 @@ def test_seen_items_are_filtered_unless_asked_for(model: str, view: TrainView) -
 
 
 @pytest.mark.parametrize("model", FLOORS)
-def test_scores_fall_and_equal_scores_follow_the_item_order(model: str, view: TrainView) -> None:
+def test_scores_fall_and_of_equal_ones_the_popular_comes_first(model: str, view: TrainView) -> None:
     found = fit(model, view).recommend("bob", k=4)
-    keys = [(-entry.score, view.vocabulary.items.row(entry.item)) for entry in found]
+    rows = [view.vocabulary.items.row(entry.item) for entry in found]
+    keys = [(-entry.score, -view.popularity[row], row) for entry, row in zip(found, rows, strict=True)]
     assert keys == sorted(keys)
 
 
 def test_every_answer_says_how_it_was_made(view: TrainView) -> None:
     engine = fit("blend", view)
-    assert {entry.way for entry in engine.recommend("ann")} == {"trained"}
-    assert {entry.way for entry in engine.recommend("cleo")} == {"kg-only"}
-    assert {entry.way for entry in engine.recommend("nobody")} == {"popular"}
-    assert {entry.way for entry in engine.adapt("nobody", ["c"]).recommend("nobody")} == {"adapted"}
+    ways = {user: {entry.item: entry.way for entry in engine.recommend(user)} for user in ("ann", "cleo", "nobody")}
+    assert ways["ann"] == {"c": "trained", "d": "popular"}, "nothing speaks for d: it fills the list"
+    assert ways["cleo"] == {"c": "kg-only", "d": "kg-only", "b": "popular", "a": "popular"}
+    assert set(ways["nobody"].values()) == {"popular"}
+    assert engine.adapt("nobody", ["c"]).recommend("nobody", k=1)[0].way == "adapted"
 
 
 def test_an_unknown_user_gets_the_popular_items(view: TrainView) -> None:
@@ -76,14 +78,14 @@ def test_a_new_item_is_found_through_its_facts_alone(view: TrainView) -> None:
     best = {entry.item: entry for entry in engine.recommend("new", k=2)}
     assert best.keys() == {"b", "e"}
     assert best["e"].label == "Elderberry"
-    assert str(engine.explain("new", "e").paths[0]) == "Apple -> made by: Xavier -> Elderberry"
+    assert str(engine.explain("new", "e").paths[0]) == "liked Apple -> made by Xavier -> Elderberry"
 
 
 def test_explanations_read_as_sentences_and_shares_stay_below_one(view: TrainView) -> None:
     engine = fit("blend", view)
     found = engine.explain("ann", "c")
     assert found.label == "Cherry"
-    assert str(found.paths[0]) == "Berry -> also clicked by 1 other person -> Cherry"
+    assert str(found.paths[0]) == "liked Berry -> also liked by 1 other person -> Cherry"
     assert 0 < sum(path.share for path in found.paths) <= 1.0 + 1e-6
     assert engine.explain("nobody", "c").paths == ()
 

@@ -142,8 +142,8 @@ def test_recommend_and_explain_speak_of_the_same_paths(folder, bundle) -> None:
     assert len(lines) == 3
     assert {line["way"] for line in lines} == {"adapted"}
     told = json.loads(run("explain", bundle, "me", lines[0]["item"], "--liked", liked, "--json", "--limit", "1"))
-    assert told["paths"][0]["share"] == pytest.approx(lines[0]["why"][0]["share"])
-    assert told["paths"][0]["start"] == liked
+    assert told["reasons"] == lines[0]["why"]
+    assert told["reasons"][0]["path"][0]["id"] == liked
     assert "for me (adapted)" in run("recommend", bundle, "me", "--liked", liked)
 
 

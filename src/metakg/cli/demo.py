@@ -62,7 +62,7 @@ def demo(
         later = " (clicked later, which no model has seen)" if v.items.row(entry.item) in answers else ""
         say(f"  {place}. {entry.label}{later}")
         for path in adapted.explain(v.users.id(reader), entry.item, limit=1).paths:
-            say(f"     because {path} ({path.share:.0%} of the score)")
+            say(f"     {path} ({path.share:.0%} of the score)")
     say(f"\nWhat the generator knows and no model is told: {name} likes")
     for taste in made.tastes(v.users.id(reader))[:4]:
         say(f"  {taste.label} ({taste.weight:.0%})")

@@ -10,16 +10,27 @@ import typer
 from metakg.cli.common import JsonOption, print_json
 
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle folder (metakg train).")]
+UserArgument = Annotated[str, typer.Argument(help="User id; an unknown one is a new user.")]
 LikedOption = Annotated[
-    list[str] | None, typer.Option(help="An item that the user has just clicked; repeat for more. Unknown ids are fine.")
+    list[str] | None, typer.Option(help="An item that the user has just clicked; repeat for more. Unknown ids are ignored.")
+]
+DislikedOption = Annotated[
+    list[str] | None, typer.Option(help="An item that he refuses: never shown, and what is close to it falls; repeat for more.")
 ]
 
 
 def recommend(
     bundle: BundleArgument,
-    user: Annotated[str, typer.Argument(help="User id; an unknown one is a new user.")],
+    user: UserArgument,
     liked: LikedOption = None,
+    disliked: DislikedOption = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many items.")] = 10,
+    allow: Annotated[list[str] | None, typer.Option(help="Show only this item; repeat for more.")] = None,
+    deny: Annotated[list[str] | None, typer.Option(help="Never show this item; repeat for more.")] = None,
+    diversity: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Weigh each item against its likeness to those before it.")
+    ] = 0.0,
+    filter_seen: Annotated[bool, typer.Option(help="Leave out what the user has already clicked.")] = True,
     why: Annotated[bool, typer.Option(help="Add the heaviest reason of each item.")] = True,
     as_json: JsonOption = False,
 ) -> None:
@@ -27,31 +38,29 @@ def recommend(
     from metakg.engine import load
 
     engine = load(bundle)
-    if liked:
-        engine = engine.adapt(user, liked)
+    clicks = {"liked": liked or (), "disliked": disliked or ()}
+    _warn_of_unknown(engine.unknown([*clicks["liked"], *clicks["disliked"], *(allow or ()), *(deny or ())]))
+    found = engine.recommend(user, k, **clicks, filter_seen=filter_seen, allow=allow, deny=deny or (), diversity=diversity)
     why = why and engine.explains
-    found = engine.recommend(user, k)
-    reasons = [engine.explain(user, entry.item, limit=1).paths if why else () for entry in found]
+    reasons = [engine.explain(user, entry.item, limit=1, **clicks).paths if why else () for entry in found]
     if as_json:
         for entry, paths in zip(found, reasons, strict=True):
-            print_json(
-                {
-                    "item": entry.item,
-                    "label": entry.label,
-                    "score": entry.score,
-                    "way": entry.way,
-                    "why": [{"path": str(path), "share": path.share} for path in paths],
-                }
-            )
+            told = {"item": entry.item, "label": entry.label, "score": entry.score, "way": entry.way}
+            print_json({**told, "why": [path.as_json() for path in paths]})
         return
     from rich.console import Console
     from rich.table import Table
 
-    way = found[0].way if found else "popular"
+    way = found[0].way if found else "nothing left to show"
     table = Table(
         "", "item", *(["why"] if why else []), box=None, pad_edge=False, title=f"for {user} ({way})", title_justify="left"
     )
     for place, (entry, paths) in enumerate(zip(found, reasons, strict=True), 1):
-        because = [f"{paths[0]} ({paths[0].share:.0%})" if paths else "popular"] if why else []
+        because = [f"{paths[0]} ({paths[0].share:.0%})" if paths else entry.way] if why else []
         table.add_row(str(place), entry.label, *because)
     Console().print(table)
+
+
+def _warn_of_unknown(names: list[str]) -> None:
+    if names:
+        typer.echo(f"ignored, since the bundle does not know them: {', '.join(dict.fromkeys(names))}", err=True)

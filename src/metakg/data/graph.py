@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from metakg.errors import DataError
-from metakg.types import Mask, Rows
+from metakg.types import Mask, Rows, Times
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,22 @@ class Triples:
         """Return the facts that a mask or an index array picks."""
         return Triples(self.heads[keep], self.relations[keep], self.tails[keep])
 
+    def of_head(self, row: int) -> Rows:
+        """Return the places of the facts with this head, in order: (n,)."""
+        return self._by_head.of(row)
+
+    def of_tail(self, row: int) -> Rows:
+        """Return the places of the facts with this tail, in order: (n,)."""
+        return self._by_tail.of(row)
+
+    @cached_property
+    def _by_head(self) -> _Places:
+        return _Places.of_column(self.heads)
+
+    @cached_property
+    def _by_tail(self) -> _Places:
+        return _Places.of_column(self.tails)
+
     @staticmethod
     def empty() -> Triples:
         """Return no facts."""
@@ -51,6 +68,25 @@ class Triples:
             np.concatenate([first.relations, second.relations]),
             np.concatenate([first.tails, second.tails]),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Where each value of a column stands: `order[starts[v] : starts[v + 1]]`."""
+
+    order: Rows
+    starts: Times
+
+    @staticmethod
+    def of_column(column: Rows) -> _Places:
+        order = np.argsort(column, kind="stable").astype(np.int32)
+        counts = np.bincount(column) if len(column) else np.empty(0, np.int64)
+        return _Places(order, np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]))
+
+    def of(self, value: int) -> Rows:
+        if not 0 <= value < len(self.starts) - 1:
+            return self.order[:0]
+        return self.order[self.starts[value] : self.starts[value + 1]]
 
 
 @dataclass(frozen=True, eq=False)

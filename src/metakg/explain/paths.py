@@ -1,11 +1,43 @@
-"""Typed paths in words: `Abbey Road -> artist: The Beatles -> Let It Be`."""
+"""Typed paths in words: `liked Abbey Road -> by The Beatles -> Let It Be`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from metakg.data import TrainView
-from metakg.models.profile import ProfileRecommender, Reason, Step
+from metakg.models.profile import Person, ProfileRecommender, Reason, Step
+from metakg.types import Json
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stop of a path.
+
+    Attributes:
+        kind: an item, another entity, or a crowd of people who clicked both sides.
+        id: external id; None for a crowd.
+        label: readable name.
+    """
+
+    kind: Literal["item", "entity", "crowd"]
+    id: str | None
+    label: str
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What joins two neighbouring stops.
+
+    Attributes:
+        relation: external id of the relation; None where people clicked.
+        label: its readable name, or "clicked by".
+        inverse: whether the fact is walked from its tail to its head.
+    """
+
+    relation: str | None
+    label: str
+    inverse: bool
 
 
 @dataclass(frozen=True)
@@ -13,68 +45,96 @@ class Path:
     """One way from something the user clicked to the recommended item.
 
     Attributes:
-        start: external id of the user's own item.
-        nodes: readable names along the path, the own item first and the recommended item last.
-        hops: what joins each two neighbours in `nodes`: a relation's name, `^` before it when walked against its
-            direction, or "clicked by".
-        share: part of the item's score that came this way, 0..1.
+        nodes: the stops, the own item first and the recommended one last.
+        edges: what joins each two neighbours in `nodes`.
+        share: part of all that speaks for the item that came this way, 0..1.
     """
 
-    start: str
-    nodes: tuple[str, ...]
-    hops: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
     share: float
 
+    @property
+    def start(self) -> str:
+        """External id of the user's own item."""
+        return str(self.nodes[0].id)
+
     def __str__(self) -> str:
+        first, *_, last = self.nodes
+        text = f"liked {first.label}"
         if len(self.nodes) == 3:
-            first, middle, last = self.nodes
-            hop = self.hops[0]
-            if hop == "clicked by":
-                return f"{first} -> also clicked by {middle} -> {last}"
-            if hop == self.hops[1].removeprefix("^") or self.hops[1] == hop.removeprefix("^"):
-                return f"{first} -> {hop.removeprefix('^')}: {middle} -> {last}"
-        text = self.nodes[0]
-        for hop, node in zip(self.hops, self.nodes[1:], strict=True):
-            text += f" -> {hop}: {node}"
+            middle, (there, back) = self.nodes[1], self.edges
+            if middle.kind == "crowd":
+                return f"{text} -> also liked by {middle.label} -> {last.label}"
+            if there.relation == back.relation:  # both have the same fact: once says it
+                return f"{text} -> {there.label} {middle.label} -> {last.label}"
+        for edge, node in zip(self.edges, self.nodes[1:], strict=True):
+            text += f" -> {'^' if edge.inverse else ''}{edge.label} {node.label}"
         return text
+
+    def as_json(self) -> Json:
+        """Return the path for machines: share, text, and nodes and edges in turn."""
+        chain: list[Json] = []
+        for place, node in enumerate(self.nodes):
+            if place:
+                edge = self.edges[place - 1]
+                chain.append({"relation": edge.relation, "label": edge.label, "inverse": edge.inverse})
+            chain.append({"kind": node.kind, "id": node.id, "label": node.label})
+        return {"share": self.share, "text": str(self), "path": chain}
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The paths that carry most of one recommendation, heaviest first; empty where there is no personal reason."""
+    """The paths that carry most of one recommendation, heaviest first; empty where there is no personal reason.
 
-    user: str
+    Attributes:
+        user: external id, or None for somebody without an account.
+        item: external id.
+        label: readable name of the item.
+        paths: the paths.
+        score: the item's score for this user.
+    """
+
+    user: str | None
     item: str
     label: str
     paths: tuple[Path, ...]
+    score: float
 
     def __str__(self) -> str:
         if not self.paths:
             return f"{self.label}: no path from this user's own items; it is shown because it is popular"
         return "\n".join([self.label, *(f"  {path.share:5.1%}  {path}" for path in self.paths)])
 
+    def as_json(self) -> Json:
+        """Return the explanation for machines."""
+        item = {"item": self.item, "label": self.label}
+        reasons = [path.as_json() for path in self.paths]
+        return {"user": self.user, "item": item, "score": self.score, "reasons": reasons}
 
-def explain(recommender: ProfileRecommender, user: int, item: int, limit: int = 3) -> Explanation:
-    """Explain why an item scores for a user, both given as rows of the recommender's view."""
-    v = recommender.view.vocabulary
-    paths = tuple(_in_words(recommender.view, reason) for reason in recommender.reasons(user, item, limit))
-    return Explanation(v.users.id(user), v.items.id(item), v.items.label(item), paths)
+
+def explain(recommender: ProfileRecommender, person: Person, item: int, limit: int = 3) -> tuple[Path, ...]:
+    """Return why an item (a row of the recommender's view) scores for a person, in words."""
+    return tuple(_in_words(recommender.view, item, reason) for reason in recommender.reasons_for(person, item, limit))
 
 
-def _in_words(view: TrainView, reason: Reason) -> Path:
+def _in_words(view: TrainView, item: int, reason: Reason) -> Path:
     v = view.vocabulary
-    nodes = [v.items.label(reason.start)]
-    hops = []
+    nodes = [Node("item", v.items.id(reason.start), v.items.label(reason.start))]
+    edges = []
     for step in reason.steps:
         nodes.append(_node(view, step))
         if step.relation is None:
-            hops.append("clicked by")
+            edges.append(Edge(None, "clicked by", False))
         else:
-            hops.append(("^" if step.inverse else "") + v.relations.label(step.relation))
-    return Path(v.items.id(reason.start), tuple(nodes), tuple(hops), reason.share)
+            edges.append(Edge(v.relations.id(step.relation), v.relations.label(step.relation), step.inverse))
+    return Path(tuple(nodes), tuple(edges), reason.share)
 
 
-def _node(view: TrainView, step: Step) -> str:
+def _node(view: TrainView, step: Step) -> Node:
+    v = view.vocabulary
     if step.entity is None:
-        return "1 other person" if step.users == 1 else f"{step.users} other people"
-    return view.vocabulary.entity_label(step.entity)
+        return Node("crowd", None, "1 other person" if step.users == 1 else f"{step.users} other people")
+    if step.entity < v.n_items:
+        return Node("item", v.items.id(step.entity), v.items.label(step.entity))
+    return Node("entity", v.entities.id(step.entity), v.entity_label(step.entity))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import ClassVar, Self
 
 import torch
@@ -72,6 +73,18 @@ class Recommender(nn.Module):
             raise CheckpointError(
                 f"tensors of {self.config.kind}", str(err), expected="those of an equal model", fix="Save the bundle again."
             ) from err
+
+    def over(self, view: TrainView) -> Self:
+        """Return this recommender over a view with the same rows from which clicks or facts were taken away.
+
+        What was learnt by gradient stays as it was learnt; closed forms follow the view.
+        """
+        other = copy.copy(self)
+        other.view = view
+        other._modules = {  # a wrapper's inner model must follow too, and only in the copy
+            name: part.over(view) if isinstance(part, Recommender) else part for name, part in self._modules.items()
+        }
+        return other
 
     def adapt(self, support: Support) -> Self:
         """Return a new recommender that has learnt from what arrived; `self` stays as it was.

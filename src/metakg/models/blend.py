@@ -18,7 +18,7 @@ from torch import Tensor
 
 from metakg.models.item_knn import ItemKnn, ItemKnnConfig
 from metakg.models.kg_knn import KgKnn, KgKnnConfig
-from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason
+from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, Reason
 from metakg.models.walk import Walk, WalkConfig
 from metakg.types import Floats, Rows
 
@@ -96,9 +96,13 @@ class Blend(ProfileRecommender):
         """Follow the walk, the only part that knows facts about users."""
         return self.parts[-1].score_without_clicks(users)
 
-    def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
+    def about(self, row: int) -> Floats | None:
+        """Follow the walk, the only part that knows facts about users."""
+        return self.parts[-1].about(row)
+
+    def reasons_for(self, person: Person, item: int, limit: int = 3) -> list[Reason]:
         """Return the heaviest paths of all parts; a path that several parts walk is counted once, with the summed share."""
-        profile = self.profiles(np.array([user], np.int32))
+        profile = person.profile
         units = [_to_unit(part.score_profiles(profile)) for part in self.parts]
         heard = [unit.copy() for unit in units]
         self._speak_alone(*heard)
@@ -110,7 +114,7 @@ class Blend(ProfileRecommender):
             amounts[speaker] += total - sum(amounts)
         shares: dict[tuple[int, tuple[object, ...]], float] = {}
         for amount, part in zip(amounts, self.parts, strict=True):
-            for reason in part.reasons(user, item, limit=10 * limit) if amount > 0 else []:
+            for reason in part.reasons_for(person, item, limit=10 * limit) if amount > 0 else []:
                 key = (reason.start, reason.steps)
                 shares[key] = shares.get(key, 0.0) + reason.share * amount / total
         found = [Reason(start, steps, share) for (start, steps), share in shares.items()]  # type: ignore[arg-type]

@@ -139,19 +139,22 @@ class Evidence:
         """F, the number of features of a candidate."""
         return 2 * len(self.channels) + len(ITEM_FEATURES)
 
-    def gather(self, users: Rows, profiles: sparse.csr_array, n_candidates: int, n_own: int) -> Gathered:
+    def gather(
+        self, users: Rows, profiles: sparse.csr_array, n_candidates: int, n_own: int, seen: sparse.csr_array | None = None
+    ) -> Gathered:
         """Retrieve candidates and describe them and the user's own items: (B,), (B, I) -> see `Gathered`.
 
         Args:
-            users: (B,) user rows.
+            users: (B,) user rows; -1 for somebody the view does not know.
             profiles: (B, I) weighted clicks, rows summing to 1.
             n_candidates: N, at most the number of items.
             n_own: S, own items described at most; of more, those with the largest weight, then the lowest row.
+            seen: (B, I) what each has clicked; by default what the view says of these users.
         """
         n_users, n_items = profiles.shape
-        seen = self.view.history[users].tocoo()
+        pairs = (self.view.history[users] if seen is None else seen).tocoo()
         is_seen = np.zeros((n_users, n_items), np.bool_)
-        is_seen[seen.row, seen.col] = True
+        is_seen[pairs.row, pairs.col] = True
         own_row, own_place, own_col, own_weight = _own(profiles, n_own)
         prior = np.zeros(n_users * n_items, np.float32)
         own_prior = np.zeros(len(own_row), np.float32)
@@ -248,7 +251,7 @@ class Evidence:
         An own item is to be judged by the *other* items of the profile, and not over the user himself.
         """
         part = weights * channel.itself[items]
-        if not channel.over_users:
+        if not channel.over_users or (users < 0).all():
             return part
         there = (profiles @ channel.left)[:, users].diagonal()  # (B,) what the whole profile gives the user himself
         given = weights * _lookup(channel.left, items, users[rows])

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason, Step, dense_product, power
+from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, Reason, Step, dense_product, power
 from metakg.types import Floats
 
 
@@ -54,9 +54,9 @@ class ItemKnn(ProfileRecommender):
         scores[own.row, own.col] -= own.data * self.self_similarity[own.col]
         return np.maximum(scores, 0.0)  # rounding may leave -1e-9 where only the self-similarity was
 
-    def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
+    def reasons_for(self, person: Person, item: int, limit: int = 3) -> list[Reason]:
         """Return the own items whose audience overlaps most with the item's."""
-        profile = self.profiles(np.array([user], np.int32))
+        profile = person.profile
         towards = self.right[:, [item]]  # (U, 1)
         parts = profile.data * np.asarray((self.left[profile.indices] @ towards).toarray()).ravel()
         parts[profile.indices == item] = 0.0

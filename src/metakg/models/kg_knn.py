@@ -25,7 +25,7 @@ from torch import Tensor
 
 from metakg.data import TrainView
 from metakg.errors import CheckpointError
-from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason, Step, dense_product, power
+from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, Reason, Step, dense_product, power
 from metakg.types import Floats, Rows
 
 
@@ -168,9 +168,9 @@ class KgKnn(ProfileRecommender):
             scores += self.config.second_hop_weight * dense_product(profiles, *self.second)
         return scores
 
-    def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
+    def reasons_for(self, person: Person, item: int, limit: int = 3) -> list[Reason]:
         """Return the shared facts that carry most of the score; the part of the second hop is not shown."""
-        profile = self.profiles(np.array([user], np.int32))
+        profile = person.profile
         total = float(self.score_profiles(profile)[0, item])
         if total <= 0:
             return []

@@ -32,9 +32,9 @@ from torch import Tensor, nn
 from metakg.errors import CheckpointError
 from metakg.models.evidence import Evidence, Gathered
 from metakg.models.nn.dropout import dropout
-from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason, Step
+from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, Reason, Step
 from metakg.models.walk import Walk, WalkConfig
-from metakg.types import Floats, Rows
+from metakg.types import Floats, Mask, Rows
 
 
 class MetaKGConfig(ProfileConfig):
@@ -185,7 +185,22 @@ class MetaKG(ProfileRecommender):
 
     def _score_block(self, rows: Rows) -> Tensor:
         profiles = self.profiles(rows)
-        found = self.gather(rows, profiles)
+        scores = self._order(self.gather(rows, profiles))
+        empty = np.diff(profiles.indptr) == 0
+        if empty.any():
+            scores[torch.from_numpy(empty)] = torch.from_numpy(self.score_without_clicks(rows[empty]))
+        return scores
+
+    def score_person(self, person: Person) -> tuple[Floats, Mask]:
+        """Score every item for one person, and say which of them anything about him speaks for: two (I,)."""
+        if not person.profile.nnz:
+            return super().score_person(person)
+        found = self.gather_person(person)
+        with torch.inference_mode(False):
+            return self._order(found)[0].numpy(), found.prior[0] > 0
+
+    def _order(self, found: Gathered) -> Tensor:
+        """Return the scores that f and the plain sum give: -> (B, I)."""
         prior = torch.from_numpy(found.prior)
         top = prior.max(dim=1, keepdim=True).values.clamp(min=1e-12)
         with torch.no_grad():
@@ -199,28 +214,42 @@ class MetaKG(ProfileRecommender):
             scores.scatter_(1, items, torch.where(real, ordered, scores.gather(1, items)))
             if self.config.exclude_seen:
                 scores = torch.where(prior < 0, lowest - 3.0, scores)
-        empty = np.diff(profiles.indptr) == 0
-        if empty.any():
-            scores[torch.from_numpy(empty)] = torch.from_numpy(self.score_without_clicks(rows[empty]))
         return scores
+
+    def score_neighbours(self, profiles: sparse.csr_array) -> Floats:
+        """Return the plain sum of the channels: (B, I) -> (B, I). What f learnt is about people, not about items."""
+        nobody = np.full(profiles.shape[0], -1, np.int32)
+        return self.evidence.gather(nobody, profiles, 1, 1, sparse.csr_array(profiles.shape, dtype=np.float32)).prior
 
     def gather(self, users: Rows, profiles: sparse.csr_array) -> Gathered:
         """Return the candidates of some users and their evidence (see `Evidence.gather`)."""
         return self.evidence.gather(users, profiles, self.config.candidates, self.config.own_items)
 
+    def gather_person(self, person: Person) -> Gathered:
+        """Return the candidates of one person and their evidence."""
+        row = np.array([-1 if person.row is None else person.row], np.int32)
+        shape, ends = person.profile.shape, np.array([0, len(person.seen)], np.int32)
+        seen = sparse.csr_array((np.ones(len(person.seen), np.float32), person.seen, ends), shape=shape)
+        return self.evidence.gather(row, person.profile, self.config.candidates, self.config.own_items, seen)
+
+    def about(self, row: int) -> Floats | None:
+        """Follow the walk from facts about the user, where there are any."""
+        return None if self.walk is None else self.walk.about(row)
+
     def score_without_clicks(self, users: Rows) -> Floats:
         """Follow the walk from facts about the user where there are any, else popularity."""
         return super().score_without_clicks(users) if self.walk is None else self.walk.score_without_clicks(users)
 
-    def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
+    def reasons_for(self, person: Person, item: int, limit: int = 3) -> list[Reason]:
         """Return the paths that carry most of the score, heaviest first.
 
         A channel's part is what f loses when the channel falls silent for this item (negative parts count nothing); within
         a channel, a path's part is its part of the channel's sum.
         """
-        users = np.array([user], np.int32)
-        profile = self.profiles(users)
-        found = self.gather(users, profile)
+        profile = person.profile
+        if not profile.nnz:
+            return []
+        found = self.gather_person(person)
         place = np.flatnonzero(found.items[0] == item)
         c = len(self.evidence.channels)
         parts = np.zeros(c)

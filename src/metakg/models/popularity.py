@@ -7,8 +7,8 @@ from typing import Literal, Self
 import numpy as np
 from scipy import sparse
 
-from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason
-from metakg.types import Floats
+from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, Reason
+from metakg.types import Floats, Mask
 
 
 class PopularityConfig(ProfileConfig):
@@ -29,6 +29,15 @@ class Popularity(ProfileRecommender):
         """Return the same scores for every profile: (B, I) -> (B, I)."""
         return self.score_without_clicks(np.zeros(profiles.shape[0], np.int32))
 
-    def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
+    def score_person(self, person: Person) -> tuple[Floats, Mask]:
+        """Score every item for one person; nothing about him speaks for any of them."""
+        scores, _ = super().score_person(person)
+        return scores, np.zeros(self.view.n_items, np.bool_)
+
+    def score_neighbours(self, profiles: sparse.csr_array) -> Floats:
+        """Return zeros: popularity knows no closeness."""
+        return np.zeros((profiles.shape[0], self.view.n_items), np.float32)
+
+    def reasons_for(self, person: Person, item: int, limit: int = 3) -> list[Reason]:
         """Return no path: popularity has no personal reason."""
         return []

@@ -18,7 +18,7 @@ from torch import Tensor
 from metakg.data import Support, TrainView
 from metakg.errors import CheckpointError
 from metakg.models.base import ModelConfig, Recommender
-from metakg.types import Floats, Rows
+from metakg.types import Floats, Mask, Rows
 
 
 class ProfileConfig(ModelConfig):
@@ -62,6 +62,21 @@ class Reason:
     share: float
 
 
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Somebody to answer, whether or not he has a row.
+
+    Attributes:
+        row: user row, or None for somebody the view does not know.
+        profile: (1, I) weighted clicks, summing to 1 (or empty).
+        seen: (n,) item rows that he has clicked, ascending.
+    """
+
+    row: int | None
+    profile: sparse.csr_array
+    seen: Rows
+
+
 class ProfileRecommender(Recommender):
     """Base: turns users into profiles, profiles into scores, and ranks seen items last.
 
@@ -100,14 +115,64 @@ class ProfileRecommender(Recommender):
         raise NotImplementedError
 
     def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
-        """Return the paths that carry most of the item's score for this user, heaviest first.
+        """Return the paths that carry most of the item's score for a user of the view, heaviest first.
 
         Args:
             user: user row.
             item: item row.
             limit: at most this many paths.
         """
+        return self.reasons_for(self.person(user), item, limit)
+
+    def reasons_for(self, person: Person, item: int, limit: int = 3) -> list[Reason]:
+        """Return the paths that carry most of the item's score for a person, heaviest first (see `reasons`)."""
         raise NotImplementedError
+
+    def person(self, row: int | None, liked: Rows | None = None, without: Rows | None = None) -> Person:
+        """Return somebody to answer: a user of the view, or a newcomer, with clicks that the view does not hold.
+
+        Args:
+            row: user row, or None.
+            liked: item rows that he has clicked since; they count as clicks that have just arrived.
+            without: item rows to leave out, although he has clicked them.
+        """
+        history, came = self.view.history, self.recent
+        old = np.empty(0, np.int32) if row is None else _row_of(history, row)
+        new = np.empty(0, np.int32) if row is None or came is None else _row_of(came, row)
+        if liked is not None and len(liked):
+            new = np.union1d(new, liked).astype(np.int32)
+        seen = np.union1d(old, new).astype(np.int32)
+        items = seen if without is None or not len(without) else np.setdiff1d(seen, without)
+        fresh = np.isin(items, new)
+        weights = np.where(fresh | (not fresh.any()), 1.0, self.config.history_weight)
+        items, weights = items[weights > 0], weights[weights > 0]
+        weights = (weights * (1.0 / max(float(weights.sum()), 1e-300))).astype(np.float32)
+        profile = sparse.csr_array((weights, items, np.array([0, len(items)], np.int32)), shape=(1, self.view.n_items))
+        return Person(row, profile, seen)
+
+    def score_person(self, person: Person) -> tuple[Floats, Mask]:
+        """Score every item for one person, and say which of them anything about him speaks for: two (I,).
+
+        The scores of a user of the view are those of `score_all`.
+        """
+        if person.profile.nnz:
+            scores = self.score_profiles(person.profile)[0]
+            speaks = scores > 0
+        else:
+            told = None if person.row is None else self.about(person.row)
+            scores = self.view.popularity_share.copy() if told is None else told
+            speaks = np.zeros(self.view.n_items, np.bool_) if told is None else told > 0
+        if self.config.exclude_seen:
+            scores[person.seen] = -1.0
+        return scores, speaks
+
+    def score_neighbours(self, profiles: sparse.csr_array) -> Floats:
+        """Score how close every item is to the items of a profile, whoever asks: (B, I) -> (B, I), not negative."""
+        return self.score_profiles(profiles)
+
+    def about(self, row: int) -> Floats | None:
+        """Score every item by facts about a user alone: (I,), or None where this model has none to go by."""
+        return None
 
     def profiles(self, users: Rows) -> sparse.csr_array:
         """Return the weighted clicks of these users: (B,) -> (B, I), rows summing to 1 (or empty)."""
@@ -154,6 +219,11 @@ class ProfileRecommender(Recommender):
             self.recent = sparse.csr_array((np.ones(len(pairs), np.float32), (pairs[:, 0], pairs[:, 1])), shape=shape)
             self.prepare(None)
 
+    def over(self, view: TrainView) -> Self:
+        """Return this recommender over a view with the same rows from which clicks or facts were taken away."""
+        recent = None if self.recent is None else sparse.csr_array(self.recent.multiply(view.history))
+        return type(self)(self.config, view, self.rng, recent=recent, previous=self)
+
     def adapt(self, support: Support) -> Self:
         """Return a recommender over the extended view, in which what arrived counts fully and older clicks less."""
         view = self.view.extend(support)
@@ -166,6 +236,10 @@ class ProfileRecommender(Recommender):
             recent = sparse.csr_array(recent + earlier)
         recent.data[:] = 1.0
         return type(self)(self.config, view, self.rng, recent=recent, previous=self)
+
+
+def _row_of(matrix: sparse.csr_array, row: int) -> Rows:
+    return np.sort(matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]).astype(np.int32)
 
 
 def weigh(history: sparse.csr_array, recent: sparse.csr_array | None, history_weight: float) -> sparse.csr_array:

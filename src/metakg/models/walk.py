@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from metakg.data import TrainView
-from metakg.models.profile import ProfileConfig, ProfileRecommender, Reason, Step, power
+from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, Reason, Step, power
 from metakg.types import Floats, Rows
 
 
@@ -86,6 +86,12 @@ class Walk(ProfileRecommender):
             scores[lost] = super().score_without_clicks(users[lost])
         return scores
 
+    def about(self, row: int) -> Floats | None:
+        """Start at the user himself; None if no fact about him leads to an item."""
+        starts = sparse.csr_array((np.ones(1, np.float32), ([0], [row])), shape=(1, self._n))
+        scores = self._walk(starts)[0]
+        return scores if scores.max(initial=0.0) > 0 else None
+
     @property
     def _n(self) -> int:
         return self.view.n_users + self.view.n_entities
@@ -124,9 +130,9 @@ class Walk(ProfileRecommender):
                 visits += self.config.decay * bag(columns[edges], there, ends, weights[edges])
         return visits
 
-    def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
+    def reasons_for(self, person: Person, item: int, limit: int = 3) -> list[Reason]:
         """Return the two-step paths (own item, user crowd or entity, item) with their share of the whole score."""
-        profile = self.profiles(np.array([user], np.int32))
+        profile = person.profile
         total = float(self.score_profiles(profile)[0, item])
         if total <= 0:
             return []
@@ -154,10 +160,12 @@ class Walk(ProfileRecommender):
 def hop(view: TrainView, start: int, end: int) -> Step:
     """Return the first fact that joins two entities, as a step from one to the other."""
     facts = view.graph.entity
-    forward = np.flatnonzero((facts.heads == start) & (facts.tails == end))
+    forward = facts.of_head(start)
+    forward = forward[facts.tails[forward] == end]
     if len(forward):
         return Step(int(facts.relations[forward[0]]), False, end)
-    backward = np.flatnonzero((facts.tails == start) & (facts.heads == end))
+    backward = facts.of_tail(start)
+    backward = backward[facts.heads[backward] == end]
     return Step(int(facts.relations[backward[0]]), True, end)
 
 

@@ -1,0 +1,648 @@
+"""`Engine`: the side of a fitted recommender that faces people and services. External ids in, external ids out.
+
+An engine is a fitted recommender (the base) and an overlay of what each user did since. A click changes the overlay alone: in
+time that depends on this user's clicks only, the same in whatever order they come, undone by `forget`, and without a trace in
+anybody else's answers. New items, entities and facts change the base (`adapt(support=...)`), and the overlay stays beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from metakg.data import IdMap, KnowledgeGraph, Support, TrainView, Vocabulary
+from metakg.engine.answers import (
+    Answer,
+    Asked,
+    LearntAnswers,
+    ProfileAnswers,
+    Way,
+    answers_of,
+    diversify,
+    refuse,
+)
+from metakg.engine.overlay import Clicks, Overlay
+from metakg.engine.search import SearchIndex
+from metakg.errors import ConfigError, DataError
+from metakg.explain import Explanation, explain
+from metakg.models.base import Recommender
+from metakg.models.profile import ProfileRecommender
+from metakg.train import fit as training
+from metakg.types import Json, Mask, Rows
+
+Kind = Literal["item", "entity", "relation", "user"]
+
+REFUSAL = 0.5
+"""What the closest neighbour of a refused item loses, as a share of the distance from the middle of a list to its best."""
+
+FORGOTTEN = "forgotten:"
+"""How the row of a user begins whose id was erased; rows never move, so an empty one stays."""
+
+_POOL = 4
+"""A diverse list is chosen from so many times as many candidates."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One recommended item.
+
+    Attributes:
+        item: external id.
+        label: readable name.
+        score: the model's score; comparable within one list only.
+        way: how it was made; "popular" also where the list is filled up because nothing else speaks for an item.
+    """
+
+    item: str
+    label: str
+    score: float
+    way: Way
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A user whom an item would reach.
+
+    Attributes:
+        id: external id.
+        label: readable name.
+        score: how close the item is to what he clicked; 1 for the user it is closest to.
+    """
+
+    id: str
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something that a search found.
+
+    Attributes:
+        id: external id.
+        label: readable name.
+        popularity: clicks of an item or a user, facts of an entity or a relation.
+    """
+
+    id: str
+    label: str
+    popularity: int
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact about an item.
+
+    Attributes:
+        relation: external id.
+        relation_label: readable name of the relation.
+        inverse: whether the item is the tail of the fact.
+        entity: external id of the other end; the item's own id where that is an item.
+        entity_label: readable name of the other end.
+        is_item: whether the other end is an item.
+    """
+
+    relation: str
+    relation_label: str
+    inverse: bool
+    entity: str
+    entity_label: str
+    is_item: bool
+
+
+class Engine:
+    """A fitted recommender over external ids. Immutable: every change returns a new engine.
+
+    Args:
+        recommender: the base.
+        settings: resolved settings of the model and its training, and the seed; kept with every bundle.
+        overlay: what each user did since training.
+        removed: external ids of items that are never shown or used again.
+        arrived: clicks that came in by a `Support`, by user, so that `forget` can undo them.
+        figures: rows of an evaluation that travel with the bundle.
+    """
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        settings: Json | None = None,
+        *,
+        overlay: Overlay | None = None,
+        removed: frozenset[str] = frozenset(),
+        arrived: dict[str, frozenset[str]] | None = None,
+        figures: Sequence[Json] = (),
+    ) -> None:
+        self.recommender = recommender
+        self.settings: Json = settings or {"model": recommender.config.model_dump(mode="json"), "training": None, "seed": 0}
+        self.overlay = Overlay() if overlay is None else overlay
+        self.removed = removed
+        self.arrived = {} if arrived is None else arrived
+        self.figures = tuple(figures)
+        self._base = _Base(recommender)
+
+    # -- what it is ------------------------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> str:
+        """The registry name of the model."""
+        return self.recommender.config.kind
+
+    @property
+    def explains(self) -> bool:
+        """Whether the model can take its scores apart into paths."""
+        return isinstance(self.recommender, ProfileRecommender)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How much it knows: users (those who came since included), items, entities, relations, interactions, triples."""
+        view = self.recommender.view
+        came = [user for user in self.overlay if view.vocabulary.users.row(user) is None]
+        return {
+            "users": view.n_users + len(came) - self._base.n_forgotten,
+            "items": view.n_items - len(self._removed_rows),
+            "entities": view.n_entities,
+            "relations": view.n_relations,
+            "interactions": len(view.interactions) + sum(len(clicks.liked) for _, clicks in self.overlay.items()),
+            "triples": len(view.graph.entity) + len(view.graph.user),
+        }
+
+    @property
+    def adapted(self) -> frozenset[str]:
+        """Users who have clicked since training."""
+        return frozenset(self.overlay) | frozenset(self.arrived)
+
+    def unknown(self, ids: Iterable[str]) -> list[str]:
+        """Return those of some item ids that would be ignored: not known (yet), or removed."""
+        return [name for name in ids if self._item(name) is None]
+
+    # -- answers ---------------------------------------------------------------------------------------------------------
+
+    def recommend(
+        self,
+        user: str | None = None,
+        k: int = 20,
+        *,
+        liked: Sequence[str] = (),
+        disliked: Sequence[str] = (),
+        filter_seen: bool = True,
+        allow: Collection[str] | None = None,
+        deny: Collection[str] = (),
+        diversity: float = 0.0,
+    ) -> list[Recommendation]:
+        """Return the best k items for a user, best first. An unknown user is normal input: the answer says so in `way`.
+
+        Args:
+            user: external id; None for somebody without an account.
+            k: how many items at most; fewer only if fewer are left.
+            liked: items to answer as if he had clicked them too; nothing is kept.
+            disliked: items he refuses: never shown, and what is close to them falls (see `refuse`). A refusal overrules a like.
+            filter_seen: leave out what he has already clicked; otherwise that comes last.
+            allow: the only items that may be shown; None allows all.
+            deny: items that must not be shown.
+            diversity: 0 ranks by score alone; up to 1, each item is weighed more and more against its likeness to those before.
+
+        Unknown item ids are ignored everywhere (see `unknown`).
+        """
+        if k < 1:
+            raise ValueError(f"k is a positive number of items, not {k}")
+        if not 0 <= diversity <= 1:
+            raise ValueError(f"diversity lies between 0 and 1, not at {diversity}")
+        asked = self._asked(user, liked, disliked)
+        answer = self._answer(asked)
+        shown = self._may_be_shown(answer, asked, filter_seen, allow, deny)
+        items = self._best(answer, shown, k if not diversity else max(_POOL * k, 50))
+        if diversity and len(items) > 1:
+            close = np.stack([self._base.answers.closeness(items[[place]])[items] for place in range(len(items))])
+            items = items[diversify(items, answer.scores[items], close, k, diversity)]
+        v = self.recommender.view.vocabulary
+        return [
+            Recommendation(
+                v.items.id(item),
+                v.items.label(item),
+                float(answer.scores[item]),
+                answer.way if answer.speaks[item] else "popular",
+            )
+            for item in items[:k].tolist()
+        ]
+
+    def way(self, user: str | None, liked: Sequence[str] = (), disliked: Sequence[str] = ()) -> Way:
+        """Return how answers for a user are made."""
+        return self._answer(self._asked(user, liked, disliked)).way
+
+    def explain(
+        self, user: str | None, item: str, limit: int = 3, *, liked: Sequence[str] = (), disliked: Sequence[str] = ()
+    ) -> Explanation:
+        """Return the paths that carry most of an item's score for a user (see `recommend` for the arguments).
+
+        Raises:
+            DataError: the item is unknown (an unknown user simply has no path).
+            ConfigError: the model cannot take its scores apart (see `explains`).
+        """
+        row = self._known_item(item)
+        answers = self._base.answers
+        if not isinstance(answers, ProfileAnswers):
+            models = "the floors and metakg"
+            raise ConfigError(f"model {self.model}", "no explanations", expected=f"one of {models}", fix="Ask one of them.")
+        asked = self._asked(user, liked, disliked)
+        score = float(self._answer(asked).scores[row])
+        paths = explain(answers.recommender, answers.person(asked), row, limit)
+        return Explanation(user, item, self.recommender.view.vocabulary.items.label(row), paths, score)
+
+    def similar(self, item: str, k: int = 20) -> list[Recommendation]:
+        """Return the neighbours of an item, closest first; the closest has score 1. Fewer than k if no more are close.
+
+        Raises:
+            DataError: the item is unknown.
+        """
+        row = self._known_item(item)
+        view = self.recommender.view
+        close = self._base.answers.closeness(np.array([row], np.int32))
+        shown = close > 0
+        shown[row] = False
+        shown[self._removed_rows] = False
+        way: Way = "trained" if view.popularity[row] > 0 else "kg-only"
+        answer = Answer(close, shown, self._removed_rows, way)
+        v = view.vocabulary
+        return [
+            Recommendation(v.items.id(i), v.items.label(i), float(close[i]), way) for i in self._best(answer, shown, k).tolist()
+        ]
+
+    def reach(self, item: str, k: int = 20) -> list[Reached]:
+        """Return the users to whose clicks an item is closest and who have not clicked it, closest first.
+
+        Raises:
+            DataError: the item is unknown.
+        """
+        row = self._known_item(item)
+        view = self.recommender.view
+        close = self._base.answers.closeness(np.array([row], np.int32))
+        close[row] = 0.0
+        close[self._removed_rows] = 0.0
+        clicks = np.diff(view.history.indptr)
+        scores = np.asarray(view.history @ close, np.float64) / np.maximum(clicks, 1)
+        scores[view.history[:, [row]].tocoo().row] = 0.0
+        v = view.vocabulary
+        found = {v.users.id(u): float(scores[u]) for u in np.argsort(-scores, kind="stable")[:k].tolist() if scores[u] > 0}
+        for user, theirs in self.overlay.items():  # they are asked as they are now, old clicks and new
+            asked = self._asked(user, (), ())
+            items = np.union1d(self._trained(asked.row), asked.liked)
+            if item in theirs.liked or item in theirs.disliked or row in items or not len(items):
+                found.pop(user, None)
+                continue
+            found[user] = float(close[items].mean())
+        best = sorted((pair for pair in found.items() if pair[1] > 0), key=lambda pair: (-pair[1], pair[0]))[:k]
+        top = best[0][1] if best else 1.0
+        return [Reached(user, self._user_label(user), score / top) for user, score in best]
+
+    # -- what it knows ---------------------------------------------------------------------------------------------------
+
+    def search(self, text: str, limit: int = 10, kind: Kind = "item") -> list[Found]:
+        """Return what a few typed letters may mean, popular first.
+
+        Every word of `text` must begin a word of the name (or the id); case and accents do not matter.
+        """
+        rows = self._base.index(kind).find(text)
+        ids, popularity = self._base.ids(kind), self._base.popularity(kind)
+        if kind == "item" and len(self._removed_rows):
+            rows = np.setdiff1d(rows, self._removed_rows)
+        rows = rows[np.lexsort((rows, -popularity[rows]))]
+        found = (Found(ids.id(row), ids.label(row), int(popularity[row])) for row in rows.tolist())
+        result: list[Found] = []
+        for entry in found:
+            if len(result) == limit:
+                break
+            if kind != "user" or not entry.id.startswith(FORGOTTEN):
+                result.append(entry)
+        return result
+
+    def found(self, name: str, kind: Kind = "item") -> Found | None:
+        """Return what is known of one id, or None if it is unknown or was removed."""
+        row = self._item(name) if kind == "item" else self._base.ids(kind).row(name)
+        if row is None:
+            clicks = self.overlay[name] if kind == "user" else None
+            return Found(name, name, len(clicks.liked)) if clicks else None
+        return Found(name, self._base.ids(kind).label(row), int(self._base.popularity(kind)[row]))
+
+    def facts(self, item: str, limit: int = 50) -> list[Fact]:
+        """Return the facts about an item, those it heads first.
+
+        Raises:
+            DataError: the item is unknown.
+        """
+        row = self._known_item(item)
+        v, facts = self.recommender.view.vocabulary, self.recommender.view.graph.entity
+        places = [(place, False) for place in facts.of_head(row).tolist()] + [
+            (place, True) for place in facts.of_tail(row).tolist()
+        ]
+        result = []
+        for place, inverse in places[:limit]:
+            relation, end = int(facts.relations[place]), int((facts.heads if inverse else facts.tails)[place])
+            is_item = end < v.n_items
+            name = v.items.id(end) if is_item else v.entities.id(end)
+            result.append(
+                Fact(v.relations.id(relation), v.relations.label(relation), inverse, name, v.entity_label(end), is_item)
+            )
+        return result
+
+    # -- change ----------------------------------------------------------------------------------------------------------
+
+    def adapt(
+        self,
+        user: str | None = None,
+        liked: Sequence[str] = (),
+        disliked: Sequence[str] = (),
+        *,
+        support: Support | None = None,
+    ) -> Engine:
+        """Return an engine that has learnt from what arrived; this one stays as it was.
+
+        With a user, his clicks join the overlay: a bounded step that repeats harmlessly, in whatever order, and touches
+        nobody else. An item that is unknown so far counts from the moment it arrives. With a `support`, the base is adapted:
+        new items, entities and facts come in, and its clicks become evidence for everybody. That takes longer. The overlay
+        stays an overlay.
+
+        Args:
+            user: external id, known or new.
+            liked: external ids of items that the user clicked.
+            disliked: external ids of items that he refused; the last word counts.
+            support: instead of the three above: what arrived of many.
+        """
+        if (user is None) == (support is None):
+            raise ValueError("give either a user with what he liked, or a support")
+        if support is None:
+            assert user is not None
+            return self._with(overlay=self.overlay.put(user, self.overlay[user].then(liked, disliked)))
+        if len(liked) or len(disliked):
+            raise ValueError("a support names its own clicks; give no others")
+        arrived = dict(self.arrived)
+        for name, item in zip(support.users.to_pylist(), support.items.to_pylist(), strict=True):
+            arrived[name] = arrived.get(name, frozenset()) | {item}
+        named = set(support.arrivals["item"].to_pylist()) | set(support.items.to_pylist())
+        return self._with(recommender=self.recommender.adapt(support), removed=self.removed - frozenset(named), arrived=arrived)
+
+    def forget(self, user: str, *, everywhere: bool = False) -> Engine:
+        """Return an engine in which what a user did since training never happened; without anything to forget, this one.
+
+        Args:
+            user: external id.
+            everywhere: also take away his clicks in training, the facts about him, and his id. Closed forms follow at once;
+                what a learnt model drew from his clicks stays in its shared weights until the next training, but nothing
+                leads to him.
+        """
+        engine = self._with(overlay=self.overlay.put(user, Clicks())) if self.overlay[user] else self
+        view = self.recommender.view
+        row = view.vocabulary.users.row(user)
+        if user in self.arrived or (everywhere and row is not None):
+            assert row is not None, "who clicked has a row"
+            pairs, about = view.interactions, view.graph.user
+            lost = pairs.users == row
+            if not everywhere:
+                came = view.vocabulary.items.rows(sorted(self.arrived[user]))
+                lost &= np.isin(pairs.items, came)
+            graph, vocabulary = view.graph, view.vocabulary
+            if everywhere:
+                graph = KnowledgeGraph(graph.entity, about.select(about.heads != row))
+                vocabulary = _without_user(vocabulary, row)
+            arrived = {name: items for name, items in self.arrived.items() if name != user}
+            less = TrainView(vocabulary, pairs.select(~lost).pairs_only(), graph)
+            engine = engine._with(recommender=self.recommender.over(less), arrived=arrived)
+        return engine
+
+    def remove_item(self, item: str) -> Engine:
+        """Return an engine that never shows or uses an item again; an unknown one changes nothing.
+
+        Its clicks and facts are taken away, so it is nobody's reason any more. It comes back when a support names it again.
+        """
+        view = self.recommender.view
+        row = self._item(item)
+        if row is None:
+            return self
+        pairs, facts = view.interactions, view.graph.entity
+        graph = KnowledgeGraph(facts.select((facts.heads != row) & (facts.tails != row)), view.graph.user)
+        kept = pairs.select(pairs.items != row).pairs_only()
+        less = TrainView(view.vocabulary, kept, graph)
+        return self._with(recommender=self.recommender.over(less), removed=self.removed | {item})
+
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
+        """Write everything needed to recommend, adapt and explain as a bundle folder (see `metakg.load`)."""
+        from metakg import bundle
+
+        state = bundle.State(tuple(sorted(self._clicks())), tuple(sorted(self.removed)), self.figures)
+        bundle.save(self.recommender, self.settings, state, Path(folder), overwrite=overwrite)
+
+    # -- inside ----------------------------------------------------------------------------------------------------------
+
+    def _with(
+        self,
+        *,
+        recommender: Recommender | None = None,
+        overlay: Overlay | None = None,
+        removed: frozenset[str] | None = None,
+        arrived: dict[str, frozenset[str]] | None = None,
+    ) -> Engine:
+        made = Engine.__new__(Engine)
+        made.recommender = self.recommender if recommender is None else recommender
+        made.settings, made.figures = self.settings, self.figures
+        made.overlay = self.overlay if overlay is None else overlay
+        made.removed = self.removed if removed is None else removed
+        made.arrived = self.arrived if arrived is None else arrived
+        made._base = self._base if recommender is None else _Base(recommender, self._base)
+        return made
+
+    def _clicks(self) -> Iterator[tuple[str, str, str]]:
+        """Return all that was done since training as (user, item, kind)."""
+        for user, clicks in self.overlay.items():
+            yield from ((user, item, "like") for item in clicks.liked)
+            yield from ((user, item, "dislike") for item in clicks.disliked)
+        for user, items in self.arrived.items():
+            yield from ((user, item, "arrived") for item in items)
+
+    def _item(self, name: str) -> int | None:
+        """Return the row of an item that may be used."""
+        return None if name in self.removed else self.recommender.view.vocabulary.items.row(name)
+
+    def _known_item(self, name: str) -> int:
+        row = self._item(name)
+        if row is None:
+            raise DataError(f"item {name!r}", "an unknown id", expected="an item of this recommender", fix="Adapt to it first.")
+        return row
+
+    def _rows(self, names: Iterable[str]) -> Rows:
+        rows = (self._item(name) for name in names)
+        return np.unique(np.array([row for row in rows if row is not None], np.int32))
+
+    @cached_property
+    def _removed_rows(self) -> Rows:
+        rows = self.recommender.view.vocabulary.items.rows(sorted(self.removed))
+        return np.unique(rows[rows >= 0])
+
+    def _asked(self, user: str | None, liked: Sequence[str], disliked: Sequence[str]) -> Asked:
+        clicks = (self.overlay[user] if user is not None else Clicks()).then(liked, disliked)
+        row = None if user is None else self.recommender.view.vocabulary.users.row(user)
+        return Asked(user, row, self._rows(clicks.liked), self._rows(clicks.disliked))
+
+    def _answer(self, asked: Asked) -> Answer:
+        answer = self._base.answers.answer(asked)
+        if not len(asked.disliked):
+            return answer
+        close = self._base.answers.closeness(asked.disliked)
+        return Answer(refuse(answer.scores, close, REFUSAL), answer.speaks, answer.seen, answer.way)
+
+    def _may_be_shown(
+        self, answer: Answer, asked: Asked, filter_seen: bool, allow: Collection[str] | None, deny: Collection[str]
+    ) -> Mask:
+        n_items = self.recommender.view.n_items
+        shown = np.ones(n_items, np.bool_)
+        if allow is not None:
+            shown[:] = False
+            shown[self._rows(allow)] = True
+        shown[self._rows(deny)] = False
+        shown[self._removed_rows] = False
+        shown[asked.disliked] = False
+        if filter_seen:
+            shown[answer.seen] = False
+        return shown
+
+    def _best(self, answer: Answer, shown: Mask, k: int) -> Rows:
+        """Return the rows of the best k of some items; of equal scores, the more popular and then the earlier one first."""
+        items = np.flatnonzero(shown).astype(np.int32)
+        scores = answer.scores[items]
+        if k < len(items):
+            least = np.partition(scores, len(items) - k)[len(items) - k]
+            items = items[scores >= least]
+            scores = answer.scores[items]
+        return items[np.lexsort((items, -self.recommender.view.popularity[items], -scores))][:k]
+
+    def _trained(self, row: int | None) -> Rows:
+        history = self.recommender.view.history
+        return np.empty(0, np.int32) if row is None else history.indices[history.indptr[row] : history.indptr[row + 1]]
+
+    def _user_label(self, user: str) -> str:
+        users = self.recommender.view.vocabulary.users
+        row = users.row(user)
+        return user if row is None else users.label(row)
+
+
+class _Base:
+    """What is worked out of a base recommender once and shared by all engines over it.
+
+    Args:
+        recommender: the base.
+        previous: that of an earlier base, whose search indexes are taken over.
+    """
+
+    def __init__(self, recommender: Recommender, previous: _Base | None = None) -> None:
+        self.recommender = recommender
+        self.answers: ProfileAnswers | LearntAnswers = answers_of(recommender)
+        self._earlier: dict[Kind, SearchIndex] = {} if previous is None else {**previous._earlier, **previous._indexes}
+        self._indexes: dict[Kind, SearchIndex] = {}
+        self._popularity: dict[Kind, np.ndarray] = {}
+
+    def ids(self, kind: Kind) -> IdMap:
+        v = self.recommender.view.vocabulary
+        return {"item": v.items, "entity": v.entities, "relation": v.relations, "user": v.users}[kind]
+
+    def index(self, kind: Kind) -> SearchIndex:
+        """Return the search index of a kind, built when it is first asked for."""
+        if kind not in self._indexes:
+            ids, earlier = self.ids(kind), self._earlier.get(kind)
+            self._indexes[kind] = earlier if earlier is not None and earlier.ids is ids else SearchIndex(ids, earlier)
+        return self._indexes[kind]
+
+    def popularity(self, kind: Kind) -> np.ndarray:
+        """Return what comes first in a search: clicks of items and users, facts of entities and relations."""
+        if kind not in self._popularity:
+            view = self.recommender.view
+            facts, about = view.graph.entity, view.graph.user
+            if kind == "item":
+                counts = view.popularity
+            elif kind == "user":
+                counts = np.diff(view.history.indptr)
+            elif kind == "entity":
+                ends = np.concatenate([facts.heads, facts.tails, about.tails])
+                counts = np.bincount(ends, minlength=view.n_entities)
+            else:
+                counts = np.bincount(np.concatenate([facts.relations, about.relations]), minlength=view.n_relations)
+            self._popularity[kind] = counts
+        return self._popularity[kind]
+
+    @cached_property
+    def n_forgotten(self) -> int:
+        """Number of rows that are left of forgotten users."""
+        import pyarrow.compute as pc
+
+        return int(pc.sum(pc.starts_with(self.recommender.view.vocabulary.users.array, FORGOTTEN)).as_py() or 0)
+
+
+def _without_user(vocabulary: Vocabulary, row: int) -> Vocabulary:
+    """Return a vocabulary in which a user's row is nobody's: its id and label are gone."""
+    users = vocabulary.users
+    names, labels = users.array.to_pylist(), None if users.labels is None else users.labels.to_pylist()
+    number = row
+    while (name := f"{FORGOTTEN}{number}") in users:
+        number += len(users)
+    names[row] = name
+    if labels is not None:
+        labels[row] = None
+    return Vocabulary(IdMap(names, labels, kind="user"), vocabulary.items, vocabulary.entities, vocabulary.relations)
+
+
+def fit(
+    model: str,
+    train: TrainView,
+    *,
+    seed: int = 1,
+    folder: Path | str | None = None,
+    resume: bool = False,
+    report: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Engine:
+    """Fit a model by its registry name and return it ready to recommend.
+
+    Args:
+        model: registry name, such as "metakg" or "blend".
+        train: training data: `split.train`, or `TrainView` of a whole data set.
+        seed: the one number all randomness comes from.
+        folder: where a learnt model keeps its log and checkpoints; None keeps nothing.
+        resume: go on from the checkpoint in `folder`.
+        report: called with a few words at each new step of the work.
+        settings: the model's own settings, and those of its training under `training`; unknown ones are errors.
+
+    Raises:
+        ConfigError: the model or a setting is unknown, or a value is not allowed.
+        DataError: the data cannot be learnt from.
+        TrainingError: a training run cannot go on.
+    """
+    config, how = training.settings_for(model, settings)
+    place = None if folder is None else Path(folder)
+    fitted = training.fit(config, how, train, seed, folder=place, resume=resume, report=report)
+    resolved: Json = {
+        "model": config.model_dump(mode="json"),
+        "training": None if how is None else how.model_dump(mode="json"),
+        "seed": seed,
+    }
+    return Engine(fitted, resolved)
+
+
+def load(folder: Path | str) -> Engine:
+    """Open a bundle folder. Nothing in it is executed.
+
+    Raises:
+        CheckpointError: the bundle is damaged, of another version, or no bundle.
+    """
+    from metakg import bundle
+
+    recommender, settings, state = bundle.load(Path(folder))
+    theirs: dict[str, dict[str, set[str]]] = {}
+    for user, item, kind in state.clicks:
+        theirs.setdefault(kind, {}).setdefault(user, set()).add(item)
+    liked, disliked = theirs.get("like", {}), theirs.get("dislike", {})
+    clicks = ((user, Clicks().then(liked.get(user, ()), disliked.get(user, ()))) for user in liked.keys() | disliked.keys())
+    arrived = {user: frozenset(items) for user, items in theirs.get("arrived", {}).items()}
+    removed = frozenset(state.removed)
+    return Engine(recommender, settings, overlay=Overlay.of(clicks), removed=removed, arrived=arrived, figures=state.figures)

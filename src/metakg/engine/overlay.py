@@ -1,0 +1,97 @@
+"""`Overlay`: what each user did since training, beside the data and never inside it.
+
+Clicks are kept by external id, so that an item which is still unknown counts from the moment it arrives. The overlay is a
+value: adding a click makes a new one that shares nearly everything with the old one, in time that depends on this user's clicks
+alone. That is what makes adapting quick, reversible, independent of order, and invisible to everybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+_SHARDS = 1024
+"""Users are spread over so many small dictionaries; a change copies one of them. With a million users that is 1,000 entries."""
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """What one user did since training: external item ids, each once, ascending.
+
+    Attributes:
+        liked: items clicked.
+        disliked: items refused; never among `liked`, since the last word counts.
+    """
+
+    liked: tuple[str, ...] = ()
+    disliked: tuple[str, ...] = ()
+
+    def then(self, liked: Iterable[str], disliked: Iterable[str]) -> Clicks:
+        """Return these clicks and the next ones. The last word counts; of one breath, the refusal."""
+        refused = frozenset(disliked)
+        added = frozenset(liked) - refused
+        return Clicks(
+            tuple(sorted((frozenset(self.liked) | added) - refused)),
+            tuple(sorted((frozenset(self.disliked) - added) | refused)),
+        )
+
+    def without(self, item: str) -> Clicks:
+        """Return these clicks without an item."""
+        return Clicks(tuple(i for i in self.liked if i != item), tuple(i for i in self.disliked if i != item))
+
+    def __bool__(self) -> bool:
+        return bool(self.liked or self.disliked)
+
+
+NOTHING = Clicks()
+
+
+class Overlay:
+    """An immutable map from user id to his clicks."""
+
+    def __init__(self) -> None:
+        self._shards: tuple[dict[str, Clicks], ...] = ({},) * _SHARDS
+        self._size = 0
+
+    @staticmethod
+    def of(entries: Iterable[tuple[str, Clicks]]) -> Overlay:
+        """Return an overlay of many users at once; a user without clicks is left out."""
+        made = Overlay()
+        shards: list[dict[str, Clicks]] = [{} for _ in range(_SHARDS)]
+        for user, clicks in entries:
+            if clicks:
+                shards[hash(user) % _SHARDS][user] = clicks
+        made._shards = tuple(shards)
+        made._size = sum(map(len, shards))
+        return made
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[str]:
+        for shard in self._shards:
+            yield from shard
+
+    def __getitem__(self, user: str) -> Clicks:
+        """Return a user's clicks; of a user nobody has heard of, none."""
+        return self._shards[hash(user) % _SHARDS].get(user, NOTHING)
+
+    def items(self) -> Iterator[tuple[str, Clicks]]:
+        """Return all users with their clicks, in no particular order."""
+        for shard in self._shards:
+            yield from shard.items()
+
+    def put(self, user: str, clicks: Clicks) -> Overlay:
+        """Return an overlay in which a user has exactly these clicks; without any, he is not in it."""
+        place = hash(user) % _SHARDS
+        shard = self._shards[place]
+        if shard.get(user, NOTHING) == clicks:
+            return self
+        changed = dict(shard)
+        changed.pop(user, None)
+        if clicks:
+            changed[user] = clicks
+        made = Overlay()
+        made._shards = (*self._shards[:place], changed, *self._shards[place + 1 :])
+        made._size = self._size + len(changed) - len(shard)
+        return made
