@@ -1,6 +1,6 @@
 """What MetaKG costs: a pass of meta-training, an epoch of adaptation, a plain reference, and growth with the graph.
 
-    python benchmarks/metakg_model.py pass LAST_FM [--exact] [--steps 40] [--device cuda]
+    python benchmarks/metakg_model.py pass LAST_FM [--exact [--hubs-as-rows]] [--steps 40] [--device cuda]
     python benchmarks/metakg_model.py adapt LAST_FM [--scenario user_item_cold]
     python benchmarks/metakg_model.py reference LAST_FM --tasks 3
     python benchmarks/metakg_model.py scale [--millions 1 3 10 30]
@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu, normalize, softplus
 
 import metakg
+import metakg.models.metakg_paper as paper
 from metakg.data import IdMap, Interactions, KnowledgeGraph, Split, Tasks, TrainView, Triples, Vocabulary
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
@@ -320,7 +321,10 @@ def main() -> None:
     parser.add_argument("--scenario", default="user_item_cold")
     parser.add_argument("--batch", type=int, default=AdaptConfig().batch_size)
     parser.add_argument("--millions", type=float, nargs="+", default=[1, 3, 10, 30])
+    parser.add_argument("--hubs-as-rows", action="store_true", help="read hubs row by row, the slower way, to compare with")
     args = parser.parse_args()
+    if args.hubs_as_rows:
+        paper.HUB_DEGREE = 1 << 62
     if args.what == "scale":
         measure_scale(args)
         return

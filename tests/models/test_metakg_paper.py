@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+import metakg.models.metakg_paper as paper
 from metakg.data import IdMap, Interactions, KnowledgeGraph, Support, Tasks, TrainView, Triples, Vocabulary
 from metakg.errors import CheckpointError, DataError
 from metakg.models.metakg_paper import JointBatch, LayerWeights, MetaBatch, MetaKG
@@ -141,6 +142,38 @@ def test_losses_and_gradients_of_tasks_equal_the_equations(toy: TrainView) -> No
     torch.testing.assert_close(fast, slow)
     for a, b in zip(torch.autograd.grad(fast.sum(), fast_w), torch.autograd.grad(slow.sum(), slow_w), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("settings", [{}, {"attention_level": "per_layer"}, {"gate_empty": "literal"}, {"outer": "joint"}])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_hubs_worked_out_as_a_whole_change_nothing(
+    toy: TrainView, monkeypatch: pytest.MonkeyPatch, settings: dict, steps: int
+) -> None:
+    found = []
+    for least in (2, 1 << 62):
+        monkeypatch.setattr(paper, "HUB_DEGREE", least)
+        model = build(toy, inner_lr=0.5, inner_steps=steps, weight_decay=0.0, **settings)
+        support, query = episodes(toy, model)
+        tables = model.tables(tracked=False)
+        assert bool(model._episode_field(tables, support).hubs) == (least == 2)
+        scores = model.score_tasks(tables, support, query)
+        model(MetaBatch(support, query, None))["query"].backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        found.append([scores.loss, scores.similarity, *scores.adapted.flat(), *gradients])
+    assert len(found[0]) == len(found[1])
+    for whole, rows in zip(*found, strict=True):
+        torch.testing.assert_close(whole, rows)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"order": "second"}, {"inner": "both"}, {"normalise": "everywhere"}, {"edge_dropout": 0.5}, {"fan_out": 3}]
+)
+def test_hubs_are_rows_where_the_shortcut_would_not_hold(
+    toy: TrainView, monkeypatch: pytest.MonkeyPatch, settings: dict
+) -> None:
+    monkeypatch.setattr(paper, "HUB_DEGREE", 2)
+    model = build(toy, **settings)
+    assert not model._episode_field(model.tables(tracked=False), episodes(toy, model)[0]).hubs
 
 
 def test_first_order_step_equals_two_passes_by_hand(toy: TrainView) -> None:

@@ -87,3 +87,28 @@ def test_a_fan_out_is_shared_by_the_sets_a_node_has() -> None:
         receptive_field(
             [kinds], torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), n_tasks=1, n_nodes=2, fan_out=4
         )
+
+
+def test_a_hub_is_left_out_of_the_lowest_hop_alone() -> None:
+    """Node 0 reads four nodes, node 1 reads one; tasks 0 and 2 want both nodes, task 1 wants node 1."""
+    kind, other = messages([4, 1, 0, 0], 4, seed=2), messages([0, 0, 0, 0], 4, seed=2)
+    tasks, nodes = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([0, 1, 1, 0, 1])
+    sizes = {"n_tasks": 3, "n_nodes": 4}
+    field = receptive_field([[kind, other]], tasks, nodes, **sizes, hub_from=4)
+    (hub,), (hop,) = field.hubs, field.hops
+    assert torch.equal(hub.cols, kind.edges.cols[:4])
+    assert torch.equal(hub.weights, kind.weights[:4])
+    assert hub.tasks == (0, 2)
+    assert hub.places.tolist() == [hop.n, hop.n + 3], "the first set's rows follow those that read themselves"
+    for place, top in zip(hub.places.tolist(), (0, 3), strict=True):
+        edge = int(hop.read.edges.rowptr[place])
+        assert hop.degrees(0)[top] == 1
+        assert hop.read.edges.cols[edge] == hop.itself[top]
+        assert hop.read.weights[edge] == 0
+    plain = receptive_field([[kind, other]], tasks, nodes, **sizes)
+    assert not plain.hubs
+    assert len(plain.nodes[0]) > len(field.nodes[0])
+    two = receptive_field([[kind, other], [kind, other]], tasks, nodes, **sizes, hub_from=4)
+    assert torch.equal(
+        two.hops[1].read.edges.cols, receptive_field([[kind, other]] * 2, tasks, nodes, **sizes).hops[1].read.edges.cols
+    )

@@ -38,6 +38,9 @@ from metakg.sample.episodes import Episodes, PairBatch
 from metakg.sample.neighbours import Field, receptive_field
 from metakg.sample.triples import TripleBatch
 
+HUB_DEGREE = 1024
+"""Neighbours from which a node is a hub, whose message is worked out as a whole where all neighbours are read."""
+
 LossTerms = dict[str, Tensor]
 
 
@@ -315,8 +318,11 @@ class MetaKG(Recommender):
 
     def _field(self, tables: Tables, tasks: Tensor, nodes: Tensor, n_tasks: int) -> Field:
         fan_out = self.config.fan_out if self.training else None
+        # One task reads each node once anyway, and a GPU is better off with few large products.
+        whole = fan_out is None and n_tasks > 1 and not nodes.is_cuda and self.network.separates_hubs()
         sizes = {"n_tasks": n_tasks, "n_nodes": self.graph.n_nodes}
-        return receptive_field(tables.kinds[1:], tasks, nodes, **sizes, fan_out=fan_out, rng=self.rng)
+        hub_from = HUB_DEGREE if whole else None
+        return receptive_field(tables.kinds[1:], tasks, nodes, **sizes, fan_out=fan_out, rng=self.rng, hub_from=hub_from)
 
     # -- scores ----------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,10 @@ is vectorised, on whatever device the edges are.
 
 With a fan-out, a row with more neighbours reads `fan_out` of them, drawn in proportion to their attention (systematic
 sampling) with equal weights: the message keeps its expectation (a row with fewer neighbours stays exact).
+
+Without one, a few hubs can pull nearly all nodes into every task. The lowest hop can leave them out of the rows and name them
+as `Hub`s instead: what a hub hears is one sum over nodes that are the same for all tasks, and `models.nn.hubs` works it out
+without laying a row of the first layer down for each of them.
 """
 
 from __future__ import annotations
@@ -81,6 +85,23 @@ class Hop:
 
 
 @dataclass(frozen=True)
+class Hub:
+    """A row of the whole graph with many neighbours, and which tasks read it.
+
+    Attributes:
+        cols: (d,) nodes that it reads.
+        weights: (d,) their weights.
+        tasks: the tasks that read it, ascending.
+        places: (len(tasks),) the row of the lowest hop's `read` that hears it, for each of these tasks.
+    """
+
+    cols: Tensor
+    weights: Tensor
+    tasks: tuple[int, ...]
+    places: Tensor
+
+
+@dataclass(frozen=True)
 class Field:
     """The receptive field of some seeds of M tasks.
 
@@ -90,6 +111,7 @@ class Field:
         hops: for each layer 2..L, how it reads the one below.
         seeds: (n_seeds,) where each asked-for (task, node) stands in layer L; repeats are allowed.
         n_tasks: M.
+        hubs: neighbour sets that the lowest hop leaves out: the row that should hear one reads itself instead, with weight 0.
     """
 
     tasks: tuple[Tensor, ...]
@@ -97,6 +119,7 @@ class Field:
     hops: tuple[Hop, ...]
     seeds: Tensor
     n_tasks: int
+    hubs: tuple[Hub, ...] = ()
 
 
 def edge_rows(rowptr: Tensor) -> Tensor:
@@ -114,6 +137,7 @@ def receptive_field(
     n_nodes: int,
     fan_out: int | None = None,
     rng: torch.Generator | None = None,
+    hub_from: int | None = None,
 ) -> Field:
     """Find the receptive field of seeds.
 
@@ -126,36 +150,67 @@ def receptive_field(
         n_nodes: N.
         fan_out: at most so many neighbours a row, shared evenly by the neighbour sets it has; None reads all.
         rng: the source of the draws; needed with `fan_out`.
+        hub_from: neighbours from which a row of the lowest hop is left out as a hub; None lays all rows down.
     """
     rows, seeds = torch.unique(tasks * n_nodes + nodes, return_inverse=True)
     keys = [rows]
     hops: list[Hop] = []
-    for sets in reversed(kinds):
-        below, hop = _hop(sets, keys[0], n_nodes, fan_out, rng)
+    hubs: tuple[Hub, ...] = ()
+    for depth in reversed(range(len(kinds))):
+        below, hop, hubs = _hop(kinds[depth], keys[0], n_nodes, fan_out, rng, None if depth else hub_from)
         keys.insert(0, below)
         hops.insert(0, hop)
     owners = tuple(torch.div(k, n_nodes, rounding_mode="floor") for k in keys)
     places = tuple(k - t * n_nodes for k, t in zip(keys, owners, strict=True))
-    return Field(owners, places, tuple(hops), seeds, n_tasks)
+    return Field(owners, places, tuple(hops), seeds, n_tasks, hubs)
 
 
 def _hop(
-    kinds: Sequence[Messages], keys: Tensor, n_nodes: int, fan_out: int | None, rng: torch.Generator | None
-) -> tuple[Tensor, Hop]:
-    """Return the keys of the layer below and how the rows `keys` read it."""
+    kinds: Sequence[Messages],
+    keys: Tensor,
+    n_nodes: int,
+    fan_out: int | None,
+    rng: torch.Generator | None,
+    hub_from: int | None,
+) -> tuple[Tensor, Hop, tuple[Hub, ...]]:
+    """Return the keys of the layer below, how the rows `keys` read it, and what they hear from hubs."""
     nodes = keys % n_nodes
     base = keys - nodes
     limits = None if fan_out is None else _limits(kinds, nodes, fan_out)
     wanted, counts, weights = [keys], [torch.ones_like(keys)], [kinds[0].weights.new_ones(len(keys))]
-    for kind in kinds:
-        count, chosen, weight = _pick(kind, nodes, limits, rng)
-        wanted.append(kind.edges.cols.index_select(0, chosen).add_(torch.repeat_interleave(base, count)))
+    hubs: list[Hub] = []
+    for number, kind in enumerate(kinds, start=1):
+        large = None if hub_from is None else _large(kind, nodes, hub_from)
+        count, chosen, weight = _pick(kind, nodes, limits, rng, large)
+        reads = kind.edges.cols.index_select(0, chosen).add_(torch.repeat_interleave(base, count))
+        if large is not None and len(large):
+            stand_in = (count.cumsum(0) - count).index_select(0, large)
+            reads[stand_in] = keys[large]
+            weight = weight.index_fill(0, stand_in, 0.0)
+            hubs += _hubs(kind, nodes[large], keys[large] // n_nodes, large + number * len(keys))
+        wanted.append(reads)
         counts.append(count)
         weights.append(weight)
     below, cols = torch.unique(torch.cat(wanted), return_inverse=True)
     total = torch.cat(counts).cumsum(0)
     rowptr = torch.cat([total.new_zeros(1), total])
-    return below, Hop(len(keys), Messages(Edges(rowptr, cols), torch.cat(weights)))
+    return below, Hop(len(keys), Messages(Edges(rowptr, cols), torch.cat(weights))), tuple(hubs)
+
+
+def _large(kind: Messages, nodes: Tensor, least: int) -> Tensor:
+    """Return the positions of the nodes with so many neighbours: (n,) -> (h,) ascending."""
+    degrees = kind.edges.rowptr.index_select(0, nodes + 1) - kind.edges.rowptr.index_select(0, nodes)
+    return torch.nonzero(degrees >= least).squeeze(1)
+
+
+def _hubs(kind: Messages, nodes: Tensor, tasks: Tensor, places: Tensor) -> list[Hub]:
+    """Group what (task, hub) rows hear by hub: three (h,), the tasks ascending."""
+    found = []
+    for node in torch.unique(nodes).tolist():
+        part = slice(int(kind.edges.rowptr[node]), int(kind.edges.rowptr[node + 1]))
+        mine = nodes == node
+        found.append(Hub(kind.edges.cols[part], kind.weights[part], tuple(tasks[mine].tolist()), places[mine]))
+    return found
 
 
 def _limits(kinds: Sequence[Messages], nodes: Tensor, fan_out: int) -> Tensor:
@@ -164,11 +219,19 @@ def _limits(kinds: Sequence[Messages], nodes: Tensor, fan_out: int) -> Tensor:
     return torch.div(fan_out, used.clamp_(min=1), rounding_mode="floor").clamp_(min=1)
 
 
-def _pick(kind: Messages, nodes: Tensor, limits: Tensor | None, rng: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose the edges of each node: (n,) nodes -> how many (n,), which ones (e,), their weights (e,)."""
+def _pick(
+    kind: Messages, nodes: Tensor, limits: Tensor | None, rng: torch.Generator | None, large: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Choose the edges of each node, one for those at the positions `large`.
+
+    Returns:
+        how many (n,), which ones (e,), their weights (e,).
+    """
     starts = kind.edges.rowptr.index_select(0, nodes)
     degrees = kind.edges.rowptr.index_select(0, nodes + 1) - starts
     counts = degrees if limits is None else torch.minimum(degrees, limits)
+    if large is not None:
+        counts = counts.index_fill(0, large, 1)
     firsts = counts.cumsum(0) - counts
     chosen = torch.repeat_interleave(starts - firsts, counts)
     chosen += torch.arange(len(chosen), device=nodes.device)

@@ -64,7 +64,7 @@ class _BiInteraction(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(added, multiplied, w1, w2, rows)
         ctx.ptr = ptr
-        if rows is not None and rows.shape[0] > 2 * added.shape[0] and _same(w1) and _same(w2):
+        if rows is not None and rows.shape[0] > 2 * added.shape[0] and same(w1) and same(w2):
             # Before their first step all tasks agree: each node is worked out once, however many tasks read it.
             return _BiInteraction.once(added, multiplied, w1[0], w2[0]).index_select(0, rows)
         out = added.new_empty(added.shape[0] if rows is None else rows.shape[0], w1.shape[1])
@@ -107,7 +107,7 @@ class _BiInteraction(torch.autograd.Function):
         return (*grads, None, None)
 
 
-def _same(stack: Tensor) -> bool:
+def same(stack: Tensor) -> bool:
     """Say whether all matrices of a stack are equal."""
     return torch.equal(stack, stack[:1].expand_as(stack))
 

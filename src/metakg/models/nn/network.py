@@ -20,6 +20,7 @@ from metakg.models.nn.aggregate import bi_interaction
 from metakg.models.nn.ckg import CollaborativeGraph
 from metakg.models.nn.dropout import dropout
 from metakg.models.nn.gate import fuse
+from metakg.models.nn.hubs import hub_messages
 from metakg.models.nn.segments import run_ptr
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.transr import xavier
@@ -140,10 +141,13 @@ class GatedNetwork(nn.Module):
 
     def propagate(self, tables: Tables, field: Field, w: LayerWeights) -> Tensor:
         """Return the final vectors of the field's top rows: -> (n_L, sum of widths)."""
-        e = self._first_layer(tables, field, w)
+        e, from_hubs = self._first_layer(tables, field, w)
         layers = [tables.vectors.index_select(0, field.nodes[0]), e]
         for i, hop in enumerate(field.hops, start=1):
-            itself, m_c, m_k = torch.split(spmm(hop.read.edges, self._thin(hop), e), hop.n)
+            heard = spmm(hop.read.edges, self._thin(hop), e)
+            if i == 1 and from_hubs is not None:
+                heard = heard.index_add(0, torch.cat([hub.places for hub in field.hubs]), from_hubs)
+            itself, m_c, m_k = torch.split(heard, hop.n)
             both = torch.nonzero((hop.degrees(0) > 0) & (hop.degrees(1) > 0)).squeeze(1)
             m = self._fuse(m_c, m_k, w.w_c[i], w.w_k[i], both, field.tasks[i], field.n_tasks)
             e = self._aggregate(itself, self.drop(m), w.w1[i], w.w2[i], _ptr(field, i, w.w1[i]))
@@ -171,8 +175,17 @@ class GatedNetwork(nn.Module):
             layers = [*layers[:first], *(normalize(e, dim=-1) for e in layers[first:])]
         return torch.stack(layers).sum(0) if self.config.readout == "sum0" else torch.cat(layers, dim=-1)
 
-    def _first_layer(self, tables: Tables, field: Field, w: LayerWeights) -> Tensor:
-        nodes, ptr, few = field.nodes[0], _ptr(field, 0, w.w1[0]), len(field.nodes[0]) < self.n_nodes
+    def separates_hubs(self) -> bool:
+        """Say whether what a hub hears may be worked out as a whole (see `nn.hubs`).
+
+        It may where layer 1 is read from shared tables, is linear between its kinks, and only first derivatives are asked for.
+        """
+        c = self.config
+        return c.inner == "gamma" and c.normalise != "everywhere" and not (c.edge_dropout or c.attention_grad or self._twice())
+
+    def _first_layer(self, tables: Tables, field: Field, w: LayerWeights) -> tuple[Tensor, Tensor | None]:
+        """Return layer 1 at the field's rows, and what its hubs hear."""
+        nodes, ptr, few = field.nodes[0], _ptr(field, 0, w.w1[0]), len(field.nodes[0]) < self.n_nodes and not field.hubs
         gated = torch.is_grad_enabled() and (w.w_c[0].requires_grad or w.w_k[0].requires_grad)
         if w.w_c[0].shape[0] > 1 or (few and gated):  # gates differ by task, or need a gradient from a few rows
             e, m_c, m_k = (t.index_select(0, nodes) for t in (tables.vectors, tables.from_users, tables.from_facts))
@@ -180,11 +193,13 @@ class GatedNetwork(nn.Module):
             marked[self.both] = True
             both = torch.nonzero(marked.index_select(0, nodes)).squeeze(1)
             m = self._fuse(m_c, m_k, w.w_c[0], w.w_k[0], both, field.tasks[0], field.n_tasks)
-            return self._aggregate(e, self.drop(m), w.w1[0], w.w2[0], ptr)
+            return self._aggregate(e, self.drop(m), w.w1[0], w.w2[0], ptr), None
         added, multiplied = tables.added, tables.multiplied
         if added is None or multiplied is None or gated or tables.vectors.requires_grad:
             added, multiplied = self._meet(tables.vectors, tables.from_users, tables.from_facts, w)
-        return self._scale(bi_interaction(added, multiplied, w.w1[0], w.w2[0], ptr, rows=nodes, twice=self._twice()))
+        from_hubs = hub_messages(added, multiplied, w.w1[0], w.w2[0], field.hubs) if field.hubs else None
+        rows = bi_interaction(added, multiplied, w.w1[0], w.w2[0], ptr, rows=nodes, twice=self._twice())
+        return self._scale(rows), from_hubs
 
     def _blocks(self, kinds: tuple[Messages, Messages], e: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """Go through all nodes in blocks that fit the cache: yields rows, m_c, m_k, and which rows of the block hear both.
