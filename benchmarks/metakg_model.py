@@ -30,7 +30,8 @@ from torch.nn.functional import leaky_relu, normalize, softplus
 
 import metakg
 import metakg.models.metakg_paper as paper
-from metakg.data import IdMap, Interactions, KnowledgeGraph, Split, Tasks, TrainView, Triples, Vocabulary
+from metakg.data import Interactions, Split, TrainView
+from metakg.generator import random_world
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.rng import torch_generator
@@ -246,35 +247,6 @@ def measure_reference(view: TrainView, args: argparse.Namespace) -> None:
 
 
 # -- growth ----------------------------------------------------------------------------------------------------------------
-
-
-def random_world(n_edges: int, seed: int = 1) -> TrainView:
-    """Draw a graph with about so many edges (both directions): as many clicks as facts, popularity falling off."""
-    rng = np.random.default_rng(seed)
-    n_pairs = n_edges // 4
-    n_users, n_items = max(n_pairs // 40, 100), max(n_pairs // 20, 200)
-    n_entities = n_items * 2
-
-    def skewed(n: int, size: int) -> np.ndarray:
-        return np.minimum((rng.random(size) ** 2 * n).astype(np.int64), n - 1).astype(np.int32)
-
-    users, items = rng.integers(n_users, size=n_pairs).astype(np.int32), skewed(n_items, n_pairs)
-    _, first = np.unique(users.astype(np.int64) * n_items + items, return_index=True)
-    pairs = Interactions(users[first], items[first])
-    facts = Triples(
-        rng.integers(n_items, size=n_pairs).astype(np.int32),
-        rng.integers(9, size=n_pairs).astype(np.int32),
-        (n_items + skewed(n_entities - n_items, n_pairs)).astype(np.int32),
-    )
-    n_tasks = 512
-    mine = pairs.users < n_tasks
-    held = mine & (rng.random(len(mine)) < 0.3)
-    both = np.intersect1d(pairs.users[held], pairs.users[mine & ~held])
-    held, kept = held & np.isin(pairs.users, both), mine & ~held & np.isin(pairs.users, both)
-    tasks = Tasks(both, pairs.select(kept), pairs.select(held))
-    sizes = (("users", n_users), ("items", n_items), ("entities", n_entities), ("relations", 9))
-    vocabulary = Vocabulary(**{kind: IdMap([f"{kind}{n}" for n in range(size)], kind=kind) for kind, size in sizes})
-    return TrainView(vocabulary, pairs, KnowledgeGraph(facts, Triples.empty()), tasks)
 
 
 def measure_scale(args: argparse.Namespace) -> None:

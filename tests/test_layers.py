@@ -32,7 +32,8 @@ FLOORS = {
     "comparison": 7,
     "serve": 7,
     "testing": 8,
-    "cli": 9,
+    "experiments": 8,
+    "cli": 10,
 }
 ALLOWED = {
     ("models", "losses"),

@@ -13,6 +13,7 @@ from metakg.cli.data import data
 from metakg.cli.demo import demo
 from metakg.cli.doctor import doctor
 from metakg.cli.evaluate import evaluate
+from metakg.cli.experiment import experiment
 from metakg.cli.explain import explain
 from metakg.cli.generate import generate
 from metakg.cli.metapaths import metapaths
@@ -32,7 +33,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (demo, generate, prepare, validate, split, metapaths, train, evaluate, compare, recommend, explain, doctor):
+_COMMANDS = (
+    demo,
+    generate,
+    prepare,
+    validate,
+    split,
+    metapaths,
+    train,
+    evaluate,
+    compare,
+    experiment,
+    recommend,
+    explain,
+    doctor,
+)
+for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(data, name="data", help="List and fetch public data sets.")
 app.add_typer(store, name="store", help="Keep, move and mend what a service was told.")

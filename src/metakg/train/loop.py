@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -110,6 +112,25 @@ class Outcome:
     best_score: float | None
     stopped_early: bool
     seconds: float
+
+
+Watch = Callable[["Loop", Progress], None]
+"""Sees a loop after each of its steps. It may set `loop.total = loop.step` to end it there, or raise."""
+
+_WATCHES: ContextVar[tuple[Watch, ...]] = ContextVar("watches", default=())
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[None]:
+    """Let `watch` see every loop that runs inside, however deep: phases of one training, adaptation, models of any kind.
+
+    For measuring and for deadlines, which must not have to pass through the settings of every model.
+    """
+    token = _WATCHES.set((*_WATCHES.get(), watch))
+    try:
+        yield
+    finally:
+        _WATCHES.reset(token)
 
 
 class Loop:
@@ -244,10 +265,16 @@ class Loop:
     def _report(self, losses: dict[str, float], notes: Json, per_step: float) -> None:
         if self.step % self.config.log_every == 0 or self.step == 1:
             self._log("step", {"losses": losses, **notes, "seconds": round(self.seconds, 3)})
+        watches = _WATCHES.get()
+        if self.on_progress is None and not watches:
+            return
+        epoch = (self.step - 1) // len(self.source) + 1
+        left = (self.total - self.step) * per_step
+        progress = Progress(self.step, self.total, epoch, losses, left, self.best_score)
         if self.on_progress is not None:
-            epoch = (self.step - 1) // len(self.source) + 1
-            left = (self.total - self.step) * per_step
-            self.on_progress(Progress(self.step, self.total, epoch, losses, left, self.best_score))
+            self.on_progress(progress)
+        for watch in watches:
+            watch(self, progress)
 
     def _log(self, event: str, record: Json) -> None:
         for sink in self.sinks:

@@ -1,0 +1,276 @@
+"""`Lab`: what every experiment works on, and the one way in which a model is fitted, judged and written down.
+
+A run folder holds
+
+    manifest.json          protocol, hashes of the data and the split, where they came from
+    <experiment>.jsonl     rows (see `rows`)
+    kept/<key>/            the per-user results of a unit, for paired tests
+    work/<key>/            log and checkpoints of a training in flight; gone when its unit is done
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metakg import files
+from metakg.data import Split
+from metakg.engine import Engine, fit
+from metakg.errors import ConfigError, DataError
+from metakg.evaluation import Evaluation, evaluate
+from metakg.experiments import curves
+from metakg.experiments.rows import Journal, key_of
+from metakg.experiments.runner import Desk
+from metakg.models.registry import FLOORS, MODELS
+from metakg.splits.store import fingerprint
+from metakg.train.fit import TRAINING, settings_for
+from metakg.train.recipe import view_fingerprint
+from metakg.types import Json
+
+OURS = ("metakg-paper", "metakg")
+"""Stand last in every table."""
+
+METRICS = ("recall", "ndcg")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What experiments work on.
+
+    Attributes:
+        folder: where rows and per-user results go.
+        split: the data, cut.
+        models: registry names, in the order of tables.
+        settings: by model, settings that differ from the defaults.
+        seeds: for models with randomness.
+        k: cut-off of the lists.
+        identity: protocol and hashes of data and split; rows of another identity are refused.
+        told: what the command line asked of single experiments (sizes, steps ...).
+    """
+
+    folder: Path
+    split: Split
+    models: tuple[str, ...]
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    k: int = 20
+    identity: Json = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    def seeds_of(self, model: str) -> tuple[int, ...]:
+        """Return the seeds a model is run with: one where all would give the same."""
+        return self.seeds[:1] if MODELS[model].deterministic else self.seeds
+
+    def settings_of(self, model: str, changes: Json | None = None) -> Json:
+        """Return a model's settings with some of them changed; groups are merged."""
+        return merged(dict(self.settings.get(model, {})), changes or {})
+
+    def rule(self, model: str, seed: int, changes: Json | None = None, **more: Any) -> Json:
+        """Return what decides the result of a fitted model: resolved settings, seed, data, split, and `more`.
+
+        Raises:
+            ConfigError: the model or a setting is unknown.
+        """
+        config, training = settings_for(model, self.settings_of(model, changes))
+        return {
+            "model": config.model_dump(mode="json"),
+            "training": None if training is None else training.model_dump(mode="json"),
+            "seed": None if MODELS[model].deterministic else seed,
+            "k": self.k,
+            **self.identity,
+            **more,
+        }
+
+    def fit(self, desk: Desk, model: str, seed: int, key: str, changes: Json | None = None) -> tuple[Engine, list[Json], Json]:
+        """Fit a model, going on from the checkpoint of a killed attempt.
+
+        Returns:
+            the fitted model, rows with its learning curves, and {fit_s, cpu_s, parameters}.
+        """
+        place = self.folder / "work" / key
+        wall, busy = time.perf_counter(), time.process_time()
+        fitted = fit(
+            model,
+            self.split.train,
+            seed=seed,
+            folder=place if model in TRAINING else None,
+            resume=True,
+            report=desk.tell,
+            **self.settings_of(model, changes),
+        )
+        cost = {
+            "fit_s": round(time.perf_counter() - wall, 3),
+            "cpu_s": round(time.process_time() - busy, 3),
+            "parameters": sum(p.numel() for p in fitted.recommender.parameters()),
+        }
+        found = curves.collect(place)
+        shutil.rmtree(place, ignore_errors=True)
+        return fitted, found, cost
+
+    def judge(
+        self,
+        fitted: Engine,
+        model: str,
+        seed: int,
+        *,
+        shots: Sequence[int | None] | None = None,
+        scenarios: Sequence[str] | None = None,
+        name: str | None = None,
+        keep: str | None = None,
+    ) -> tuple[list[Json], Json]:
+        """Judge a fitted model; keep its per-user results under `keep`.
+
+        Returns:
+            rows of quality, and {adapt_s, rank_s} over all scenarios.
+        """
+        found = evaluate(
+            fitted,
+            self.split,
+            scenarios="all" if scenarios is None else scenarios,
+            k=self.k,
+            metric_names=METRICS,
+            shots=shots,
+            model=name or model,
+            seed=None if MODELS[model].deterministic else seed,
+        )
+        if keep is not None:
+            save(found, self.folder / "kept" / keep)
+        times = {
+            "adapt_s": round(sum(r.adapt_s for r in found.results), 3),
+            "rank_s": round(sum(r.rank_s for r in found.results), 3),
+        }
+        return quality(found), times
+
+    def fit_and_judge(
+        self, desk: Desk, model: str, seed: int, rule: Json, changes: Json | None = None, name: str | None = None
+    ) -> list[Json]:
+        """Fit a model, judge it in all scenarios, keep the users' values; return rows of quality, cost and curves."""
+        key, shown = key_of(rule), name or model
+        fitted, found, cost = self.fit(desk, model, seed, key, changes)
+        desk.tell("judging")
+        rows, times = self.judge(fitted, model, seed, name=name, keep=key)
+        who = {"model": shown, "seed": rule["seed"]}
+        return [*rows, {"what": "cost", **who, **cost, **times}, *({"what": "curve", **who, **curve} for curve in found)]
+
+
+def save(found: Evaluation, folder: Path) -> None:
+    """Keep an evaluation; one that a killed run left behind without a row is replaced."""
+    found.save(folder, overwrite=folder.exists())
+
+
+def quality(found: Evaluation) -> list[Json]:
+    """Return the rows of an evaluation's metrics."""
+    return [{"what": "quality", **row} for row in found.rows if row["metric"] in METRICS]
+
+
+def merged(below: Json, above: Json) -> Json:
+    """Return two nested groups of settings as one; `above` wins."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def ordered(models: Sequence[str]) -> tuple[str, ...]:
+    """Return registry names once each, in the order of tables: floors, the others, ours.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    for name in models:
+        if name not in MODELS:
+            raise ConfigError("model", repr(name), expected=f"one of {', '.join(sorted(MODELS))}", fix="Check the spelling.")
+    chosen = dict.fromkeys(models)
+    others = [name for name in chosen if name not in FLOORS and name not in OURS]
+    return (*(n for n in FLOORS if n in chosen), *others, *(n for n in OURS if n in chosen))
+
+
+def identify(split: Split) -> Json:
+    """Return what a split is: its protocol, and hashes of the data and of everything that was cut from it."""
+    digest = hashlib.blake2b(view_fingerprint(split.train).encode(), digest_size=16)
+    for name, scenario in split.scenarios.items():
+        digest.update(name.encode())
+        for pairs in (scenario.support, scenario.query):
+            digest.update(np.ascontiguousarray(pairs.users).data)
+            digest.update(np.ascontiguousarray(pairs.items).data)
+    return {"protocol": split.protocol, "data": fingerprint(split.dataset), "split": digest.hexdigest()}
+
+
+def claim(folder: Path, identity: Json, about: Json) -> None:
+    """Make a run folder, or check that an existing one belongs to the same data, cut and protocol.
+
+    Raises:
+        DataError: it belongs to something else, or is no run folder.
+    """
+    path = folder / "manifest.json"
+    if not path.exists():
+        if folder.exists() and any(entry.suffix == ".jsonl" for entry in folder.iterdir()):
+            raise DataError(
+                str(folder), "rows without a manifest", expected="a run folder or a new one", fix="Name another folder."
+            )
+        files.write_json(path, {"kind": "experiments", "format": 1, **identity, **about})
+        return
+    manifest = files.read_json(path, what="run manifest")
+    if manifest.get("kind") != "experiments":
+        raise DataError(
+            str(folder),
+            f"a folder of kind {manifest.get('kind')!r}",
+            expected="a run folder or a new one",
+            fix="Give the folder for the results here, and the split as --data.",
+        )
+    for name, what in (("protocol", "protocol"), ("data", "data"), ("split", "split")):
+        if manifest.get(name) != identity[name]:
+            raise DataError(
+                str(path),
+                f"runs of the {what} {str(manifest.get(name))[:12]!r}",
+                expected=f"{what} {str(identity[name])[:12]!r}",
+                fix="Keep the runs of each data set and protocol in a folder of their own.",
+            )
+
+
+def session() -> Json:
+    """Return when, where and with what this program runs."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    by_command = Path(sys.argv[0]).name in ("metakg", "main.py")
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(["metakg", *sys.argv[1:]]) if by_command else "metakg.experiments.suite.experiment",
+        "machine": f"{os.cpu_count()} cores, {memory:.0f} GB, CPU, load {os.getloadavg()[0]:.1f} at the start",
+        "versions": {name: version(name) for name in ("metakg", "torch", "numpy", "scipy")}
+        | {"python": platform.python_version()},
+    }
+
+
+Units = Callable[[Lab], list[Any]]
+"""What an experiment module offers as `units`."""
+
+
+def journals(lab: Lab, names: Sequence[str], *, resume: bool) -> dict[str, Journal]:
+    """Open the rows files of some experiments.
+
+    Raises:
+        DataError: one of them is damaged, of something else, or there already and `resume` is off.
+    """
+    opened: dict[str, Journal] = {}
+    try:
+        for name in names:
+            opened[name] = Journal(
+                lab.folder / f"{name}.jsonl", {"experiment": name, "k": lab.k, **lab.identity}, resume=resume
+            )
+    except BaseException:
+        for journal in opened.values():
+            journal.close()
+        raise
+    return opened

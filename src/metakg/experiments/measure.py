@@ -1,0 +1,234 @@
+"""Measuring without waiting for the end: loops timed on some of their steps, operations counted, peaks read from a child.
+
+A training loop hands out the same work step after step, so some steps say what an epoch takes. `Stopwatch` looks at every loop
+of a training (start vectors, meta-training, adaptation) and ends each once it has seen enough.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from metakg.errors import TrainingError
+from metakg.train.loop import Loop, Progress, watching
+from metakg.train.memory import available_bytes
+from metakg.types import Json
+
+EPOCH_IS = {
+    "metakg": "every practice task learnt from once (drawing the worlds comes before)",
+    "metakg-paper": "every meta-training task a candidate once",
+    "melu": "every meta-training task learnt from once",
+    "metahin": "every meta-training task learnt from once",
+}
+"""What one epoch of a model's training is; every other model's is one pass over the training pairs."""
+PASS = "every training pair once"
+
+
+@dataclass
+class Phase:
+    """A loop that was looked at.
+
+    Attributes:
+        module: class of what was trained.
+        source: class of what handed out the batches.
+        steps: of an epoch.
+        seen: steps that were timed.
+        step_s: mean seconds of a step, the first left out where there are others.
+        step_cpu_s: the same in processor seconds.
+    """
+
+    module: str
+    source: str
+    steps: int
+    seen: int = 0
+    step_s: float = 0.0
+    step_cpu_s: float = 0.0
+
+    @property
+    def row(self) -> Json:
+        """What is written down: the phase, and seconds an epoch scaled up from the steps seen."""
+        return {
+            "phase": self.module,
+            "source": self.source,
+            "steps": self.steps,
+            "seen_steps": min(self.seen, self.steps),
+            "epoch_s": round(self.step_s * self.steps, 4),
+            "epoch_cpu_s": round(self.step_cpu_s * self.steps, 4),
+        }
+
+
+@dataclass
+class Stopwatch:
+    """Watches loops and ends each after so many steps, or after so many seconds and at least two steps.
+
+    Attributes:
+        max_steps: steps of a loop at most.
+        max_s: seconds of a loop at most.
+        on_step: called after every step, before it is decided whether the loop goes on.
+        phases: what was seen, in order.
+    """
+
+    max_steps: int
+    max_s: float = float("inf")
+    on_step: Callable[[], None] = lambda: None
+    phases: list[Phase] = field(default_factory=list)
+    _loop: Loop | None = None
+    _first: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def __call__(self, loop: Loop, progress: Progress) -> None:
+        """Look at a loop after a step."""
+        now, busy = time.perf_counter(), time.process_time()
+        if loop is not self._loop:
+            self._loop = loop
+            self._first = (now, busy, loop.step)
+            first = Phase(
+                type(loop.model).__name__, type(loop.source).__name__, len(loop.source), 1, loop.seconds, loop.seconds
+            )
+            self.phases.append(first)
+        else:
+            phase, steps = self.phases[-1], loop.step - self._first[2]
+            phase.seen = int(steps)
+            phase.step_s, phase.step_cpu_s = (now - self._first[0]) / steps, (busy - self._first[1]) / steps
+        self.on_step()
+        if loop.step >= self.max_steps or (loop.step >= 2 and now - self._first[0] >= self.max_s):
+            loop.total = loop.step
+
+    @contextmanager
+    def looking(self) -> Iterator[Stopwatch]:
+        """Watch every loop that runs inside."""
+        with watching(self):
+            yield self
+
+
+class Operations:
+    """Counts multiplications and additions of dense and sparse products (two for each pair of factors).
+
+    Dense products are counted by torch; the bags that carry sparse products are counted here: 2 x edges x width. Products of
+    scipy (the floors and the evidence of `metakg`) happen outside torch and are not counted.
+    """
+
+    def __init__(self) -> None:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        aten = torch.ops.aten
+        bags = dict.fromkeys((aten._embedding_bag, aten._embedding_bag_forward_only), _bag_operations)
+        self._mode = FlopCounterMode(display=False, custom_mapping=cast(dict[Any, Any], bags))
+
+    def __enter__(self) -> Operations:
+        self._mode.__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *how: Any) -> None:
+        self._mode.__exit__(*how)  # type: ignore[no-untyped-call]
+
+    @property
+    def total(self) -> int:
+        """Operations so far."""
+        return int(self._mode.get_total_flops())
+
+
+def _bag_operations(weight: Any, indices: Any, *_: Any, **__: Any) -> int:
+    return int(2 * indices[0] * weight[1])
+
+
+class ChildEnded(TrainingError):  # noqa: N818 - says what happened, like `NonFiniteLoss`
+    """A measurement in a process of its own did not come to its end."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use.
+
+    Attributes:
+        seconds: at most; None without a limit.
+        bytes: resident memory at most; None without a limit.
+    """
+
+    seconds: float | None = None
+    bytes: int | None = None
+
+
+def in_child(work: Callable[..., Json], arguments: tuple[Any, ...], limits: Limits) -> Json:
+    """Run a function of this package in a fresh process and return its result with `peak_gb`, its own peak memory.
+
+    A size that does not fit then ends the child, not the run.
+
+    Raises:
+        ChildEnded: it died, or took more time or memory than it may.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_serve, args=(theirs, work, arguments), daemon=True)
+    child.start()
+    theirs.close()
+    began = time.monotonic()
+    try:
+        while not ours.poll(0.25):
+            used = _resident(child.pid)
+            if limits.bytes is not None and used > limits.bytes:
+                raise _ended(f"{used / 2**30:.1f} GB in use", f"at most {limits.bytes / 2**30:.1f} GB", "memory")
+            if limits.seconds is not None and time.monotonic() - began > limits.seconds:
+                raise _ended(f"no result after {limits.seconds:.0f} s", "one within that time", "time")
+            if not child.is_alive() and not ours.poll(0):
+                raise _ended(f"it died (exit code {child.exitcode})", "a result", "memory")
+        try:
+            kind, value = ours.recv()
+        except EOFError as err:
+            child.join(5)
+            raise _ended(f"it died (exit code {child.exitcode})", "a result", "memory") from err
+    finally:
+        if child.is_alive():
+            child.join(2)
+        if child.is_alive():
+            child.kill()
+        child.join()
+    if kind == "error":
+        raise _ended(value, "a result", "work")
+    return cast(Json, value)
+
+
+def _ended(found: str, expected: str, what: str) -> ChildEnded:
+    fix = {
+        "memory": "Leave out the larger sizes, or use a machine with more memory.",
+        "time": "Raise the budget, or leave out the larger sizes.",
+        "work": "Mend what it names.",
+    }[what]
+    return ChildEnded(f"the measurement ({what})", found, expected=expected, fix=fix)
+
+
+def _serve(pipe: Connection, work: Callable[..., Json], arguments: tuple[Any, ...]) -> None:
+    import resource
+    import sys
+
+    try:
+        result = work(*arguments)
+        unit = 2**30 if sys.platform == "darwin" else 2**20
+        result["peak_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 3)
+        pipe.send(("result", result))
+    except Exception as err:  # noqa: BLE001 - carried over the process boundary and raised there
+        pipe.send(("error", f"{type(err).__name__}: {err}"))
+    finally:
+        pipe.close()
+
+
+def _resident(pid: int | None) -> int:
+    """Return the resident bytes of a process; 0 where the system does not say."""
+    path = Path(f"/proc/{pid}/statm")
+    try:
+        return int(path.read_text(encoding="ascii").split()[1]) * 4096
+    except (OSError, IndexError):
+        return 0
+
+
+def room() -> int | None:
+    """Return nine tenths of the memory that can still be had; None where the system does not say."""
+    free = available_bytes()
+    return None if free is None else int(0.9 * free)
