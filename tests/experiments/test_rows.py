@@ -23,7 +23,9 @@ def filled(path: Path, units: int = 3) -> Path:
     with Journal(path, HEADER) as journal:
         journal.begin({"command": "test"})
         for n in range(units):
-            journal.append(f"unit {n}", {"n": n}, [{"what": "quality", "mean": n / 7}, {"what": "cost", "label": "Größe\n"}], 1.5)
+            journal.append(
+                f"unit {n}", {"n": n}, [{"what": "quality", "mean": n / 7}, {"what": "cost", "label": "Größe\n"}], 1.5
+            )
     return path
 
 
@@ -68,13 +70,13 @@ def test_a_file_cut_at_any_byte_goes_on_from_its_whole_units(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "line", "text"),
     [
-        (lambda lines: lines[:3] + ["{broken\n"] + lines[4:], 4, "not JSON"),
+        (lambda lines: [*lines[:3], "{broken\n", *lines[4:]], 4, "not JSON"),
         (lambda lines: lines[:3] + lines[4:], 5, "a row of key"),
         (lambda lines: lines[:3] + lines[6:], 4, "a row of key"),
         (lambda lines: lines + lines[2:5], 12, "again"),
-        (lambda lines: lines[:1] + ["[1]\n"] + lines[1:], 2, "JSON list"),
+        (lambda lines: [*lines[:1], "[1]\n", *lines[1:]], 2, "JSON list"),
         (lambda lines: lines[1:], 1, "experiment None"),
-        (lambda lines: lines[:2] + ['{"unit": "u", "key": "k", "rows": "many"}\n'] + lines[2:], 3, "does not fit"),
+        (lambda lines: [*lines[:2], '{"unit": "u", "key": "k", "rows": "many"}\n', *lines[2:]], 3, "does not fit"),
     ],
 )
 def test_damage_is_named_by_line(tmp_path, spoil, line, text) -> None:

@@ -58,7 +58,8 @@ def test_everything_runs_once_and_then_never_again(journals) -> None:
 
 def test_the_experiment_with_the_least_time_is_next_inside_a_tier() -> None:
     clock = Clock()
-    units = [unit(clock, "a", "seed", "seeds"), unit(clock, "a", "main"), unit(clock, "b", "main"), unit(clock, "b", "s", "sizes")]
+    named = [("a", "seed", "seeds"), ("a", "main", "essential"), ("b", "main", "essential"), ("b", "s", "sizes")]
+    units = [unit(clock, *words) for words in named]
     assert next_of(units, {"a": 5.0, "b": 1.0}).experiment == "b"
     assert next_of(units, {"a": 0.0, "b": 1.0}) is units[1]
     assert next_of(units[3:] + units[:1], {"a": 0.0, "b": 9.0}) is units[3]
@@ -107,7 +108,8 @@ def test_the_time_left_follows_from_what_was_seen(journals) -> None:
     clock, bar = Clock(), Noted()
     units = [unit(clock, "a", str(n), seconds=3.0) for n in range(4)]
     run(units, journals, clock=clock, bar=bar)
-    assert [(done, left) for done, _, words, left in bar.seen if words.endswith("starts")] == [(0, 20.0), (1, 9.0), (2, 6.0), (3, 3.0)]
+    shown = [(done, left) for done, _, words, left in bar.seen if words.endswith("starts")]
+    assert shown == [(0, 20.0), (1, 9.0), (2, 6.0), (3, 3.0)]
 
 
 def test_an_error_of_ours_is_reported_and_does_not_stop_the_others(journals) -> None:

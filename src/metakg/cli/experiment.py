@@ -52,6 +52,7 @@ def experiment(
     groups = {"floors": list(FLOORS), "all": list(MODELS)}
     picked = ordered([name for entry in models.split(",") for name in groups.get(entry.strip(), [entry.strip()])])
     overrides = {name: found for name, found in model_settings(settings_file, settings).items() if name in picked}
+    sizes = _numbers(millions)
     cut, about = _open(folder, data)
     lab = Lab(
         folder,
@@ -61,7 +62,7 @@ def experiment(
         tuple(range(1, seeds + 1)),
         k,
         identify(cut),
-        {"millions": _numbers(millions)},
+        {"millions": sizes},
     )
     with _bar(quiet=as_json) as bar:
         report, mended = run(lab, asked, about=about, resume=resume, budget_s=None if budget is None else 60 * budget, bar=bar)

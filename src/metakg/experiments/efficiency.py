@@ -1,6 +1,6 @@
 """Seconds an epoch and seconds to rank, for every model (paper, Table 4).
 
-On the split at hand and on generated data of the sizes of Amazon-book and Yelp2018. An epoch is what `measure.EPOCH_IS` says of
+On the split at hand and on generated data of the sizes of Amazon-book and Yelp2018. An epoch is what `measure.epoch_is` says of
 a model; it is timed on some of its steps (`steps` in all, `seen_steps` timed) and scaled up, for every loop of a training:
 start vectors, training, adaptation. Inference is one ranking of all items for all users of all scenarios.
 """
@@ -15,7 +15,7 @@ from metakg.data import Dataset, Split
 from metakg.engine import fit
 from metakg.evaluation import evaluate
 from metakg.experiments.lab import Lab
-from metakg.experiments.measure import EPOCH_IS, PASS, Stopwatch
+from metakg.experiments.measure import Stopwatch, epoch_is
 from metakg.experiments.runner import Desk, Kind, Unit
 from metakg.generator import PRESETS, generate
 from metakg.splits import split
@@ -56,7 +56,7 @@ def _measure(desk: Desk, lab: Lab, model: str, place: str) -> list[Json]:
     rows: list[Json] = []
     for number, phase in enumerate(training.phases):
         last = number == len(training.phases) - 1
-        says = EPOCH_IS.get(model, PASS) if last else "one pass of what comes before the training itself"
+        says = epoch_is(fitted.recommender) if last else "one pass of what comes before the training itself"
         rows.append({"what": "epoch", **who, "stage": "training" if last else "start", "epoch_is": says, **phase.row})
     desk.tell("ranking")
     with Stopwatch(_STEPS, _SECONDS).looking() as adapting:

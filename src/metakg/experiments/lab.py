@@ -34,8 +34,8 @@ from metakg.experiments.rows import Journal, key_of
 from metakg.experiments.runner import Desk
 from metakg.models.registry import FLOORS, MODELS
 from metakg.splits.store import fingerprint
+from metakg.train.checkpoint import view_fingerprint
 from metakg.train.fit import TRAINING, settings_for
-from metakg.train.recipe import view_fingerprint
 from metakg.types import Json
 
 OURS = ("metakg-paper", "metakg")

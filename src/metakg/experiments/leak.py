@@ -159,7 +159,7 @@ def units(lab: Lab) -> list[Unit]:
 
 
 def fit_vectors(
-    view: TrainView, answers: Interactions, seed: int, stops: Sequence[int]
+    view: TrainView, answers: Interactions, seed: int, stops: Sequence[int], dim: int = DIM
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Fit BPR-MF on a view's pairs and on answers; yield after so many passes: passes, users (U, D), items (I, D).
 
@@ -170,9 +170,10 @@ def fit_vectors(
         answers: query pairs in rows of the view; empty for the honest vectors.
         seed: of start, order and negatives.
         stops: numbers of passes, rising.
+        dim: width D of the vectors.
     """
     pairs = Interactions.concat(view.interactions.pairs_only(), answers)
-    start = xavier(view.n_users + view.n_items, DIM, rng=random.torch_generator(seed, "leak/init"))
+    start = xavier(view.n_users + view.n_items, dim, rng=random.torch_generator(seed, "leak/init"))
     factors = Factors(start, view.n_users, BprConfig().weight_decay)
     everything = np.arange(view.n_items, dtype=np.int32)
     sampler = PairSampler(pairs, pairs, everything, view.n_items, random.generator(seed, "leak/pairs"))
@@ -217,10 +218,10 @@ def _network(desk: Desk, lab: Lab, rule: Json) -> list[Json]:
     answers = _in_rows_of(larger, take_answers(lab.split, scenario, share, seed), lab.split)
     start = time.perf_counter()
     desk.tell("vectors")
-    (_, users, items) = list(fit_vectors(larger, answers, seed, [rule["epochs"]]))[-1]
     config, recipe = settings_for("metakg-paper", lab.settings_of("metakg-paper"))
     assert isinstance(config, MetaKGConfig)
     assert isinstance(recipe, Recipe)
+    ((_, users, items),) = fit_vectors(larger, answers, seed, [rule["epochs"]], config.dim)
     train = lab.split.train
     # Rows of users and items stay when a view is extended, so pairs and tasks of training mean the same in the larger one.
     view = TrainView(larger.vocabulary, train.interactions, larger.graph, train.tasks)

@@ -18,18 +18,28 @@ from typing import Any, cast
 import torch
 
 from metakg.errors import TrainingError
+from metakg.models.base import Recommender
 from metakg.train.loop import Loop, Progress, watching
 from metakg.train.memory import available_bytes
 from metakg.types import Json
 
-EPOCH_IS = {
-    "metakg": "every practice task learnt from once (drawing the worlds comes before)",
+_EPOCH_BY_MODEL = {
+    "metakg": "every practice task a candidate once (drawing the worlds comes before)",
     "metakg-paper": "every meta-training task a candidate once",
-    "melu": "every meta-training task learnt from once",
-    "metahin": "every meta-training task learnt from once",
 }
-"""What one epoch of a model's training is; every other model's is one pass over the training pairs."""
-PASS = "every training pair once"
+_EPOCH_BY_FEED = {
+    "pairs": "every training pair once",
+    "pairs+facts": "every training pair once, with a batch of facts at each step",
+    "pairs, facts": "every training pair once and every fact once, in passes of their own",
+    "tasks": "every meta-training task once",
+}
+
+
+def epoch_is(model: Recommender) -> str:
+    """Return what one epoch of a model's training is, in words."""
+    known = _EPOCH_BY_MODEL.get(model.config.kind)
+    trained = getattr(model, "model", model)  # a recommender that adapts wraps what was trained
+    return known or _EPOCH_BY_FEED.get(getattr(trained, "feed", "pairs"), "one pass over what it is trained on")
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from metakg.errors import DataError
 from metakg.experiments.lab import Lab
 from metakg.experiments.rows import key_of
 from metakg.experiments.runner import Desk, Kind, Unit
@@ -64,12 +63,7 @@ def _shots(desk: Desk, lab: Lab, model: str, seed: int, rule: Json) -> list[Json
     for scenario in lab.split.scenarios:
         for number in SHOTS if len(lab.split.scenarios[scenario].support) else (None,):
             desk.tell(f"{scenario} at {number} shots")
-            try:
-                found, _ = lab.judge(fitted, model, seed, shots=[number], scenarios=[scenario])
-            except DataError as err:  # a model that cannot adapt without a click says so; that is a finding, and is shown
-                if number != 0:
-                    raise
-                found = [{"what": "refused", "model": model, "scenario": scenario, "shots": 0, "reason": str(err)}]
+            found, _ = lab.judge(fitted, model, seed, shots=[number], scenarios=[scenario])
             rows += [{**row, "study": "shots"} for row in found]
     return [*rows, {"what": "cost", "model": model, "seed": rule["seed"], "study": "shots", **cost}]
 

@@ -1,0 +1,265 @@
+"""The experiments themselves, on a small shop: what their rows say, and that they cannot lie."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from metakg.errors import ConfigError, DataError, LeakageError
+from metakg.evaluation import Evaluation, evaluate
+from metakg.evaluation.leakage import check_view
+from metakg.experiments import leak, measure, parameters, scalability
+from metakg.experiments.lab import claim, identify, merged, ordered
+from metakg.experiments.suite import EXPERIMENTS, chosen, experiment
+from metakg.generator import random_world
+from metakg.models.metakg_paper import MetaKG
+from metakg.models.metakg_paper_config import MetaKGConfig
+from metakg.models.registry import FLOORS, MODELS
+from metakg.rng import torch_generator
+
+
+def rows_of(lab, name: str, *, models=None) -> list[dict]:
+    report, _ = experiment(lab, [name], about={"name": "shop"}, resume=True)
+    assert not report.failed, report.failed
+    from metakg.experiments.rows import read
+
+    return read(lab.folder / f"{name}.jsonl").rows
+
+
+def test_table3_equals_judging_by_hand_and_keeps_every_user(lab, cut) -> None:
+    work = lab("popularity", "walk", seeds=2)
+    rows = rows_of(work, "table3")
+    from metakg.engine import fit
+
+    by_hand = evaluate(fit("walk", cut.train), cut, k=20, metric_names=("recall", "ndcg"))
+    found = {(r["scenario"], r["metric"]): r["mean"] for r in rows if r["what"] == "quality" and r["model"] == "walk"}
+    assert found == {(r["scenario"], r["metric"]): r["mean"] for r in by_hand.rows if r["metric"] in ("recall", "ndcg")}
+    kept = {Evaluation.load(folder).model for folder in (work.folder / "kept").iterdir()}
+    assert kept == {"popularity", "walk"}
+    assert len({row["key"] for row in rows}) == 2  # a model without randomness runs once, whatever the seeds
+
+
+def test_the_same_seeds_give_the_same_digits(lab, tmp_path) -> None:
+    first = rows_of(lab("metakg-paper", folder=tmp_path / "one"), "table3")
+    second = rows_of(lab("metakg-paper", folder=tmp_path / "two"), "table3")
+    digits = [[(r["scenario"], r["metric"], r["mean"]) for r in rows if r["what"] == "quality"] for rows in (first, second)]
+    assert digits[0] == digits[1]
+    assert [r for r in first if r["what"] == "curve"] == [r for r in second if r["what"] == "curve"]
+    curve = next(r for r in first if r["what"] == "curve" and r["phase"] == "training")
+    assert len(curve["steps"]) == len(curve["loss"]) > 0
+
+
+def test_every_model_of_the_registry_takes_part(lab) -> None:
+    work = lab(*MODELS)
+    for name in ("table3", "efficiency"):
+        rules = [unit.rule["model"]["kind"] for unit in EXPERIMENTS[name](work)]
+        assert set(rules) == set(MODELS), name
+
+
+def test_units_of_all_experiments_have_names_and_keys_of_their_own(lab) -> None:
+    from metakg.experiments.rows import key_of
+
+    for name, units in EXPERIMENTS.items():
+        made = units(lab(*MODELS, seeds=2))
+        assert len({u.name for u in made}) == len({key_of(u.rule) for u in made}) == len(made) > 0, name
+
+
+def test_ablation_has_the_papers_five(lab) -> None:
+    rows = rows_of(lab("metakg-paper"), "ablation")
+    variants = ("full", "no-scheduler", "no-collaborative", "no-knowledge", "base")
+    assert {r["model"] for r in rows} == {f"metakg-paper {variant}" for variant in variants}
+    of_warm = [r["mean"] for r in rows if r["what"] == "quality" and r["scenario"] == "warm" and r["metric"] == "ndcg"]
+    assert len(set(of_warm)) > 1
+
+
+def test_shots_reveal_more(lab) -> None:
+    work = lab("walk", "metakg-paper")
+    from metakg.experiments import sensitivity
+    from metakg.experiments.runner import Desk
+
+    desk = Desk(lambda words: None, {}, lambda: None)
+    for unit in sensitivity.units(work):
+        if unit.rule.get("study") == "shots":
+            rows = unit.work(desk)
+            shots = {r["shots"] for r in rows if r["what"] == "quality" and r["scenario"] == "user_cold"}
+            assert shots == set(sensitivity.SHOTS)
+
+
+# -- the leak --------------------------------------------------------------------------------------------------------------
+
+
+def test_answers_are_a_share_of_the_query_and_grow_with_it(cut) -> None:
+    few, many = (leak.take_answers(cut, "user_cold", share, 1).pairs for share in (0.3, 0.7))
+    query = cut.scenarios["user_cold"].query
+    n = cut.dataset.vocabulary.n_items
+    assert len(few) == round(0.3 * len(query))
+    assert set(few.keys(n)) <= set(many.keys(n)) <= set(query.keys(n))
+    assert len(leak.take_answers(cut, "user_cold", 0.0, 1).pairs) == 0
+
+
+def test_vectors_that_saw_answers_find_them_and_rows_say_so(lab) -> None:
+    rows = [r for r in rows_of(lab("popularity"), "leak") if r["scenario"] == "user_cold" and r["metric"] == "recall"]
+    last = {r["saw"]: r for r in rows if r["epochs"] == leak.EPOCHS[-1]}
+    assert last["nothing"]["mean"] < last["as released"]["mean"] < last["everything"]["mean"]
+    assert [last[saw]["leaked"] for saw in ("nothing", "as released", "everything")] == [False, True, True]
+    assert last["as released"]["share"] == leak.RELEASED["user_cold"]
+
+
+def test_without_answers_the_door_lets_nothing_through(lab, cut) -> None:
+    """The honest vectors are those of the same pairs, whatever stands in the query."""
+    work = lab("popularity")
+    view = leak.knowing(work, "user_cold")
+    check_view(cut, ["user_cold"], view, "the view of the honest vectors")
+    empty = leak.take_answers(cut, "user_cold", 0.0, 1).pairs
+    (_, users, items), = leak.fit_vectors(view, empty, 1, [2])  # fmt: skip
+    scenario = cut.scenarios["user_cold"]
+    other = replace(cut, scenarios={"user_cold": replace(scenario, query=scenario.query.select(np.arange(3)))})
+    again = leak.knowing(replace(work, split=other), "user_cold")
+    (_, users2, items2), = leak.fit_vectors(again, empty, 1, [2])  # fmt: skip
+    assert (users == users2).all()
+    assert (items == items2).all()
+
+
+def test_what_saw_answers_cannot_be_used_elsewhere(lab, cut) -> None:
+    view = leak.knowing(lab("popularity"), "user_cold")
+    (_, users, items), = leak.fit_vectors(view, leak.take_answers(cut, "user_cold", 1.0, 1).pairs, 1, [1])  # fmt: skip
+    vectors = leak.Vectors(view, users, items)
+    assert vectors.config.kind not in MODELS
+    for attempt in (vectors.tensors, lambda: vectors.adapt(cut.support("user_cold"))):
+        with pytest.raises(ConfigError, match="leak experiment"):
+            attempt()
+    from metakg.data import Interactions, TrainView
+
+    told = Interactions.concat(view.interactions, leak.take_answers(cut, "user_cold", 1.0, 1).pairs)
+    with pytest.raises(LeakageError):  # the guard itself is as it was: pairs in a view are found
+        check_view(cut, ["user_cold"], TrainView(view.vocabulary, told, view.graph), "a view with answers")
+
+
+def test_the_network_carries_the_vectors_too(lab) -> None:
+    rows = rows_of(lab("metakg-paper"), "leak")
+    assert {r["carrier"] for r in rows} == {"bpr", "metakg-paper"}
+    assert all(r["leaked"] == (r["saw"] != "nothing") for r in rows)
+
+
+# -- measuring -------------------------------------------------------------------------------------------------------------
+
+
+def test_propagation_weights_are_those_of_the_network(cut) -> None:
+    for widths in ((8, 8), (8, 4)):
+        model = MetaKG(MetaKGConfig(dim=8, dims=widths), cut.train, torch_generator(1, "x"))
+        w = model.network.weights()
+        assert parameters.propagation_weights(8, widths) == sum(t.numel() for t in (*w.w1, *w.w2))
+    assert parameters.propagation_weights(64, (64, 64, 64)) == 24_576
+    assert parameters.propagation_weights(64, (64, 32, 16)) == 13_312
+
+
+def test_operations_of_dense_and_sparse_products() -> None:
+    import torch
+    from torch.nn.functional import embedding_bag
+
+    with measure.Operations() as counted:
+        torch.ones(3, 4) @ torch.ones(4, 5)
+    assert counted.total == 2 * 3 * 4 * 5
+    with measure.Operations() as counted:
+        cols, rowptr, weights = torch.tensor([0, 1, 1]), torch.tensor([0, 2, 3]), torch.ones(3)
+        embedding_bag(cols, torch.ones(2, 7), rowptr, mode="sum", per_sample_weights=weights, include_last_offset=True)
+    assert counted.total == 2 * 3 * 7
+
+
+def test_parameters_count_what_the_model_has(lab) -> None:
+    (row,) = rows_of(lab("metakg-paper"), "parameters")
+    view = lab("metakg-paper").split.train
+    nodes = view.n_users + view.n_entities
+    assert row["parameters"] == row["vectors"] + row["weights"]
+    assert row["vectors"] == nodes * 8
+    assert row["step_operations"] > 0
+    assert row["rank_operations"] >= 2 * view.n_items * 16
+
+
+def test_a_stopwatch_ends_loops_and_scales_up(lab, cut) -> None:
+    from metakg.engine import fit
+
+    with measure.Stopwatch(3).looking() as watch:
+        fit("metakg-paper", cut.train, **lab("metakg-paper").settings["metakg-paper"])
+    start, main = watch.phases
+    assert (start.module, main.module) == ("TransR", "MetaKG")
+    assert main.seen <= 3
+    assert main.row["epoch_s"] == pytest.approx(main.step_s * main.steps, abs=1e-4)
+
+
+def test_part_of_a_split_is_nested_and_whole_at_one(cut) -> None:
+    small, large, whole = (scalability.part_of(cut, share, 1) for share in (0.3, 0.6, 1.0))
+    n = cut.dataset.vocabulary.n_items
+    assert set(small.pairs.keys(n)) < set(large.pairs.keys(n)) < set(whole.pairs.keys(n)) == set(cut.pairs.keys(n))
+    assert len(small.dataset.graph.entity) == round(0.3 * len(cut.dataset.graph.entity))
+    assert identify(whole)["split"] == identify(cut)["split"]
+
+
+def test_exponent_and_end_of_machine_by_hand() -> None:
+    assert scalability.exponent([1, 10, 100], [2, 20, 200]) == pytest.approx(1.0)
+    assert scalability.exponent([1, 10, 100], [1, 100, 10_000]) == pytest.approx(2.0)
+    assert scalability.exponent([1, 10], [2, 20]) is None
+    assert scalability.estimate_gb([(1, 0.5), (3, 0.9)], 10) == pytest.approx(0.9 + 0.2 * 7)
+    assert scalability.estimate_gb([(1, 0.5)], 10) is None
+    assert scalability.end_of_machine([(1, 0.5), (3, 0.9)], 4.9) == pytest.approx(23.0)
+
+
+def test_a_size_runs_in_its_own_process_and_one_that_would_not_fit_is_refused(lab, monkeypatch) -> None:
+    work = lab("popularity", millions=(0.01, 0.02, 0.04))
+    monkeypatch.setattr(scalability, "SHARES", (1.0,))
+    monkeypatch.setattr(scalability, "room", lambda: int(0.35 * 2**30))
+    seen = {0.01: 0.2, 0.02: 0.3}
+
+    def child(work, arguments, limits):
+        return {"edges": int(arguments[2] * 1e6), "peak_gb": seen[arguments[2]], "rank_s": 0.1}
+
+    monkeypatch.setattr(scalability, "in_child", child)
+    sizes = [r for r in rows_of(work, "scalability") if r["what"] == "size"]
+    assert [r.get("refused") for r in sizes] == [None, None, "memory"]
+    assert sizes[2]["needs_gb"] == 0.5
+    assert "edges" not in sizes[2]
+
+
+def test_a_child_returns_its_own_peak_and_its_end_is_told() -> None:
+    found = measure.in_child(scalability.measure_size, ("popularity", {}, 0.01, 20), measure.Limits())
+    assert 0.05 < found["peak_gb"] < 4
+    assert found["edges"] > 9000
+    with pytest.raises(measure.ChildEnded, match="memory"):
+        measure.in_child(scalability.measure_size, ("popularity", {}, 0.01, 20), measure.Limits(bytes=1))
+    with pytest.raises(measure.ChildEnded, match="one of blend"):
+        measure.in_child(scalability.measure_size, ("unknown", {}, 0.01, 20), measure.Limits())
+
+
+def test_random_world_has_the_edges_asked_for() -> None:
+    view = random_world(40_000, seed=2)
+    assert 2 * (len(view.interactions) + len(view.graph.entity)) == pytest.approx(40_000, rel=0.05)
+    assert view.tasks is not None
+    assert (random_world(40_000, seed=2).interactions.items == view.interactions.items).all()
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_another_protocol_or_data_is_refused(lab, cut, tmp_path) -> None:
+    identity = identify(cut)
+    claim(tmp_path / "runs", identity, {})
+    claim(tmp_path / "runs", identity, {})
+    for name, value in (("protocol", "paper"), ("data", "0" * 64), ("split", "0" * 32)):
+        with pytest.raises(DataError, match=f"runs of the {name}"):
+            claim(tmp_path / "runs", {**identity, name: value}, {})
+    cut.dataset.save(tmp_path / "data")
+    with pytest.raises(DataError, match="kind 'dataset'"):
+        claim(tmp_path / "data", identity, {})
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ConfigError, match="one of table3"):
+        chosen("table4")
+    with pytest.raises(ConfigError, match="'metkag'"):
+        ordered(["metkag"])
+    assert chosen("leak, table3,leak") == ["leak", "table3"]
+    assert ordered(["metakg", "walk", "metakg-paper", "popularity"]) == ("popularity", "walk", "metakg-paper", "metakg")
+    assert ordered(list(MODELS))[: len(FLOORS)] == FLOORS
+    assert merged({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}) == {"a": {"b": 1, "c": 3}}
