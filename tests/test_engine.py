@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -128,3 +130,35 @@ def test_registry_and_settings_name_the_same_models() -> None:
     assert set(FLOORS) <= set(MODELS)
     for name in MODELS:
         assert config_for(name).kind == name
+
+
+def test_withdrawing_a_click_leaves_the_others(view: TrainView) -> None:
+    engine = fit("kg-knn", view).adapt("new", ["c", "a"], ["b"])
+    less = engine.withdraw("new", ["a", "b", "zzz"])
+    assert (less.overlay["new"].liked, less.overlay["new"].disliked) == (("c",), ())
+    assert engine.overlay["new"].liked == ("a", "c")
+
+
+def test_removed_facts_lead_nowhere_any_more(view: TrainView) -> None:
+    engine = fit("kg-knn", view).adapt("new", ["c"])
+    less = engine.remove_facts([("d", "by", "y"), ("no", "such", "fact")])
+    assert engine.recommend("new", k=1)[0].item == "d"
+    assert engine.recommend("new", k=1)[0].way == "adapted"
+    assert {entry.way for entry in less.recommend("new", k=4)} == {"popular"}
+    assert [fact.entity for fact in less.facts("d")] == []
+    assert less.remove_facts([("d", "by", "y")]) is less
+
+
+def test_new_labels_are_shown_and_found(view: TrainView) -> None:
+    engine = fit("kg-knn", view)
+    engine.search("xav", kind="entity")  # the index is there before the change
+    named = engine.rename(items={"d": "Durian", "zzz": "Nothing"}, entities={"x": "Xaver"}, users={"ann": "Anna"})
+    assert [found.label for found in named.search("duri")] == ["Durian"]
+    assert [found.id for found in named.search("xaver", kind="entity")] == ["x"]
+    assert [found.id for found in named.search("anna", kind="user")] == ["ann"]
+    assert {fact.entity_label for fact in named.facts("a")} == {"Xaver"}
+    assert [entry.label for entry in named.recommend("bob", k=4) if entry.item == "d"] == ["Durian"]
+    assert engine.recommend("bob", k=4) == [
+        replace(e, label="d" if e.item == "d" else e.label) for e in named.recommend("bob", k=4)
+    ]
+    assert named.rename(items={"d": "Durian"}) is named

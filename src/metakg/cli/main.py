@@ -19,6 +19,7 @@ from metakg.cli.generate import generate
 from metakg.cli.metapaths import metapaths
 from metakg.cli.prepare import prepare
 from metakg.cli.recommend import recommend
+from metakg.cli.serve import keys, serve
 from metakg.cli.split import split
 from metakg.cli.store import store
 from metakg.cli.train import train
@@ -46,11 +47,13 @@ _COMMANDS = (
     experiment,
     recommend,
     explain,
+    serve,
     doctor,
 )
 for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(data, name="data", help="List and fetch public data sets.")
+app.add_typer(keys, name="keys", help="Make keys for `metakg serve`.")
 app.add_typer(store, name="store", help="Keep, move and mend what a service was told.")
 
 

@@ -7,7 +7,7 @@ anybody else's answers. New items, entities and facts change the base (`adapt(su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -413,6 +413,13 @@ class Engine:
             engine = engine._with(recommender=self.recommender.over(less), arrived=arrived)
         return engine
 
+    def withdraw(self, user: str, items: Iterable[str]) -> Engine:
+        """Return an engine in which a user neither liked nor refused these items since training; his other clicks stay."""
+        clicks = self.overlay[user]
+        for item in items:
+            clicks = clicks.without(item)
+        return self._with(overlay=self.overlay.put(user, clicks))
+
     def remove_item(self, item: str) -> Engine:
         """Return an engine that never shows or uses an item again; an unknown one changes nothing.
 
@@ -427,6 +434,40 @@ class Engine:
         kept = pairs.select(pairs.items != row).pairs_only()
         less = TrainView(view.vocabulary, kept, graph)
         return self._with(recommender=self.recommender.over(less), removed=self.removed | {item})
+
+    def remove_facts(self, facts: Iterable[tuple[str, str, str]]) -> Engine:
+        """Return an engine without these facts, given as (head, relation, tail) ids of entities; unknown ones do nothing."""
+        view = self.recommender.view
+        v, entity = view.vocabulary, view.graph.entity
+        lost = np.zeros(len(entity), np.bool_)
+        for head, relation, tail in facts:
+            rows = v.entities.row(head), v.relations.row(relation), v.entities.row(tail)
+            lost |= (entity.heads == rows[0]) & (entity.relations == rows[1]) & (entity.tails == rows[2])
+        if not lost.any():
+            return self
+        less = TrainView(v, view.interactions.pairs_only(), KnowledgeGraph(entity.select(~lost), view.graph.user))
+        return self._with(recommender=self.recommender.over(less))
+
+    def rename(
+        self,
+        *,
+        items: Mapping[str, str] | None = None,
+        entities: Mapping[str, str] | None = None,
+        users: Mapping[str, str] | None = None,
+    ) -> Engine:
+        """Return an engine in which these ids have these labels; unknown ids are ignored. An item's node takes its label."""
+        view = self.recommender.view
+        v, of_items = view.vocabulary, items or {}
+        nodes = {v.entities.id(row): label for name, label in of_items.items() if (row := v.items.row(name)) is not None}
+        named = Vocabulary(
+            _relabelled(v.users, users or {}),
+            _relabelled(v.items, of_items),
+            _relabelled(v.entities, {**nodes, **(entities or {})}),
+            v.relations,
+        )
+        if named.users is v.users and named.items is v.items and named.entities is v.entities:
+            return self
+        return self._with(recommender=self.recommender.over(TrainView(named, view.interactions.pairs_only(), view.graph)))
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
         """Write everything needed to recommend, adapt and explain as a bundle folder (see `metakg.load`)."""
@@ -577,6 +618,17 @@ class _Base:
         import pyarrow.compute as pc
 
         return int(pc.sum(pc.starts_with(self.recommender.view.vocabulary.users.array, FORGOTTEN)).as_py() or 0)
+
+
+def _relabelled(ids: IdMap, labels: Mapping[str, str]) -> IdMap:
+    """Return the ids with some labels changed; the same object if nothing is."""
+    changed = {row: label for name, label in labels.items() if (row := ids.row(name)) is not None and ids.label(row) != label}
+    if not changed:
+        return ids
+    texts: list[str | None] = [None] * len(ids) if ids.labels is None else ids.labels.to_pylist()
+    for row, label in changed.items():
+        texts[row] = label
+    return IdMap(ids.array, texts, kind=ids.kind)
 
 
 def _without_user(vocabulary: Vocabulary, row: int) -> Vocabulary:

@@ -7,9 +7,11 @@ import unicodedata
 from bisect import bisect_left
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from metakg.data import IdMap
-from metakg.types import Rows
+from metakg.types import Mask, Rows
 
 _LAST = "\U0010ffff"
 """Sorts behind every letter."""
@@ -26,7 +28,8 @@ class SearchIndex:
 
     Args:
         ids: what can be found.
-        previous: an index of fewer ids, whose work is kept: only what arrived since is read.
+        previous: an index of fewer ids, whose work is kept: only what arrived or was renamed since is read. What was renamed
+            is found by its old name too.
     """
 
     def __init__(self, ids: IdMap, previous: SearchIndex | None = None) -> None:
@@ -34,7 +37,7 @@ class SearchIndex:
         self.ids = ids
         fresh = np.arange(len(ids), dtype=np.int32)
         if previous is not None:
-            fresh = fresh[previous.ids.rows(ids.array) < 0]
+            fresh = fresh[_new_or_renamed(ids, previous.ids)]
             # Many small steps would make a long chain, and every search would walk along it.
             if len(fresh) > len(previous.ids) // 10 or previous.depth >= 8:
                 self.previous, fresh = None, np.arange(len(ids), dtype=np.int32)
@@ -66,3 +69,14 @@ class SearchIndex:
             earlier = self.ids.rows(self.previous.ids.take(earlier))
             earlier = earlier[earlier >= 0]
         return np.union1d(result, earlier).astype(np.int32)
+
+
+def _new_or_renamed(ids: IdMap, old: IdMap) -> Mask:
+    """Return which ids an older map lacks, or knows by another label: (n,)."""
+    rows = old.rows(ids.array)
+    if ids.labels is None or ids.labels is old.labels:
+        return rows < 0
+    now = pc.fill_null(ids.labels, "")
+    then = pa.array([""] * len(ids)) if old.labels is None else pc.fill_null(old.labels.take(pa.array(np.maximum(rows, 0))), "")
+    renamed: Mask = pc.not_equal(now, then).to_numpy(zero_copy_only=False)
+    return (rows < 0) | renamed

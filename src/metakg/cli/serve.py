@@ -1,0 +1,94 @@
+"""`metakg serve`: a bundle over HTTP. `metakg keys`: who may come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metakg.cli.common import JsonOption, print_json
+
+keys = typer.Typer(name="keys", help="Make keys for `metakg serve`.", no_args_is_help=True)
+
+
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder (metakg train).", show_default=False)],
+    store: Annotated[
+        str | None,
+        typer.Option(
+            envvar="METAKG_STORE",
+            help="Where events are kept: a path (SQLite) or a postgresql:// address; default: store.sqlite beside the bundle.",
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    keys_file: Annotated[Path | None, typer.Option("--keys", help="Key file (metakg keys new).")] = None,
+    keys_here: Annotated[str | None, typer.Option(envvar="METAKG_KEYS", hidden=True, help="Keys with spaces between.")] = None,
+    bundles: Annotated[Path | None, typer.Option(help="Folder that POST /api/admin/swap may take bundles from.")] = None,
+    backups: Annotated[Path | None, typer.Option(help="Folder that POST /api/admin/backup writes to.")] = None,
+    rate: Annotated[float, typer.Option(min=0, help="Requests a second of one key in the long run; 0 for no limit.")] = 1000.0,
+    burst: Annotated[int, typer.Option(min=1, help="Requests of one key at once.")] = 2000,
+    body_bytes: Annotated[int, typer.Option(min=1024, help="Largest body of a request.")] = 1 << 20,
+    deadline: Annotated[float, typer.Option(min=0.1, help="Longest time for an answer, in seconds.")] = 5.0,
+    threads: Annotated[int, typer.Option(min=1, help="Engine calls at the same time.")] = 2,
+    queue: Annotated[int, typer.Option(min=1, help="Engine calls that may wait.")] = 256,
+    grace: Annotated[int, typer.Option(min=0, help="Longest time to finish what has begun, in seconds.")] = 30,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate, PEM.")] = None,
+    certificate_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error; info has a line for each request.")] = "info",
+) -> None:
+    """Serve a bundle: recommend, explain, take feedback. One line of JSON a request goes to stderr."""
+    from metakg.errors import ConfigError
+
+    try:
+        from metakg.serve.auth import Keys
+        from metakg.serve.limits import Limits
+        from metakg.serve.logs import to_stream
+        from metakg.serve.server import Settings, run
+    except ModuleNotFoundError as err:
+        fix = 'Install it: pip install "metakg[serve]".'
+        raise ConfigError("metakg serve", f"no module {err.name}", expected="the extra `serve`", fix=fix) from err
+    if log_level not in ("debug", "info", "warning", "error"):
+        known = "debug, info, warning or error"
+        raise ConfigError("--log-level", repr(log_level), expected=known, fix="Name one of them.")
+    settings = Settings(
+        bundle=bundle,
+        store=store or str(bundle.resolve().parent / "store.sqlite"),
+        host=host,
+        port=port,
+        keys=Keys.load(keys_file, keys_here),
+        limits=Limits(body_bytes=body_bytes, rate=rate, burst=burst, deadline_s=deadline, threads=threads, queue=queue),
+        bundles=bundles,
+        backups=backups,
+        grace_s=grace,
+        certificate=certificate,
+        certificate_key=certificate_key,
+    )
+    to_stream(level=log_level)
+    run(settings, listening=lambda url: typer.echo(f"metakg serves {bundle} at {url}"))
+
+
+@keys.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="What logs call it.", show_default=False)],
+    role: Annotated[str, typer.Option(help="read, write or admin; each may do what those before it may.")] = "read",
+    file: Annotated[Path | None, typer.Option(help="Add the line to this key file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key. The key is shown once; the line for the key file holds only its digest."""
+    import os
+
+    from metakg.serve.auth import Keys, new_key
+
+    secret, digest = new_key()
+    line = f"{role}:{name}:{digest}"
+    earlier = file.read_text(encoding="utf-8").splitlines() if file is not None and file.exists() else []
+    Keys([*earlier, line], where="the new key")  # refuses a wrong role or name, and one that is taken
+    if file is not None:
+        with open(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as out:  # noqa: PTH123
+            out.write(line + "\n")
+    if as_json:
+        print_json({"key": secret, "line": line})
+        return
+    typer.echo(f"key   {secret}\nline  {line}" + (f"   (added to {file})" if file is not None else ""))

@@ -1,0 +1,163 @@
+"""What an engine says, as JSON. One state in, one answer out; nothing here knows the web."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from metakg.engine import Engine, Recommendation
+from metakg.serve.fold import Fold
+from metakg.serve.live import State
+from metakg.store import Event
+from metakg.types import Json
+
+PREVIEW = "preview:new item"
+"""The id of an item that is only thought of."""
+_REASONS = 3
+
+
+def dump(value: object) -> bytes:
+    """Return compact JSON. A number that is not finite is a fault of ours, and an error rather than bad JSON."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def recommendations(
+    state: State,
+    user: str | None,
+    n: int,
+    *,
+    liked: Sequence[str] = (),
+    disliked: Sequence[str] = (),
+    filter_seen: bool = True,
+    allow: Sequence[str] | None = None,
+    deny: Sequence[str] = (),
+    diversity: float = 0.0,
+    explain: bool = False,
+) -> Json:
+    """Return the best items for a user, or for somebody without an account."""
+    engine, asking = state.engine, user
+    if user is not None and user in state.hidden_users:
+        # what the base knows of him is on its way out; what he did since he was forgotten counts
+        asking, since = None, engine.overlay[user]
+        liked, disliked = since.liked, since.disliked
+    found = engine.recommend(
+        asking,
+        n,
+        liked=liked,
+        disliked=disliked,
+        filter_seen=filter_seen,
+        allow=allow,
+        deny=[*deny, *state.hidden_items] if state.hidden_items else deny,
+        diversity=diversity,
+    )
+    # the list says how it was made by its first item; where it is empty, the engine is asked
+    way = found[0].way if found else engine.way(asking, liked, disliked)
+    items = [recommended(entry) for entry in found]
+    if explain:
+        for item in items:
+            reasons = explanation(state, user, item["item"], _REASONS, liked, disliked)["reasons"] if engine.explains else []
+            item["reasons"] = reasons
+    return {"user": user, "way": way, "model": engine.model, "version": state.version, "items": items}
+
+
+def recommended(entry: Recommendation) -> Json:
+    """Return one recommended item."""
+    return {"item": entry.item, "label": entry.label, "score": entry.score, "way": entry.way}
+
+
+def explanation(
+    state: State, user: str | None, item: str, limit: int, liked: Sequence[str] = (), disliked: Sequence[str] = ()
+) -> Json:
+    """Return why an item is shown.
+
+    Raises:
+        DataError: the item is unknown.
+        ConfigError: the model cannot say.
+    """
+    asking = user
+    if user is not None and user in state.hidden_users:
+        asking, since = None, state.engine.overlay[user]
+        liked, disliked = since.liked, since.disliked
+    found = state.engine.explain(asking, item, limit, liked=liked, disliked=disliked)
+    return {
+        "user": user,
+        "item": {"item": found.item, "label": found.label},
+        "score": found.score,
+        "faithfulness": getattr(found, "faithfulness", None),
+        "reasons": [path.as_json() for path in found.paths],
+    }
+
+
+def item_page(engine: Engine, item: str, limit: int = 50) -> Json:
+    """Return what is known of an item.
+
+    Raises:
+        DataError: the item is unknown.
+    """
+    facts = [asdict(fact) for fact in engine.facts(item, limit)]
+    known = engine.found(item)
+    assert known is not None, "an item with facts is found"
+    return {"item": item, "label": known.label, "popularity": known.popularity, "facts": facts}
+
+
+def preview(state: State, label: str | None, facts: Sequence[tuple[str, str, str | None]], n: int) -> Json:
+    """Return whom a new item with these facts would reach, and what it would be like; nothing is kept."""
+    body: dict[str, Any] = {"label": label, "entity": None, "facts": [list(fact) for fact in facts]}
+    engine = Fold.of([Event(0, "item", None, PREVIEW, body, 0, 0)]).world_onto(state.engine)
+    return {**reach(engine, PREVIEW, n), "similar": [recommended(entry) for entry in engine.similar(PREVIEW, n)]}
+
+
+def reach(engine: Engine, item: str, n: int) -> Json:
+    """Return whom an item would reach.
+
+    Raises:
+        DataError: the item is unknown.
+    """
+    return {"users": [{"user": who.id, "label": who.label, "score": who.score} for who in engine.reach(item, n)]}
+
+
+class Kept:
+    """The last answers, as they were sent, for as long as they are true.
+
+    An answer rests on the base and on its own user's clicks, so both are kept with it and compared: the clicks of others, which
+    come hundreds of times a second, cost nothing.
+
+    Args:
+        most: answers to keep.
+    """
+
+    def __init__(self, most: int = 4096) -> None:
+        self._most = most
+        self._kept: OrderedDict[tuple[object, ...], tuple[tuple[object, ...], bytes]] = OrderedDict()
+        self._lock = threading.Lock()
+        self.hits = 0
+
+    def answer(self, state: State, user: str, question: tuple[object, ...], make: Callable[[], bytes]) -> bytes:
+        """Return the kept answer, or make and keep it."""
+        found = self.find(state, user, question)
+        if found is None:
+            found = make()
+            with self._lock:
+                self._kept[user, *question] = (_rests_on(state, user), found)
+                if len(self._kept) > self._most:
+                    self._kept.popitem(last=False)
+        return found
+
+    def find(self, state: State, user: str, question: tuple[object, ...]) -> bytes | None:
+        """Return the kept answer, or None."""
+        key = (user, *question)
+        with self._lock:
+            entry = self._kept.get(key)
+            if entry is None or entry[0] != _rests_on(state, user):
+                return None
+            self._kept.move_to_end(key)
+            self.hits += 1
+            return entry[1]
+
+
+def _rests_on(state: State, user: str) -> tuple[object, ...]:
+    return state.digest, state.base, state.engine.overlay[user], user in state.hidden_users, state.hidden_items

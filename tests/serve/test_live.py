@@ -1,0 +1,228 @@
+"""The state that answers: the same however it was reached, and never half."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from metakg import load
+from metakg.engine import fit
+from metakg.errors import CheckpointError, DataError
+from metakg.serve.fold import Fold
+from metakg.serve.live import Live, State
+from metakg.store import Append, Draft, Event, Store, backup, restore
+from metakg.testing import toy_view
+
+ITEMS = [f"i{n:02d}" for n in range(12)] + ["n0", "n1", "n2"]
+USERS = ["ann", "ben", "hal", "new", "old"]
+ENTITIES = ["e0", "e1", "e3", "e4", "e99"]
+
+
+def drafts(rng: np.random.Generator, count: int) -> list[Draft]:
+    """Return a random run of everything that can happen."""
+    made = []
+    for _ in range(count):
+        kind = rng.choice(
+            ["like", "like", "click", "dislike", "undo", "user", "forget", "item", "drop-item", "facts", "drop-facts"]
+        )
+        user, item, entity = str(rng.choice(USERS)), str(rng.choice(ITEMS)), str(rng.choice(ENTITIES))
+        relation = str(rng.choice(["written_by", "genre", "brand_new"]))
+        if kind in ("like", "click", "dislike", "undo"):
+            made.append(Draft(kind, user, item))
+        elif kind == "user":
+            made.append(Draft("user", user, body={"label": f"User {user}", "facts": [["at_home_in", entity]]}))
+        elif kind == "forget":
+            made.append(Draft("forget", user))
+        elif kind == "item":
+            link = None if rng.random() < 0.7 else f"node-{rng.integers(3)}"
+            body = {"label": f"Item {item}", "entity": link, "facts": [[relation, entity, f"Name of {entity}"]]}
+            made.append(Draft("item", item=item, body=body))
+        elif kind == "drop-item":
+            made.append(Draft("drop-item", item=item))
+        else:
+            made.append(Draft(kind, body={"triples": [[item, relation, entity]]}))
+    return made
+
+
+def answers(state: State) -> dict[str, object]:
+    """Return what everybody is told, rounded to where the order of additions does not show."""
+    engine = state.engine
+    found: dict[str, object] = {}
+    for user in [*USERS, None, "nobody"]:
+        entries = engine.recommend(user, 20, filter_seen=False)
+        found[f"user {user}"] = {e.item: (e.label, round(e.score, 4), e.way) for e in entries}
+    for item in ITEMS:
+        if not engine.unknown([item]):
+            facts = {(f.relation, f.inverse, f.entity, f.entity_label) for f in engine.facts(item)}
+            found[f"item {item}"] = (sorted(facts), sorted((r.id, round(r.score, 4)) for r in engine.reach(item)))
+    return found
+
+
+def settle(live: Live) -> None:
+    end = time.monotonic() + 30
+    while live.behind[0]:
+        assert time.monotonic() < end, "not settled"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
+def test_a_service_that_was_killed_comes_back_as_it_was(bundles, store_url, tmp_path, seed) -> None:
+    """Event by event while it runs, all at once after a crash, from a backup, and in a process that only followed."""
+    rng = np.random.default_rng(seed)
+    store = Store(store_url)
+    live, follower = Live(store, gather_s=0.01), Live(store, gather_s=0.05, follow_s=0.02)
+    live.start(bundles / "one")
+    follower.start(bundles / "one")
+    for _ in range(12):
+        outcome = store.append([Append(tuple(drafts(rng, int(rng.integers(1, 5)))))])[0]
+        live.committed(outcome.events)  # type: ignore[union-attr]
+        if rng.random() < 0.3:
+            settle(live)
+    settle(live)
+    end = time.monotonic() + 30
+    while follower.state.seq < live.state.seq:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    settle(follower)
+    again = Live(store)
+    again.swap(bundles / "one")
+    assert live.state.version == again.state.version == follower.state.version
+    expected = answers(live.state)
+    assert answers(again.state) == expected
+    assert answers(follower.state) == expected
+    backup(store, tmp_path / "backup.jsonl")
+    copy = Store(str(tmp_path / "copy.sqlite"))
+    restore(copy, tmp_path / "backup.jsonl")
+    restored = Live(copy)
+    restored.swap(bundles / "one")
+    assert answers(restored.state) == expected
+    for part in (live, follower):
+        part.stop()
+    copy.close()
+    store.close()
+
+
+def test_clicks_that_come_while_a_base_is_made_are_in_it(bundles, tmp_path, monkeypatch) -> None:
+    store = Store(str(tmp_path / "store.sqlite"))
+    live = Live(store, gather_s=0.0)
+    live.start(bundles / "one")
+    begun, go_on = threading.Event(), threading.Event()
+    slow = Fold.world_onto
+
+    def world_onto(fold: Fold, engine):
+        begun.set()
+        assert go_on.wait(20)
+        return slow(fold, engine)
+
+    monkeypatch.setattr(Fold, "world_onto", world_onto)
+
+    def tell(*happened: Draft) -> None:
+        live.committed(store.append([Append(happened)])[0].events)  # type: ignore[union-attr]
+
+    tell(Draft("item", item="n0", body={"label": "New", "entity": None, "facts": [["written_by", "e1", None]]}))
+    assert begun.wait(20)
+    tell(Draft("like", "new", "i03"), Draft("like", "old", "i00"), Draft("drop-item", item="i04"))
+    tell(Draft("forget", "old"), Draft("like", "old", "i09"))
+    assert live.state.engine.overlay["new"].liked == ("i03",)
+    assert live.state.hidden_items == {"i04"}
+    assert live.state.hidden_users == {"old"}
+    go_on.set()
+    settle(live)
+    state = live.state
+    assert state.engine.overlay["new"].liked == ("i03",)
+    assert state.engine.overlay["old"].liked == ("i09",)
+    assert state.engine.unknown(["n0", "i04"]) == ["i04"]
+    assert (state.hidden_items, state.hidden_users, state.seq) == (frozenset(), frozenset(), 6)
+    live.stop()
+    store.close()
+
+
+def test_an_impossible_change_is_left_out_and_stops_no_other(bundles, tmp_path, monkeypatch) -> None:
+    store = Store(str(tmp_path / "store.sqlite"))
+    right = Fold.world_onto
+
+    def world_onto(fold: Fold, engine):
+        if "bad" in fold.items:
+            raise RuntimeError("whatever")
+        return right(fold, engine)
+
+    monkeypatch.setattr(Fold, "world_onto", world_onto)
+    store.append([Append(tuple(Draft("item", item=name, body={"label": name, "facts": []}) for name in ("n0", "bad", "n1")))])
+    live = Live(store)
+    live.swap(bundles / "one")
+    assert live.state.engine.unknown(["n0", "bad", "n1"]) == ["bad"]
+    assert live.refused == 1
+    store.close()
+
+
+def test_a_bundle_that_does_not_open_leaves_the_old_one(bundles, tmp_path) -> None:
+    store = Store(str(tmp_path / "store.sqlite"))
+    live = Live(store)
+    live.swap(bundles / "one")
+    before = live.state
+    for damage in ("manifest.json", "weights.safetensors", "data/users.parquet"):
+        broken = tmp_path / damage.replace("/", "-")
+        fit("kg-knn", toy_view()).save(broken)
+        content = (broken / damage).read_bytes()
+        (broken / damage).write_bytes(content[: len(content) // 2])
+        with pytest.raises((CheckpointError, DataError)):
+            live.swap(broken)
+    with pytest.raises(CheckpointError):
+        live.swap(tmp_path)
+    assert live.state is before
+    store.close()
+
+
+def test_events_without_a_bundle_wait_in_the_store(bundles, tmp_path) -> None:
+    store = Store(str(tmp_path / "store.sqlite"))
+    live = Live(store)
+    live.committed(store.append([Append((Draft("like", "new", "i03"),))])[0].events)  # type: ignore[union-attr]
+    assert live.state is None
+    live.swap(bundles / "one")
+    assert live.state.engine.overlay["new"].liked == ("i03",)
+    store.close()
+
+
+def test_folding_keeps_the_last_word() -> None:
+    def event(seq: int, kind, user=None, item=None, **body) -> Event:
+        return Event(seq, kind, user, item, body, 0, 0)
+
+    fold = Fold.of(
+        [
+            event(1, "like", "u", "a"),
+            event(2, "dislike", "u", "a"),
+            event(3, "like", "u", "b"),
+            event(4, "undo", "u", "b"),
+            event(5, "like", "v", "a"),
+            event(6, "forget", "v"),
+            event(7, "item", None, "n", label="First", entity="x", facts=[["by", "e1", "One"]]),
+            event(8, "item", None, "n", label=None, entity=None, facts=[["by", "e2", None]]),
+            event(9, "facts", triples=[["n", "by", "e3"], ["q", "by", "e3"]]),
+            event(10, "drop-facts", triples=[["q", "by", "e3"]]),
+        ]
+    )
+    assert fold.clicks == {"u": {"a": False, "b": None}}
+    assert list(fold.forgotten) == ["v"]
+    assert (fold.items["n"].label, fold.items["n"].entity, fold.labels) == ("First", "x", {"e1": "One"})
+    assert list(fold.facts) == [("n", "by", "e1"), ("n", "by", "e2"), ("n", "by", "e3")]
+    assert list(fold.lost) == [("q", "by", "e3")]
+    fold.add(event(11, "drop-item", None, "n"))
+    assert (fold.facts, fold.items["n"].dropped) == ({}, True)
+
+
+def test_folding_leaves_the_engine_it_is_applied_to_as_it_was(bundles) -> None:
+    engine = load(bundles / "one")
+    before = engine.recommend("ann", 12, filter_seen=False)
+    fold = Fold.of(
+        [
+            Event(1, "forget", "ann", None, {}, 0, 0),
+            Event(2, "drop-item", None, "i00", {}, 0, 0),
+            Event(3, "facts", None, None, {"triples": [["i11", "written_by", "e0"]]}, 0, 0),
+        ]
+    )
+    changed = fold.world_onto(engine)
+    assert changed.recommend("ann", 12, filter_seen=False) != before
+    assert engine.recommend("ann", 12, filter_seen=False) == before
