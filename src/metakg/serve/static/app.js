@@ -7,7 +7,7 @@ import { KeyButton } from "./page/key.js";
 import { Model } from "./page/model.js";
 import { NewItem } from "./page/newitem.js";
 import { Recommend } from "./page/recommend.js";
-import { address, useAddress } from "./page/route.js";
+import { address, readAddress, useAddress } from "./page/route.js";
 import { ThemeButton } from "./page/theme.js";
 
 const TABS = { recommend: "Recommend", new: "New item", model: "Model and health" };
@@ -33,18 +33,21 @@ function App() {
     history[nextView === view ? "replaceState" : "pushState"](null, "", next);
     dispatchEvent(new HashChangeEvent("hashchange"));
   };
-  const without = (id) => ({ like: picks.liked.filter((item) => item.id !== id), dislike: picks.disliked.filter((item) => item.id !== id) });
+  // The address is read again at each click: several may come before the page is drawn anew.
+  const change = (id, kind) => {
+    const now = readAddress();
+    const rest = { like: now.liked.filter((other) => other !== id), dislike: now.disliked.filter((other) => other !== id) };
+    if (kind) rest[kind].push(id);
+    go("recommend", named(rest.like), named(rest.dislike));
+  };
   const pick = (kind, item) => {
     learn(item.id, item.label);
-    const rest = without(item.id);
-    rest[kind].push(item);
     announce(kind === "like" ? `Liked ${item.label}` : `Not for you: ${item.label}`);
-    go("recommend", rest.like, rest.dislike);
+    change(item.id, kind);
   };
-  const drop = (id) => go("recommend", without(id).like, without(id).dislike);
 
   const views = {
-    recommend: () => html`<${Recommend} ...${picks} lost=${lost} onPick=${pick} onDrop=${drop} onClear=${() => go("recommend", [], [])} />`,
+    recommend: () => html`<${Recommend} ...${picks} lost=${lost} onPick=${pick} onDrop=${(id) => change(id, null)} onClear=${() => go("recommend", [], [])} />`,
     new: () => html`<${NewItem} onPick=${pick} />`,
     model: () => html`<${Model} />`,
   };

@@ -4,7 +4,7 @@ import { html, useEffect, useRef, useState } from "./html.js";
 const FONT = '13px "Inter", system-ui, sans-serif';
 const LINE = 17;
 const WIDEST = 168; // of a label, before it is broken into lines
-const PAD = 14;
+const PAD = 12;
 const SMALLEST = 0.72; // below this zoom a label cannot be read; the picture then turns upright
 
 let library = null;

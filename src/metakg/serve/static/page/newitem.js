@@ -10,6 +10,8 @@ import { many, slug } from "./words.js";
 
 const SHOWN = 8;
 const REST_MS = 200;
+const POLL_MS = 300;
+const SETTLE_MS = 30_000;
 
 export function NewItem({ onPick }) {
   const [label, setLabel] = useState("");
@@ -122,11 +124,13 @@ function Keep({ label, facts, onPick }) {
       throw new Problem("refused", "That id is taken.", { detail: `“${id}” is already something else here.`, field: "id" });
     }
     await ask("PUT", ["items", id], { body: { label, facts } });
+    await settled(id, true);
     announce(`${label} is added.`);
     return { id, label };
   };
   const remove = async () => {
     await ask("DELETE", ["items", kept.id]);
+    await settled(kept.id, false);
     announce(`${kept.label} is taken out again.`);
     return null;
   };
@@ -156,6 +160,15 @@ function Keep({ label, facts, onPick }) {
         <span class="quiet">${missing ? `It still needs ${missing}.` : "Everybody can be recommended it from then on."}</span>
       </p>
     </form>`;
+}
+
+/** Wait until a change that was accepted is in all answers: the server works new facts in a moment later. */
+async function settled(id, there) {
+  for (let waited = 0; waited < SETTLE_MS; waited += POLL_MS) {
+    if ((await known(id)) === there) return;
+    await new Promise((resume) => setTimeout(resume, POLL_MS));
+  }
+  throw new Problem("timeout", "It is accepted, but not in the answers yet.", { detail: "The server is still working it in." });
 }
 
 async function known(id) {

@@ -47,7 +47,7 @@ export function Results({ liked, disliked, onPick }) {
     <section class="results" aria-labelledby="results-head" aria-busy=${answer.busy ? "true" : "false"}>
       <header class="section-head">
         <h2 id="results-head">${liked.length + disliked.length > 0 ? "Recommended for you" : "To begin with"}</h2>
-        <p class="quiet">${way ? way.about : "One moment …"}</p>
+        <p class="quiet">${way ? way.about : answer.problem ? "" : "One moment …"}</p>
       </header>
       ${answer.problem && html`<${Trouble} ...${answer} />`}
       ${items?.length === 0 && html`<p class="nothing">Nothing is left to recommend. Take a pick back, and there will be.</p>`}
@@ -70,11 +70,8 @@ function Row({ entry, place, gone, liked, disliked, open, onOpen, onPick }) {
       <div class="result">
         <span class="place" aria-hidden="true">${place + 1}</span>
         <div class="about">
-          <h3>${entry.label}</h3>
-          <p class="reason">
-            <span class=${`way ${entry.way}`} title=${way.about}>${way.name}</span>${" "}
-            <span>${reason ? oneLine(reason.path) : way.short}</span>
-          </p>
+          <div class="title"><h3>${entry.label}</h3><span class=${`way ${entry.way}`} title=${way.about}>${way.name}</span></div>
+          <p class="reason">${reason ? oneLine(reason.path) : way.short}</p>
         </div>
         <div class="actions">
           <button type="button" class="button plain" aria-expanded=${open ? "true" : "false"} aria-controls=${panel} onClick=${onOpen}>
