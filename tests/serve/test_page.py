@@ -150,7 +150,7 @@ def test_from_the_first_click_to_the_reason(visit: Visit) -> None:
     row.get_by_role("button", name="Why this?").click()
     visit.wait_for_picture(".why")
     paths = row.locator(".paths li")
-    expect(paths.first).to_contain_text(re.compile(r"\d+% of the score"))
+    expect(paths.first).to_contain_text(re.compile(r"\d+% of what speaks for it"))
     expect(paths.first).to_contain_text(label)
     assert all(any(own in text for own in page.locator(".chip.like").all_text_contents()) for text in paths.all_text_contents())
     expect(row.locator(".why")).to_contain_text(re.compile(r"the score would fall by \d+%"))

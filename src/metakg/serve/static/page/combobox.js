@@ -14,11 +14,12 @@ const REST_MS = 140;
  *
  * @param kind what to search: item, entity, relation.
  * @param taken ids that are left out of the results.
+ * @param suggestions [{id, label}] shown while nothing is typed.
  * @param chosen label of what is chosen, shown in the field; leave out where a choice empties the field.
  * @param onPick called with {id, label}.
  * @param onClear called when the text of a choice is changed.
  */
-export function Combobox({ label, hint, kind, taken = [], chosen = null, placeholder = "", onPick, onClear }) {
+export function Combobox({ label, hint, kind, taken = [], suggestions = [], chosen = null, placeholder = "", onPick, onClear }) {
   const id = useId();
   const [text, setText] = useState("");
   const [open, setOpen] = useState(false);
@@ -29,7 +30,8 @@ export function Combobox({ label, hint, kind, taken = [], chosen = null, placeho
   const asking = open && wanted !== "";
   const search = (signal) => ask("GET", ["search"], { query: { q: wanted, kind, limit: 10 + taken.length }, signal });
   const answer = useAnswer(asking ? search : null, [wanted, kind], REST_MS);
-  const found = asking && answer.data ? answer.data.results.filter((hit) => !taken.includes(hit.id)).slice(0, 10) : [];
+  const offered = asking ? (answer.data?.results ?? []) : open && chosen === null ? suggestions : [];
+  const found = offered.filter((hit) => !taken.includes(hit.id)).slice(0, 10);
   const fresh = asking && !answer.busy && !answer.problem;
 
   useEffect(() => {
@@ -63,11 +65,10 @@ export function Combobox({ label, hint, kind, taken = [], chosen = null, placeho
       setActive((place) => ((place + 1 + step + found.length + 1) % (found.length + 1)) - 1);
     } else if (event.key === "Enter") {
       event.preventDefault();
-      const hit = found[active] ?? (found.length === 1 ? found[0] : null);
-      if (hit && fresh) pick(hit);
+      const hit = found[active] ?? (asking && found.length === 1 ? found[0] : null);
+      if (hit && (fresh || !asking)) pick(hit);
     } else if (event.key === "Escape") {
-      if (open && wanted !== "") event.preventDefault();
-      if (!open || wanted === "") {
+      if (!open || (wanted === "" && found.length === 0)) {
         setText("");
         if (chosen !== null) onClear?.();
       }
@@ -91,8 +92,8 @@ export function Combobox({ label, hint, kind, taken = [], chosen = null, placeho
         ${asking && answer.busy && html`<span class="spinner" aria-hidden="true"></span>`}
       </div>
       ${hint && html`<p class="hint" id=${`${id}-hint`}>${hint}</p>`}
-      <div class="popup" hidden=${!asking || (answer.busy && !listed && !answer.problem)} onPointerDown=${(event) => event.preventDefault()}>
-        ${answer.problem && html`<${Trouble} ...${answer} />`}
+      <div class="popup" hidden=${!listed && !(asking && (fresh || answer.problem))} onPointerDown=${(event) => event.preventDefault()}>
+        ${asking && answer.problem && html`<${Trouble} ...${answer} />`}
         <ul id=${`${id}-list`} role="listbox" aria-label=${label} ref=${list} hidden=${!listed}>
           ${found.map((hit, place) => html`
             <li key=${hit.id} id=${`${id}-${place}`} role="option" aria-selected=${place === active ? "true" : "false"}
@@ -107,7 +108,7 @@ export function Combobox({ label, hint, kind, taken = [], chosen = null, placeho
 
 /** A label with the searched part set off, where it stands in it as typed. */
 function Marked({ text, part }) {
-  const at = text.toLowerCase().indexOf(part.toLowerCase());
+  const at = part === "" ? -1 : text.toLowerCase().indexOf(part.toLowerCase());
   if (at < 0 || text.toLowerCase().length !== text.length) return html`<span>${text}</span>`;
   return html`<span>${text.slice(0, at)}<mark>${text.slice(at, at + part.length)}</mark>${text.slice(at + part.length)}</span>`;
 }

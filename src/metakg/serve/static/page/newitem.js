@@ -9,6 +9,7 @@ import { Trouble } from "./problem.js";
 import { many, slug } from "./words.js";
 
 const SHOWN = 8;
+const EXAMPLES = 8;
 const REST_MS = 200;
 const POLL_MS = 300;
 const SETTLE_MS = 30_000;
@@ -39,7 +40,7 @@ export function NewItem({ onPick }) {
         <h2 id="facts-head">What it is</h2>
         <label for="new-name">Name</label>
         <div class="field"><input id="new-name" type="text" autocomplete="off" maxlength="200" value=${label} placeholder="The Lighthouse Keeper’s Moon" onInput=${(event) => setLabel(event.target.value)} /></div>
-        <${FactPicker} onAdd=${add} />
+        <${FactPicker} onAdd=${add} taken=${facts} />
         <div class="chip-group">
           <h3>Its facts</h3>
           ${facts.length === 0
@@ -65,10 +66,27 @@ export function NewItem({ onPick }) {
     </div>`;
 }
 
+/** Facts of a few well-known things, to begin with: what can be said here at all is hard to guess. */
+function useExamples() {
+  const question = async (signal) => {
+    const { items } = await ask("POST", ["session", "recommend"], { body: { liked: [], disliked: [], n: EXAMPLES }, signal });
+    const known = await Promise.all(items.map(({ item }) => ask("GET", ["items", item], { signal })));
+    return known.flatMap(({ facts }) => facts.filter(({ inverse }) => !inverse));
+  };
+  return useAnswer(question, []).data ?? [];
+}
+
+const unique = (things) => [...new Map(things.map((thing) => [thing.id, thing])).values()];
+
 /** A relation and an entity; the fact is added as soon as both are there, and the relation stays for the next one. */
-function FactPicker({ onAdd }) {
+function FactPicker({ onAdd, taken }) {
   const [relation, setRelation] = useState(null);
   const [entity, setEntity] = useState(null);
+  const examples = useExamples();
+  const relations = unique(examples.map((fact) => ({ id: fact.relation, label: fact.label })));
+  const fitting = relation ? examples.filter((fact) => fact.relation === relation.id) : [];
+  const entities = unique(fitting.map((fact) => ({ id: fact.entity, label: fact.entity_label })));
+  const there = taken.filter((fact) => fact.relation.id === relation?.id).map((fact) => fact.entity.id);
   const settle = (nextRelation, nextEntity) => {
     if (nextRelation && nextEntity) {
       onAdd({ relation: nextRelation, entity: nextEntity });
@@ -80,8 +98,8 @@ function FactPicker({ onAdd }) {
   return html`
     <fieldset class="fact-picker">
       <legend>Add a fact</legend>
-      <${Combobox} label="Relation" kind="relation" placeholder="such as: is about" chosen=${relation?.label ?? null} onPick=${(found) => settle(found, entity)} onClear=${() => setRelation(null)} />
-      <${Combobox} label="What or whom" kind="entity" placeholder="such as: lighthouses" chosen=${entity?.label ?? null} onPick=${(found) => settle(relation, found)} onClear=${() => setEntity(null)}
+      <${Combobox} label="Relation" kind="relation" placeholder="Choose or type" suggestions=${relations} chosen=${relation?.label ?? null} onPick=${(found) => settle(found, entity)} onClear=${() => setRelation(null)} />
+      <${Combobox} label="What or whom" kind="entity" placeholder="Start typing a name" suggestions=${entities} taken=${there} chosen=${entity?.label ?? null} onPick=${(found) => settle(relation, found)} onClear=${() => setEntity(null)}
         hint=${entity && !relation ? "Now choose the relation." : "The fact is added once both are chosen."} />
     </fieldset>`;
 }

@@ -33,7 +33,7 @@ export function Why({ item, label, liked, disliked }) {
 /** One path in words, with its share of the score. */
 function PathLine({ reason }) {
   return html`
-    <span class="share"><strong>${percent(reason.share)}</strong> of the score
+    <span class="share"><strong>${percent(reason.share)}</strong> of what speaks for it
       <span class="bar" aria-hidden="true"><i style=${{ width: percent(reason.share) }}></i></span></span>
     <span class="path">${reason.path.map((part, place) =>
       place % 2 === 0
@@ -54,7 +54,7 @@ function merged(reasons, item) {
   const edges = new Map();
   for (const { path, share } of reasons) {
     const ends = path.length - 1;
-    const name = (node, place) => (node.kind === "crowd" ? `crowd ${path[0].id} ${node.id ?? place}` : `${node.kind} ${node.id}`);
+    const name = (node, place) => (node.kind === "crowd" ? `crowd ${path[0].id} ${place} ${node.label}` : `${node.kind} ${node.id}`);
     path.forEach((part, place) => {
       if (place % 2 === 0) {
         const kind = place === 0 ? "own" : place === ends && part.id === item ? "goal" : part.kind;
