@@ -16,7 +16,12 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 PICKS = "like=book-00371&like=book-00015&like=book-00361"
-FACTS = (("Relation", "is about"), ("What or whom", "lighthouses"), ("Relation", "has the genre"), ("What or whom", "Alternate history"))
+FACTS = (
+    ("Relation", "is about"),
+    ("What or whom", "lighthouses"),
+    ("Relation", "has the genre"),
+    ("What or whom", "Alternate history"),
+)
 
 
 def why(page: Any, server: str) -> None:
@@ -48,7 +53,7 @@ def main() -> None:
     if chromium is None:
         parser.error("no chromium on the path")
     server = arguments.server.rstrip("/")
-    shots = (("why", why, 1180, 860, "light"), ("new-item", new_item, 1180, 860, "dark"), ("phone", why, 390, 860, "light"))
+    shots = (("why", why, 1100, 720, "light"), ("new-item", new_item, 1100, 820, "dark"), ("phone", why, 390, 860, "light"))
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, show, width, height, scheme in shots:

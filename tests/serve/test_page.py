@@ -31,9 +31,10 @@ QUIET_MS = 600
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver, closing(
-        driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-    ) as started:
+    with (
+        playwright.sync_playwright() as driver,
+        closing(driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])) as started,
+    ):
         yield started
 
 
@@ -104,11 +105,15 @@ def visit(visitor: Any) -> Visit:
     return visitor()
 
 
-def fail(visit: Visit, path: str, status: int, code: str = "x", message: str = "Words of the server.", times: int = 1, **error: Any) -> None:
+def fail(
+    visit: Visit, path: str, status: int, code: str = "x", message: str = "Words of the server.", times: int = 1, **error: Any
+) -> None:
     """Let the next `times` requests to a path fail as the server would fail them; later ones reach it."""
     body = {"error": {"code": code, "message": message, "field": None, "retry_after_s": None, **error}}
     visit.page.route(
-        f"**{path}", lambda route: route.fulfill(status=status, content_type="application/json", body=json.dumps(body)), times=times
+        f"**{path}",
+        lambda route: route.fulfill(status=status, content_type="application/json", body=json.dumps(body)),
+        times=times,
     )
     visit.excused.append(f"status of {status}")
 
@@ -258,7 +263,7 @@ def test_a_slow_old_answer_never_covers_a_newer_one(visit: Visit) -> None:
     visit.go()
     expect(visit.rows()).to_have_count(10)
     held: list[Any] = []
-    page.route("**/api/session/recommend", lambda route: held.append(route), times=1)  # noqa: PLW0108, playwright marks it
+    page.route("**/api/session/recommend", lambda route: held.append(route), times=1)
     page.get_by_role("button", name="Like The Patient Arboretum").click()
     page.wait_for_timeout(QUIET_MS)
     assert len(held) == 1
@@ -272,6 +277,7 @@ def test_a_slow_old_answer_never_covers_a_newer_one(visit: Visit) -> None:
     assert sent[-1] == ["book-00371", "book-00015"]
 
 
+@pytest.mark.slow
 def test_quick_clicks_make_one_question(visit: Visit) -> None:
     visit.go()
     expect(visit.rows()).to_have_count(10)
@@ -283,6 +289,7 @@ def test_quick_clicks_make_one_question(visit: Visit) -> None:
     assert sent == [0, 4]
 
 
+@pytest.mark.slow
 def test_going_back_and_forth_keeps_the_picks(visit: Visit) -> None:
     visit.go(query=LIKED)
     expect(visit.page.locator(".chip.like")).to_have_count(3)
@@ -294,6 +301,7 @@ def test_going_back_and_forth_keeps_the_picks(visit: Visit) -> None:
     expect(visit.page).to_have_title("Recommend · metakg")
 
 
+@pytest.mark.slow
 def test_ids_that_no_longer_exist_are_said_and_left_out(visit: Visit) -> None:
     visit.go(query="like=book-00371&like=gone-for-good")
     visit.excused.append("status of 404")
@@ -302,6 +310,7 @@ def test_ids_that_no_longer_exist_are_said_and_left_out(visit: Visit) -> None:
     expect(visit.rows()).to_have_count(10)
 
 
+@pytest.mark.slow
 def test_nothing_found_is_said(visit: Visit) -> None:
     visit.go()
     visit.search("Search by name").fill("qqqq")
@@ -325,7 +334,10 @@ def describe_a_new_book(visit: Visit, name: str) -> None:
 def test_a_new_item_shows_whom_it_would_reach(visit: Visit) -> None:
     visit.go("new")
     expect(visit.page.locator(".nothing-card")).to_be_visible()
-    whole = lambda answer: answer.url.endswith("/items/preview") and len(answer.request.post_data_json["facts"]) == 2  # noqa: E731
+
+    def whole(answer: Any) -> bool:
+        return answer.url.endswith("/items/preview") and len(answer.request.post_data_json["facts"]) == 2
+
     with visit.page.expect_response(whole):
         describe_a_new_book(visit, "The Lighthouse Keeper's Moon")
     expect(visit.page.locator(".people li").first).to_be_visible()
@@ -405,6 +417,7 @@ def test_the_figures_are_those_of_the_bundle(visit: Visit) -> None:
     expect(page.locator(".figures").nth(1)).to_contain_text(f"{status['counts']['items']:,}")
 
 
+@pytest.mark.slow
 def test_a_bundle_without_figures_says_so(visit: Visit) -> None:
     def without(route: Any) -> None:
         answer = route.fetch()
@@ -415,6 +428,7 @@ def test_a_bundle_without_figures_says_so(visit: Visit) -> None:
     expect(visit.page.locator("main")).to_contain_text("The bundle carries no figures")
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_ready_is_shown_as_such(visit: Visit) -> None:
     fail(visit, "/api/health/ready", 503, times=99)
     visit.go("model")
@@ -428,7 +442,11 @@ def test_a_server_that_is_not_ready_is_shown_as_such(visit: Visit) -> None:
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(503, "The server is not ready yet."), (429, "Too many requests for the moment."), (504, "The server took too long.")],
+    [
+        (503, "The server is not ready yet."),
+        pytest.param(429, "Too many requests for the moment.", marks=pytest.mark.slow),
+        pytest.param(504, "The server took too long.", marks=pytest.mark.slow),
+    ],
 )
 def test_what_passes_is_tried_again(visit: Visit, status: int, said: str) -> None:
     fail(visit, "/api/session/recommend", status, times=1, retry_after_s=1.5)
@@ -455,7 +473,10 @@ def test_a_broken_line_is_said_and_mended(visit: Visit) -> None:
     expect(visit.page.locator(f"[data-item='{shown[0]}']")).to_have_count(0)
 
 
-@pytest.mark.parametrize(("status", "said"), [(500, "The server made a mistake."), (422, "The server did not accept that.")])
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(422, "The server did not accept that."), pytest.param(500, "The server made a mistake.", marks=pytest.mark.slow)],
+)
 def test_what_does_not_pass_waits_for_the_visitor(visit: Visit, status: int, said: str) -> None:
     fail(visit, "/api/session/recommend", status, times=1, field="body.liked.0")
     visit.go()
@@ -468,6 +489,7 @@ def test_what_does_not_pass_waits_for_the_visitor(visit: Visit, status: int, sai
     expect(visit.rows()).to_have_count(10)
 
 
+@pytest.mark.slow
 def test_a_reason_that_cannot_be_had_leaves_the_rest_alone(visit: Visit) -> None:
     fail(visit, "/api/session/explain", 409, message="Model m2 cannot take its scores apart.")
     visit.go(query=LIKED)
@@ -503,11 +525,18 @@ def test_a_key_is_asked_for_used_and_kept_for_this_tab_only(visit: Visit) -> Non
     assert page.evaluate("sessionStorage.length") == 0
 
 
+@pytest.mark.slow
 def test_a_key_that_may_only_read_is_told_what_is_missing(visit: Visit) -> None:
     describe_a_new_book(visit, "Not to be kept")
     visit.excused.append("status of 404")
     body = '{"error": {"code": "role", "message": "The key has the role read."}}'
-    refuse = lambda r: r.fulfill(status=403, content_type="application/json", body=body) if r.request.method == "PUT" else r.continue_()  # noqa: E731
+
+    def refuse(route: Any) -> None:
+        if route.request.method == "PUT":
+            route.fulfill(status=403, content_type="application/json", body=body)
+        else:
+            route.continue_()
+
     visit.page.route("**/api/items/*", refuse)
     visit.excused.append("status of 403")
     visit.page.get_by_role("button", name="Add it to the catalogue").click()
@@ -518,7 +547,7 @@ def test_a_key_that_may_only_read_is_told_what_is_missing(visit: Visit) -> None:
 # ------------------------------------------------------------------------------------------------ for everybody
 
 
-@pytest.mark.parametrize("width", [360, 390])
+@pytest.mark.parametrize("width", [360, pytest.param(390, marks=pytest.mark.slow)])
 def test_a_phone_never_scrolls_sideways(visitor: Any, width: int) -> None:
     visit = visitor(width, 800)
     too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -539,6 +568,7 @@ def test_a_phone_never_scrolls_sideways(visitor: Any, width: int) -> None:
     assert small == 0  # WCAG 2.2, target size
 
 
+@pytest.mark.slow
 def test_dark_follows_the_system_until_it_is_chosen(visitor: Any) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     dark = visitor(color_scheme="dark")
@@ -555,7 +585,7 @@ def test_dark_follows_the_system_until_it_is_chosen(visitor: Any) -> None:
     assert light.page.evaluate(ground) == day
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_no_view_breaks_the_accessibility_rules(visitor: Any, scheme: str) -> None:
     visit = visitor(color_scheme=scheme, reduced_motion="reduce")
     checker = axe.Axe()
@@ -592,6 +622,7 @@ def test_no_view_breaks_the_accessibility_rules(visitor: Any, scheme: str) -> No
     check("trouble")
 
 
+@pytest.mark.slow
 def test_nothing_moves_for_those_who_mind(visitor: Any) -> None:
     visit = visitor(reduced_motion="reduce")
     visit.go()
@@ -602,6 +633,7 @@ def test_nothing_moves_for_those_who_mind(visitor: Any) -> None:
     assert visit.page.evaluate("document.getAnimations().length") == 0
 
 
+@pytest.mark.slow
 def test_the_layout_holds_still(visit: Visit) -> None:
     visit.page.add_init_script(
         "globalThis.moved = 0; new PerformanceObserver((list) => { for (const e of list.getEntries()) "

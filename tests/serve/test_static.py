@@ -18,7 +18,9 @@ IMPORT = re.compile(r"""(?:^|[;}\s])(?:import|export)\s*(?:[\w*{][^"';]*?\bfrom\
 
 def vendored() -> list[tuple[str, str, str]]:
     """Return (file, hash as published, change) of every row of VENDORED.md."""
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (VENDOR / "VENDORED.md").read_text("utf-8").splitlines()]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in (VENDOR / "VENDORED.md").read_text("utf-8").splitlines()
+    ]
     return [(row[0].strip("`"), row[5], row[6]) for row in rows if row and row[0].startswith("`")]
 
 
@@ -42,11 +44,13 @@ def test_every_vendored_file_is_listed_with_its_licence() -> None:
 
 
 def test_every_import_is_a_file_of_ours() -> None:
-    scripts = [p for p in STATIC.rglob("*.js")] + [VENDOR / name for name, _, _ in vendored() if name.endswith(".mjs")]
+    scripts = [*STATIC.rglob("*.js"), *(VENDOR / name for name, _, _ in vendored() if name.endswith(".mjs"))]
     reached = {STATIC / "app.js", STATIC / "theme.js"}
     for script in scripts:
         for name in IMPORT.findall(script.read_text("utf-8")):
-            assert name.startswith("."), f"{script.name} imports {name}: a bare name needs an import map, which is an inline script"
+            assert name.startswith("."), (
+                f"{script.name} imports {name}: a bare name needs an import map, which is an inline script"
+            )
             target = (script.parent / name).resolve()
             assert target.is_file(), f"{script.name} imports {name}"
             reached.add(target)

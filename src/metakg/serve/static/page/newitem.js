@@ -56,7 +56,7 @@ export function NewItem({ onPick }) {
       <section class="reach" aria-labelledby="reach-head" aria-busy=${answer.busy ? "true" : "false"}>
         <header class="section-head">
           <h2 id="reach-head">Whom it would reach</h2>
-          <p class="quiet">Those in whose list it would rank highest.</p>
+          <p class="quiet">Those to whose clicks it is closest.</p>
         </header>
         ${answer.problem && html`<${Trouble} ...${answer} />`}
         ${facts.length === 0 && html`<div class="card nothing-card"><p class="nothing">Add a fact, and the first people appear.</p></div>`}
