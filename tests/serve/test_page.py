@@ -193,6 +193,9 @@ def test_the_words_agree_with_the_interface(visit: Visit) -> None:
     reasons = visit.page.request.post(f"{visit.server}/api/session/explain", data=body).json()["reasons"]
     shares = visit.page.locator(".paths .share strong")
     expect(shares).to_have_text([f"{reason['share']:.0%}" for reason in reasons])
+    visit.wait_for_picture(".why")
+    distinct = {(node["kind"], node["id"], node["label"]) for reason in reasons for node in reason["path"][::2]}
+    expect(visit.page.locator(".why .graph")).to_have_attribute("data-drawn", str(len(distinct)))
     nodes = [part["label"] for part in reasons[0]["path"][::2]]
     assert visit.page.locator(".paths li").first.locator(".path b").all_text_contents() == nodes
 
@@ -316,6 +319,53 @@ def test_nothing_found_is_said(visit: Visit) -> None:
     visit.search("Search by name").fill("qqqq")
     expect(visit.page.locator(".popup")).to_contain_text("Nothing here is called “qqqq”")
     expect(visit.page.get_by_role("status")).to_contain_text("Nothing found for qqqq")
+
+
+def node(kind: str, label: str) -> dict[str, Any]:
+    return {"kind": kind, "id": label, "label": label}
+
+
+def edge(label: str, relation: str | None = "r", inverse: bool = False) -> dict[str, Any]:
+    return {"relation": relation, "label": label, "inverse": inverse}
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (
+            [node("item", "A"), edge("by"), node("entity", "X"), edge("by", inverse=True), node("item", "Z")],
+            "by X, like A",
+        ),
+        (
+            [node("item", "A"), edge("clicked by", None), node("crowd", "3 other people"), edge("x", None), node("item", "Z")],
+            "3 other people picked this and A",
+        ),
+        (  # said of the item by the entity: "X shortlisted Z" cannot be turned round
+            [node("item", "A"), edge("by"), node("entity", "X"), edge("shortlisted"), node("item", "Z")],
+            "reached from A by way of X",
+        ),
+        (
+            [node("item", "A"), edge("a"), node("entity", "X"), edge("b"), node("item", "B"), edge("c"), node("item", "Z")],
+            "reached from A by way of X and B",
+        ),
+        ([node("item", "A"), edge("sequel"), node("item", "Z")], "linked to A"),
+    ],
+)
+def test_a_path_in_one_line(visit: Visit, path: list[Any], said: str) -> None:
+    visit.go()
+    assert visit.page.evaluate("async (path) => (await import('/static/page/words.js')).oneLine(path)", path) == said
+
+
+def test_numbers_and_ids_in_words(visit: Visit) -> None:
+    visit.go()
+    found = visit.page.evaluate(
+        """async () => {
+          const { duration, many, slug } = await import('/static/page/words.js');
+          return [duration(0.4), duration(59.6), duration(3700), duration(266400), many(1, 'path'), many(1200, 'path'),
+                  slug("The Owl's  Nést!"), slug('…')];
+        }"""
+    )
+    assert found == ["0 s", "1 min", "1 h 1 min", "3 d 2 h", "1 path", "1,200 paths", "the-owls-nest", ""]
 
 
 # ------------------------------------------------------------------------------------------------ a new item

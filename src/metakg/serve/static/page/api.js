@@ -7,13 +7,13 @@ const BASE = new URL("api/", document.baseURI); // relative, so that the page al
 /**
  * Something went wrong on the way to an answer.
  *
- * kind: offline, timeout, key, role, busy, starting, refused (the request was wrong), missing, or server.
- * again: whether asking the same once more can help. retryAfterS: when the server says so, else null.
+ * kind: what sort of thing: offline, timeout, key, role, busy, starting, refused (the request was wrong), missing, or server.
+ * code: the server's own word for it. again: whether asking the same once more can help. retryAfterS: when the server says so.
  */
 export class Problem extends Error {
-  constructor(kind, message, { detail = "", field = null, retryAfterS = null, status = null } = {}) {
+  constructor(kind, message, { detail = "", code = "", field = null, retryAfterS = null } = {}) {
     super(message);
-    Object.assign(this, { kind, detail, field, retryAfterS, status });
+    Object.assign(this, { kind, detail, code, field, retryAfterS });
     this.again = ["offline", "timeout", "busy", "starting"].includes(kind);
   }
 }
@@ -41,11 +41,21 @@ async function problemOf(response) {
   const [kind, message] = KINDS[response.status] ?? other;
   const header = Number.parseFloat(response.headers.get("Retry-After"));
   return new Problem(kind, message, {
-    detail: typeof error.message === "string" ? error.message : `It answered ${response.status}.`,
+    detail: typeof error.message === "string" ? sentence(error.message) : `It answered ${response.status}.`,
+    code: error.code ?? "",
     field: error.field ?? null,
     retryAfterS: error.retry_after_s ?? (Number.isNaN(header) ? null : header),
-    status: response.status,
   });
+}
+
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
+/** How long the last answers took, in milliseconds, as this page saw it. */
+export const times = [];
+
+function took(milliseconds) {
+  times.push(milliseconds);
+  if (times.length > 100) times.shift();
 }
 
 /** The visitor's key. It lives as long as the browser tab and goes nowhere but into the header of our own requests. */
@@ -76,12 +86,15 @@ export async function ask(method, path, { query = {}, body, signal } = {}) {
   const late = setTimeout(() => own.abort("timeout"), TIMEOUT_MS);
   const stop = () => own.abort("stop");
   signal?.addEventListener("abort", stop);
+  const begin = performance.now();
   try {
     const response = await fetch(url, {
       method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: own.signal, cache: "no-store",
     });
     if (!response.ok) throw await problemOf(response);
-    return response.status === 204 ? null : await response.json();
+    const answer = response.status === 204 ? null : await response.json();
+    took(performance.now() - begin);
+    return answer;
   } catch (error) {
     if (error instanceof Problem) throw error;
     if (signal?.aborted) throw signal.reason;

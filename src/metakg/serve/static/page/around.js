@@ -41,8 +41,8 @@ function Neighbourhood({ items }) {
         <h3 key=${item.item}>${item.label}</h3>
         <ul class="facts">
           ${item.facts.map((fact) => html`<li>${fact.inverse
-            ? html`<b>${fact.entity_label}</b> ${fact.label} this`
-            : html`${fact.label} <b>${fact.entity_label}</b>`}</li>`)}
+            ? html`<b>${fact.entity_label}</b> ${fact.relation_label} this`
+            : html`${fact.relation_label} <b>${fact.entity_label}</b>`}</li>`)}
         </ul>`)}
     </details>`;
 }
@@ -71,7 +71,7 @@ function picture(items) {
       const from = `item ${item.item}`;
       const to = own.has(fact.entity) ? `item ${fact.entity}` : `entity ${fact.entity}`;
       if (!edges.has(`${to} | ${fact.relation} | ${from}`)) {
-        edges.set(`${from} | ${fact.relation} | ${to}`, { from, to, relation: fact.relation, label: fact.label, inverse: fact.inverse });
+        edges.set(`${from} | ${fact.relation} | ${to}`, { from, to, relation: fact.relation, label: fact.relation_label, inverse: fact.inverse });
       }
     }
   }

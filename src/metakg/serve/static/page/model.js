@@ -1,6 +1,6 @@
 // The third view: how good the model is where it is hard, and how the server does.
 import { useAnswer } from "./answer.js";
-import { ask } from "./api.js";
+import { ask, times } from "./api.js";
 import { html, useEffect, useState } from "./html.js";
 import { Trouble } from "./problem.js";
 import { count, duration, scenario } from "./words.js";
@@ -55,11 +55,17 @@ function Figures({ data }) {
     ["Model", { model: data.model, bundle: data.bundle, version: data.version, up: duration(data.uptime_s), adapted_users: data.adapted_users }],
     ["Knows", data.counts ?? {}],
     ["Requests", data.requests ?? {}],
+    ["Answers, timed by this page", seen()],
     ["Store", data.store ?? {}],
   ];
   return groups.filter(([, group]) => Object.keys(group).length > 0).map(([name, group]) => html`
     <h3>${name}</h3>
     <dl class="figures">${flat(group).map(([term, value]) => html`<div key=${term}><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>`);
+}
+
+function seen() {
+  const order = [...times].sort((a, b) => a - b);
+  return { last: order.length, median_ms: order[Math.floor(order.length / 2)], slowest_ms: order.at(-1) };
 }
 
 /** {p50_ms: 3.2} -> [["p50", "3.2 ms"]]; nothing that the server may add later is lost. */

@@ -83,7 +83,7 @@ function FactPicker({ onAdd, taken }) {
   const [relation, setRelation] = useState(null);
   const [entity, setEntity] = useState(null);
   const examples = useExamples();
-  const relations = unique(examples.map((fact) => ({ id: fact.relation, label: fact.label })));
+  const relations = unique(examples.map((fact) => ({ id: fact.relation, label: fact.relation_label })));
   const fitting = relation ? examples.filter((fact) => fact.relation === relation.id) : [];
   const entities = unique(fitting.map((fact) => ({ id: fact.entity, label: fact.entity_label })));
   const there = taken.filter((fact) => fact.relation.id === relation?.id).map((fact) => fact.entity.id);

@@ -15,6 +15,9 @@ export function Why({ item, label, liked, disliked }) {
     if (reasons) announce(reasons.length === 0 ? `No path leads to ${label}` : `${many(reasons.length, "path")} to ${label}`);
   }, [answer.data]);
 
+  if (answer.problem?.code === "no_explanations") {
+    return html`<p class="nothing">This model cannot take its answers apart, so it has no paths to show. The floors and metakg can.</p>`;
+  }
   if (answer.problem) return html`<${Trouble} ...${answer} />`;
   if (!reasons) return html`<div class="why waiting" aria-hidden="true"></div>`;
   if (reasons.length === 0) {
