@@ -7,11 +7,16 @@ Every test also fails on an error in the console, on a request that leaves the s
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +32,50 @@ LIKED = "like=book-00371&like=book-00015&like=book-00361"
 VIEWS = ("recommend", "new", "model")
 QUIET_MS = 600
 """Longer than the page's own pauses before it asks."""
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bookshop with the figures of its evaluation."""
+    from metakg import evaluate, fit
+    from metakg.engine import Engine
+    from metakg.generator import planted
+    from metakg.splits import split
+
+    cut = split(planted("demo", seed=1).dataset, protocol="strict", seed=1)
+    fitted = fit("kg-knn", cut.train, seed=1)
+    folder = tmp_path_factory.mktemp("shop") / "bundle"
+    Engine(fitted.recommender, fitted.settings, figures=evaluate(fitted, cut, k=20).rows).save(folder)
+    return folder
+
+
+@contextmanager
+def served(bundle: Path, folder: Path, keys: str | None = None) -> Iterator[str]:
+    """Run `metakg serve` and return its address; it must end well when it is told to."""
+    command = [sys.executable, "-m", "metakg.cli.main", "serve", str(bundle), "--port", "0", "--log-level", "warning"]
+    environment = {
+        **os.environ,
+        "METAKG_STORE": str(folder / "store.sqlite"),
+        **({} if keys is None else {"METAKG_KEYS": keys}),
+    }
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            found = re.search(r"http://\S+", line)
+            assert found, (line, (folder / "log").read_text())
+            yield found.group().rstrip("/")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+@pytest.fixture(scope="module")
+def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(bundle, tmp_path_factory.mktemp("open")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +133,7 @@ def visitor(browser: Any, server: str) -> Iterator[Any]:
     """Return a function that opens a visit; all of them are checked at the end."""
     visits: list[Visit] = []
 
-    def come(width: int = 1280, height: int = 900, **context: Any) -> Visit:
+    def come(width: int = 1280, height: int = 900, server: str = server, **context: Any) -> Visit:
         page = browser.new_context(viewport={"width": width, "height": height}, **context).new_page()
         page.set_default_timeout(10_000)
         visit = Visit(page, server)
@@ -157,7 +206,8 @@ def test_from_the_first_click_to_the_reason(visit: Visit) -> None:
     paths = row.locator(".paths li")
     expect(paths.first).to_contain_text(re.compile(r"\d+% of what speaks for it"))
     expect(paths.first).to_contain_text(label)
-    assert all(any(own in text for own in page.locator(".chip.like").all_text_contents()) for text in paths.all_text_contents())
+    picked = page.locator(".chip.like").all_text_contents()
+    assert all(text in picked for text in row.locator(".paths .own").all_text_contents())
     expect(row.locator(".why")).to_contain_text(re.compile(r"the score would fall by \d+%"))
     assert row.get_by_role("img").get_attribute("aria-label").startswith("The paths from your picks to")
 
@@ -329,31 +379,27 @@ def edge(label: str, relation: str | None = "r", inverse: bool = False) -> dict[
     return {"relation": relation, "label": label, "inverse": inverse}
 
 
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        (
-            [node("item", "A"), edge("by"), node("entity", "X"), edge("by", inverse=True), node("item", "Z")],
-            "by X, like A",
-        ),
-        (
-            [node("item", "A"), edge("clicked by", None), node("crowd", "3 other people"), edge("x", None), node("item", "Z")],
-            "3 other people picked this and A",
-        ),
-        (  # said of the item by the entity: "X shortlisted Z" cannot be turned round
-            [node("item", "A"), edge("by"), node("entity", "X"), edge("shortlisted"), node("item", "Z")],
-            "reached from A by way of X",
-        ),
-        (
-            [node("item", "A"), edge("a"), node("entity", "X"), edge("b"), node("item", "B"), edge("c"), node("item", "Z")],
-            "reached from A by way of X and B",
-        ),
-        ([node("item", "A"), edge("sequel"), node("item", "Z")], "linked to A"),
-    ],
-)
-def test_a_path_in_one_line(visit: Visit, path: list[Any], said: str) -> None:
+def test_a_path_in_one_line(visit: Visit) -> None:
+    a, z, x = node("item", "A"), node("item", "Z"), node("entity", "X")
+    expected = {
+        "by X, like A": [a, edge("by"), x, edge("by", inverse=True), z],
+        "3 other people picked this and A": [a, edge("clicked by", None), node("crowd", "3 other people"), edge("", None), z],
+        # said of the item by the entity, so it cannot be said from the item's side
+        "reached from A by way of X": [a, edge("by"), x, edge("shortlisted"), z],
+        "reached from A by way of X and B": [a, edge("by"), x, edge("wrote"), node("item", "B"), edge("sequel"), z],
+        "linked to A": [a, edge("sequel"), z],
+    }
     visit.go()
-    assert visit.page.evaluate("async (path) => (await import('/static/page/words.js')).oneLine(path)", path) == said
+    one_line = "async (paths) => paths.map((await import('/static/page/words.js')).oneLine)"
+    assert visit.page.evaluate(one_line, list(expected.values())) == list(expected)
+    aloud = one_line.replace("oneLine", "aloud")
+    assert visit.page.evaluate(aloud, list(expected.values())) == [
+        "A by X; Z by X.",
+        "3 other people picked A; and Z.",
+        "A by X; X shortlisted Z.",
+        "A by X; X wrote B; B sequel Z.",
+        "A sequel Z.",
+    ]
 
 
 def test_numbers_and_ids_in_words(visit: Visit) -> None:
@@ -548,50 +594,45 @@ def test_a_reason_that_cannot_be_had_leaves_the_rest_alone(visit: Visit) -> None
     expect(visit.rows()).to_have_count(10)
 
 
-def test_a_key_is_asked_for_used_and_kept_for_this_tab_only(visit: Visit) -> None:
-    def locked(route: Any) -> None:
-        if route.request.headers.get("x-api-key") == "right":
-            route.continue_()
-        else:
-            route.fulfill(status=401, content_type="application/json", body='{"error": {"code": "key", "message": "No key."}}')
+def test_a_key_is_asked_for_used_and_kept_for_this_tab_only(visitor: Any, bundle: Path, tmp_path: Path) -> None:
+    from metakg.serve.auth import new_key
 
-    page = visit.page
-    page.route("**/api/**", locked)
-    visit.excused.append("status of 401")
-    visit.go()
-    expect(page.get_by_role("alert")).to_contain_text("This server asks for a key.")
-    for word in ("wrong", "right"):
-        page.locator(".trouble").get_by_role("button", name="Enter a key").click()
-        expect(page.get_by_role("dialog")).to_be_visible()
-        page.get_by_role("textbox", name="Key").fill(word)
+    (reads, read_digest), (writes, write_digest) = new_key(), new_key()
+    with served(bundle, tmp_path, f"read:a:{read_digest} write:b:{write_digest}") as locked:
+        visit = visitor(server=locked)
+        visit.excused += ["status of 401", "status of 403", "status of 404"]
+        page = visit.page
+        visit.go()
+        expect(page.get_by_role("alert")).to_contain_text("This server asks for a key.")
+        for word, rows in (("wrong", 0), (reads, 10)):
+            page.locator(".trouble").get_by_role("button", name="Enter a key").click()
+            expect(page.get_by_role("dialog")).to_be_visible()
+            page.get_by_role("textbox", name="Key").fill(word)
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("dialog")).to_have_count(0)
+            expect(visit.rows()).to_have_count(rows)
+        kept = "[sessionStorage.getItem('metakg.key'), localStorage.length, document.cookie]"
+        assert page.evaluate(kept) == [reads, 0, ""]
+        assert not [request.url for request in visit.asked if reads in request.url]
+
+        # A key that may only read is told what is missing; one that may write does it.
+        describe_a_new_book(visit, "Locked In")
+        page.get_by_role("button", name="Add it to the catalogue").click()
+        trouble = page.locator(".keep").get_by_role("alert")
+        expect(trouble).to_contain_text("needs a key with the role “write”")
+        trouble.get_by_role("button", name="Enter a key").click()
+        page.get_by_role("textbox", name="Key").fill(writes)
         page.keyboard.press("Enter")
-        expect(page.get_by_role("dialog")).to_have_count(0)
-        expect(visit.rows()).to_have_count(10 if word == "right" else 0)
-    assert page.evaluate("[sessionStorage.getItem('metakg.key'), localStorage.length, document.cookie]") == ["right", 0, ""]
-    assert not [r.url for r in visit.asked if "right" in r.url]
-    page.get_by_role("button", name="Key (set)").click()
-    page.get_by_role("button", name="Forget the present key").click()
-    expect(page.locator(".results").get_by_role("alert")).to_contain_text("This server asks for a key.")
-    assert page.evaluate("sessionStorage.length") == 0
+        page.get_by_role("button", name="Add it to the catalogue").click()
+        expect(page.locator(".keep.done")).to_contain_text("locked-in")
+        page.get_by_role("button", name="Take it out again").click()
+        expect(page.locator(".keep.done")).to_have_count(0)
 
-
-@pytest.mark.slow
-def test_a_key_that_may_only_read_is_told_what_is_missing(visit: Visit) -> None:
-    describe_a_new_book(visit, "Not to be kept")
-    visit.excused.append("status of 404")
-    body = '{"error": {"code": "role", "message": "The key has the role read."}}'
-
-    def refuse(route: Any) -> None:
-        if route.request.method == "PUT":
-            route.fulfill(status=403, content_type="application/json", body=body)
-        else:
-            route.continue_()
-
-    visit.page.route("**/api/items/*", refuse)
-    visit.excused.append("status of 403")
-    visit.page.get_by_role("button", name="Add it to the catalogue").click()
-    expect(visit.page.locator(".keep").get_by_role("alert")).to_contain_text("needs a key with the role “write”")
-    expect(visit.page.locator(".keep.done")).to_have_count(0)
+        page.get_by_role("button", name="Key (set)").click()
+        page.get_by_role("button", name="Forget the present key").click()
+        visit.go()
+        expect(page.locator(".results").get_by_role("alert")).to_contain_text("This server asks for a key.")
+        assert page.evaluate("sessionStorage.length") == 0
 
 
 # ------------------------------------------------------------------------------------------------ for everybody

@@ -5,7 +5,7 @@ import { ask } from "./api.js";
 import { Graph } from "./graph.js";
 import { html, useEffect } from "./html.js";
 import { Trouble } from "./problem.js";
-import { many, percent } from "./words.js";
+import { aloud, many, percent } from "./words.js";
 
 export function Why({ item, label, liked, disliked }) {
   const body = { liked: liked.map(({ id }) => id), disliked: disliked.map(({ id }) => id), item, limit: 3 };
@@ -38,11 +38,11 @@ function PathLine({ reason }) {
   return html`
     <span class="share"><strong>${percent(reason.share)}</strong> of what speaks for it
       <span class="bar" aria-hidden="true"><i style=${{ width: percent(reason.share) }}></i></span></span>
-    <span class="path">${reason.path.map((part, place) =>
+    <span class="path" aria-hidden="true">${reason.path.map((part, place) =>
       place % 2 === 0
         ? html`<b class=${place === 0 ? "own" : part.kind}>${part.label}</b>`
-        : html`<span class="relation"> <span aria-hidden="true">${part.inverse ? "←" : "→"}</span> ${part.label}${" "}
-            ${part.inverse && html`<span class="unseen">(said of what follows) </span>`}</span>`)}</span>`;
+        : html`<span class="relation"> ${part.inverse ? "←" : "→"} ${part.label} </span>`)}</span>
+    <span class="unseen">${aloud(reason.path)}</span>`;
 }
 
 function faithfulness(part, paths) {

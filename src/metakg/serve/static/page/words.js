@@ -60,3 +60,14 @@ export function oneLine(path) {
   const between = path.filter((_, place) => place % 2 === 0).slice(1, -1).map((node) => node.label);
   return between.length > 0 ? `reached from ${own} by way of ${between.join(" and ")}` : `linked to ${own}`;
 }
+
+/** A path as sentences, each fact in its own direction, for those who hear it: "A by X; Z by X." */
+export function aloud(path) {
+  const facts = [];
+  for (let place = 1; place < path.length; place += 2) {
+    const [before, edge, after] = path.slice(place - 1, place + 2);
+    if (edge.relation === null) facts.push(before.kind === "crowd" ? `and ${after.label}` : `${after.label} picked ${before.label}`);
+    else facts.push(edge.inverse ? `${after.label} ${edge.label} ${before.label}` : `${before.label} ${edge.label} ${after.label}`);
+  }
+  return `${facts.join("; ")}.`;
+}
