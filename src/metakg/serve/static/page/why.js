@@ -48,7 +48,7 @@ function PathLine({ reason }) {
 function faithfulness(part, paths) {
   if (part === null || part === undefined) return "";
   const these = paths === 1 ? "this path" : `these ${paths} paths`;
-  return `Without the facts behind ${these}, the score would fall by ${percent(part)}.`;
+  return `Without the facts behind ${these}, it would lose ${percent(Math.max(0, part))} of what speaks for it.`;
 }
 
 /** All paths as one graph: what two paths share is drawn once, and a heavier path is drawn thicker. */
