@@ -53,7 +53,7 @@ def main() -> None:
     if chromium is None:
         parser.error("no chromium on the path")
     server = arguments.server.rstrip("/")
-    shots = (("why", why, 1100, 720, "light"), ("new-item", new_item, 1100, 820, "dark"), ("phone", why, 390, 860, "light"))
+    shots = (("why", why, 1220, 690, "light"), ("new-item", new_item, 1100, 820, "dark"), ("phone", why, 390, 860, "light"))
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, show, width, height, scheme in shots:

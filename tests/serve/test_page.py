@@ -514,7 +514,8 @@ def test_the_figures_are_those_of_the_bundle(visit: Visit) -> None:
     expect(page.get_by_role("columnheader")).to_have_text(["Scenario", "Recall@20", "NDCG@20", "Judged users"])
     expect(page.locator(".lights .good")).to_have_count(2)
     expect(page.locator(".figures").first).to_contain_text(status["model"])
-    expect(page.locator(".figures").nth(1)).to_contain_text(f"{status['counts']['items']:,}")
+    expect(page.locator(".figures").first).to_contain_text(f"{status['counts']['interactions']:,}")
+    expect(page.get_by_role("region", name="Health")).to_contain_text("events kept")
 
 
 @pytest.mark.slow

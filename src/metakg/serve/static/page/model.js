@@ -28,17 +28,26 @@ export function Model() {
     </div>
     ${status.problem && html`<${Trouble} ...${status} />`}
     <div class="split even">
-      <section class="card" aria-labelledby="cold-head">
-        <h2 id="cold-head">Cold-start figures</h2>
-        ${data ? html`<${ColdStart} rows=${data.cold_start ?? []} />` : html`<div class="graph waiting" aria-hidden="true"></div>`}
-      </section>
+      <div class="stack">
+        <section class="card" aria-labelledby="cold-head">
+          <h2 id="cold-head">Cold-start figures</h2>
+          ${data ? html`<${ColdStart} rows=${data.cold_start ?? []} />` : html`<div class="graph waiting" aria-hidden="true"></div>`}
+        </section>
+        <section class="card" aria-labelledby="model-head">
+          <h2 id="model-head">The model</h2>
+          ${data && html`<${Figures} group=${{ model: data.model, bundle: data.bundle, version: data.version, ...data.counts, adapted_users: data.adapted_users }} />`}
+        </section>
+      </div>
       <section class="card" aria-labelledby="health-head">
         <h2 id="health-head">Health</h2>
         <ul class="lights">
           <${Light} name="Live" answer=${live} good="answers" bad="does not answer" />
           <${Light} name="Ready" answer=${ready} good="takes requests" bad="not ready" />
         </ul>
-        ${data && html`<${Figures} data=${data} />`}
+        ${data && html`
+          <${Figures} title="Requests" group=${{ up_s: data.uptime_s, ...data.requests }} />
+          <${Figures} title="Answers, timed by this page" group=${seen()} />
+          <${Figures} title="Store" group=${data.store} />`}
       </section>
     </div>`;
 }
@@ -49,18 +58,18 @@ function Light({ name, answer, good, bad }) {
   return html`<li><span class=${`light ${state}`} aria-hidden="true"></span><b>${name}</b><span>${text}</span></li>`;
 }
 
-/** Everything the server says of itself; what nests becomes a group. */
-function Figures({ data }) {
-  const groups = [
-    ["Model", { model: data.model, bundle: data.bundle, version: data.version, up: duration(data.uptime_s), adapted_users: data.adapted_users }],
-    ["Knows", data.counts ?? {}],
-    ["Requests", data.requests ?? {}],
-    ["Answers, timed by this page", seen()],
-    ["Store", data.store ?? {}],
-  ];
-  return groups.filter(([, group]) => Object.keys(group).length > 0).map(([name, group]) => html`
-    <h3>${name}</h3>
-    <dl class="figures">${flat(group).map(([term, value]) => html`<div key=${term}><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>`);
+/** Terms of the server that say little by themselves. */
+const TERMS = {
+  up: "up for", total: "in all", "by status": "answered", waiting: "waiting now", "kept answers used": "answered from memory",
+  "adapted users": "users who clicked since", last: "answers", events: "events kept", unwritten: "waiting to be written",
+  behind: "changes to work in", "behind s": "the oldest waits", "left out": "changes left out",
+};
+
+/** A group of figures, whatever the server gives. */
+function Figures({ title, group }) {
+  return html`
+    ${title && html`<h3>${title}</h3>`}
+    <dl class="figures">${flat(group ?? {}).map(([term, value]) => html`<div key=${term}><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
 function seen() {
@@ -72,7 +81,8 @@ function seen() {
 function flat(group, above = "") {
   return Object.entries(group).flatMap(([name, value]) => {
     const [, stem, unit] = name.match(/^(.*?)(?:_(ms|s|bytes))?$/);
-    const term = `${above}${stem.replaceAll("_", " ")}`;
+    const plain = name.replaceAll("_", " ");
+    const term = `${above}${TERMS[plain] ?? TERMS[stem] ?? stem.replaceAll("_", " ")}`;
     if (value === null || value === undefined) return [];
     if (typeof value === "object") return flat(value, `${term} `);
     if (typeof value === "boolean") return [[term, value ? "yes" : "no"]];
@@ -128,7 +138,9 @@ function ColdStart({ rows }) {
             <td class="number">${count(line.n_users)}</td></tr>`)}</tbody>
       </table>
     </div>
-    <p class="quiet">Protocol: ${[...new Set(all.map(({ protocol }) => protocol))].join(", ")}. Every item is ranked; what the user had picked is left out.</p>`;
+    <p class="quiet">Protocol: ${[...new Set(all.map(({ protocol }) => protocol))].join(", ")}.
+      ${all.every(({ candidates }) => candidates === "scenario") ? "Only items that can be right are ranked" : "Every item is ranked"};
+      what the user had picked is left out.</p>`;
 }
 
 function said(measure) {
