@@ -32,3 +32,10 @@ def mean_by_group(values: Tensor, groups: Tensor, n_groups: int) -> Tensor:
     total = torch.zeros(n_groups, dtype=values.dtype, device=values.device).index_add(0, groups, values)
     counts = torch.bincount(groups, minlength=n_groups).clamp(min=1)
     return total / counts
+
+
+def mean_rows(rows: Tensor, groups: Tensor, n_groups: int) -> Tensor:
+    """Mean vector of each group: (n, D), (n,) -> (n_groups, D); an empty group has zeros."""
+    total = rows.new_zeros(n_groups, rows.shape[1]).index_add(0, groups, rows)
+    counts = torch.bincount(groups, minlength=n_groups).clamp(min=1)
+    return total / counts[:, None]

@@ -127,7 +127,7 @@ def test_with_several_negatives_a_pair_stands_so_often_in_a_row() -> None:
     for column in (batch.pairs.users, batch.pairs.positives, batch.facts.heads, batch.facts.relations, batch.facts.tails):
         rows = column.view(-1, 3)
         assert torch.equal(rows, rows[:, :1].expand(-1, 3))
-    assert len(batch.facts) == 12
+    assert (len(batch.facts), batch.pairs.each, batch.facts.each) == (12, 3, 3)
 
 
 def test_replay_adds_as_many_training_pairs() -> None:
@@ -167,7 +167,7 @@ def test_a_feed_goes_on_where_it_stood(feed: str) -> None:
 
     def columns(batch: Any) -> list[list[int]]:
         parts = [batch.pairs, batch.facts] if isinstance(batch, PairsAndFacts) else [batch]
-        return [value.tolist() for part in parts for value in vars(part).values()]
+        return [value.tolist() for part in parts for value in vars(part).values() if isinstance(value, Tensor)]
 
     first = FEEDS[feed](model, ration(view), 1)
     for step in range(2):

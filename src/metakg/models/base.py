@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metakg.data import Support, TrainView
 from metakg.errors import CheckpointError
+from metakg.models.space import Space
 
 
 class ModelConfig(BaseModel):
@@ -20,6 +21,9 @@ class ModelConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    space: ClassVar[Space] = {}
+    """Where a search over these settings looks (see `metakg tune`)."""
 
     kind: str
 

@@ -27,12 +27,15 @@ from metakg import losses
 from metakg.data import TrainView
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.features import ItemFeatures, Sums, TailNorm
+from metakg.models.space import Choice, Space
 from metakg.sample.episodes import PairBatch
 from metakg.types import Mask
 
 
 class FmConfig(LearntConfig):
     """Settings of `fm`."""
+
+    space: ClassVar[Space] = {**LearntConfig.space, "tail_norm": Choice(("mean", "idf", "sum"))}
 
     kind: Literal["fm"] = "fm"
     features: Literal["ui+kg", "ui"] = "ui+kg"

@@ -29,6 +29,7 @@ from metakg.data.view import origin
 from metakg.models.base import ModelConfig, Recommender
 from metakg.models.nn.rows import carry_relations, mean_of_neighbours
 from metakg.models.nn.transr import xavier
+from metakg.models.space import Choice, Space, Span
 from metakg.sample.triples import TripleSampler
 from metakg.types import Mask
 
@@ -46,6 +47,8 @@ the mean of the neighbours in the knowledge graph, what TransE implies for a use
 
 class LearntConfig(ModelConfig):
     """Settings of every model with learnt rows."""
+
+    space: ClassVar[Space] = {"weight_decay": Span(1e-6, 1e-1, log=True), "cold": Choice(("mean", "content"))}
 
     dim: PositiveInt = 64
     """Width D of the vectors."""

@@ -15,23 +15,31 @@ from metakg.data import TrainView
 from metakg.errors import ConfigError
 from metakg.models.base import ModelConfig, Recommender
 from metakg.models.blend import Blend, BlendConfig
+from metakg.models.cfkg import CFKG, CfkgConfig
+from metakg.models.cke import CKE, CkeConfig
 from metakg.models.fm import FM, FmConfig
 from metakg.models.item_knn import ItemKnn, ItemKnnConfig
 from metakg.models.kg_knn import KgKnn, KgKnnConfig
 from metakg.models.metakg import MetaKG, MetaKGConfig
 from metakg.models.metakg_paper import MetaKG as PaperMetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig as PaperMetaKGConfig
+from metakg.models.nfm import NFM, NfmConfig
 from metakg.models.popularity import Popularity, PopularityConfig
+from metakg.models.ugrec import UGRec, UgrecConfig
 from metakg.models.walk import Walk, WalkConfig
 
 MODELS: dict[str, type[Recommender]] = {
     "blend": Blend,
+    "cfkg": CFKG,
+    "cke": CKE,
     "fm": FM,
     "item-knn": ItemKnn,
     "kg-knn": KgKnn,
     "metakg": MetaKG,
     "metakg-paper": PaperMetaKG,
+    "nfm": NFM,
     "popularity": Popularity,
+    "ugrec": UGRec,
     "walk": Walk,
 }
 """Registry name -> class. The training-free floors stand in every table."""
@@ -40,7 +48,18 @@ FLOORS = ("popularity", "item-knn", "kg-knn", "walk", "blend")
 """Models that need no training, weakest idea first."""
 
 AnyModelConfig = Annotated[
-    BlendConfig | FmConfig | ItemKnnConfig | KgKnnConfig | MetaKGConfig | PaperMetaKGConfig | PopularityConfig | WalkConfig,
+    BlendConfig
+    | CfkgConfig
+    | CkeConfig
+    | FmConfig
+    | ItemKnnConfig
+    | KgKnnConfig
+    | MetaKGConfig
+    | NfmConfig
+    | PaperMetaKGConfig
+    | PopularityConfig
+    | UgrecConfig
+    | WalkConfig,
     Field(discriminator="kind"),
 ]
 """Settings of any model; `kind` decides which."""

@@ -181,11 +181,12 @@ class PairSampler:
         """Return a fresh random order of all pairs."""
         return self.rng.permutation(len(self.users))
 
-    def draw(self, picked: Ints) -> PairBatch:
-        """Return these pairs with fresh negatives."""
+    def draw(self, picked: Ints, each: int = 1) -> PairBatch:
+        """Return these pairs with fresh negatives, `each` of them for a pair."""
+        picked = picked if each == 1 else np.repeat(picked, each)
         users = self.users[picked]
-        columns = (users, self.items[picked], self._negatives.draw(users))
-        return PairBatch(*(torch.from_numpy(c) for c in columns))
+        negatives = self._negatives.draw(users)
+        return PairBatch(torch.from_numpy(users), torch.from_numpy(self.items[picked]), torch.from_numpy(negatives), each)
 
     def state_dict(self) -> Json:
         """Return where the draws stand."""
@@ -202,11 +203,13 @@ class PairBatch:
 
     Attributes:
         users, positives, negatives: (B,) int64 rows.
+        each: so many rows in a row are one click, each with another negative.
     """
 
     users: Tensor
     positives: Tensor
     negatives: Tensor
+    each: int = 1
 
     def __len__(self) -> int:
         return self.users.shape[0]
@@ -217,11 +220,13 @@ class PairBatch:
             torch.cat([self.users, other.users]),
             torch.cat([self.positives, other.positives]),
             torch.cat([self.negatives, other.negatives]),
+            self.each,
         )
 
     def to(self, device: torch.device | str) -> PairBatch:
         """Return the same batch on another device."""
-        return PairBatch(*(t.to(device) for t in (self.users, self.positives, self.negatives)))
+        users, positives, negatives = (t.to(device) for t in (self.users, self.positives, self.negatives))
+        return PairBatch(users, positives, negatives, self.each)
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,14 @@ class TripleBatch:
 
     Attributes:
         heads, relations, tails, corrupted: (T,) int64.
+        each: so many rows in a row are one fact, each with another false tail.
     """
 
     heads: Tensor
     relations: Tensor
     tails: Tensor
     corrupted: Tensor
+    each: int = 1
 
     def __len__(self) -> int:
         return self.heads.shape[0]
@@ -39,7 +41,8 @@ class TripleBatch:
 
     def to(self, device: torch.device | str) -> TripleBatch:
         """Return the same batch on another device."""
-        return TripleBatch(*(t.to(device) for t in (self.heads, self.relations, self.tails, self.corrupted)))
+        heads, relations, tails, corrupted = (t.to(device) for t in (self.heads, self.relations, self.tails, self.corrupted))
+        return TripleBatch(heads, relations, tails, corrupted, self.each)
 
 
 class TripleSampler:
@@ -87,8 +90,9 @@ class TripleSampler:
         """
         return self.corrupt(self.rng.integers(len(self.heads), size=size))
 
-    def corrupt(self, picked: Ints) -> TripleBatch:
-        """Return these facts (edge numbers), each with a false tail."""
+    def corrupt(self, picked: Ints, each: int = 1) -> TripleBatch:
+        """Return these facts (edge numbers), each with a false tail, or with several."""
+        picked = picked if each == 1 else np.repeat(picked, each)
         heads, relations = self.heads[picked], self.relations[picked]
         low, high = self.low[picked], self.high[picked]
         false = self.rng.integers(low, high)
@@ -114,7 +118,8 @@ class TripleSampler:
                 fix="Add entities, or switch the triple loss off (ablation no-knowledge).",
             )
         columns = (heads, relations, self.tails[picked], false)
-        return TripleBatch(*(torch.from_numpy(c[order]) for c in columns))
+        heads_, relations_, tails_, corrupted = (torch.from_numpy(c[order]) for c in columns)
+        return TripleBatch(heads_, relations_, tails_, corrupted, each)
 
     def state_dict(self) -> Json:
         """Return where the draws stand."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from metakg.data import IdMap, Interactions, KnowledgeGraph, Support, TrainView, Triples, Vocabulary
 from metakg.data.view import origin
 from metakg.errors import DataError
-from metakg.models.base import Recommender
+from metakg.models.base import ModelConfig, Recommender
 from metakg.models.learnt import Learnt
 from metakg.models.registry import MODELS
 from metakg.rng import torch_generator
@@ -49,6 +49,8 @@ class LearntContract(ModelContract):
         batch_size=32, facts=32, loop=LoopConfig(learning_rate=0.02, epochs=150, log_every=1000)
     )
     """How ten users are learnt by heart."""
+    by_heart: ClassVar[ModelConfig | None] = None
+    """Settings for that, where other terms of the loss would pull elsewhere; by default `config`."""
     needs_facts: ClassVar[bool] = False
     """Whether data without any fact must be refused; else the model must learn from clicks alone."""
 
@@ -114,8 +116,8 @@ class LearntContract(ModelContract):
 
     def test_ten_users_are_learnt_by_heart(self) -> None:
         """A model that cannot even do that has a fault in its gradient or its score."""
-        view = ten_users()
-        model = self.build(view)
+        view, kind = ten_users(), self.model or MODELS[self.config.kind]
+        model = kind(self.by_heart or self.config, view, torch_generator(1, "test"))
         assert isinstance(model, Learnt)
         fitted, _ = train_baseline(model, self.overfit, 1)
         scores, liked = score(fitted, everybody(view)), view.history.toarray() > 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -20,18 +20,21 @@ from metakg import rng as random
 from metakg.data import Interactions, Support, TrainView
 from metakg.errors import ConfigError
 from metakg.models.base import Recommender
+from metakg.models.fm import FM
 from metakg.models.learnt import Learnt
+from metakg.models.nfm import NFM
 from metakg.models.nn.transr import xavier
 from metakg.models.registry import build
+from metakg.models.space import Choice, Space, Span
 from metakg.sample.episodes import PairsAndFacts
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.feeds import FEEDS, Ration
-from metakg.train.initialise import BprConfig, InitConfig, fit_bpr, fit_transr
+from metakg.train.initialise import BprConfig, InitConfig, fit_bpr, fit_start, fit_transr
 from metakg.train.log import Sink
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
 from metakg.types import Json
 
-__all__ = ["AdaptRule", "Adapting", "BaselineConfig", "PairsAndFacts", "train_baseline"]
+__all__ = ["AdaptRule", "Adapting", "BaselineConfig", "PairsAndFacts", "UgrecTraining", "train_baseline"]
 
 OnPhase = Callable[[str, Progress], None]
 
@@ -45,11 +48,13 @@ class AdaptRule(BaseModel):
     """Nothing beyond the rebuilt structures; steps on the support pairs; the same with as many training pairs, drawn anew in
     every step, which keeps old rows from drifting; or training from scratch on training and support pairs."""
     learning_rate: PositiveFloat = 1e-3
-    """Step size, for all parameters."""
+    """Step size."""
     epochs: NonNegativeInt = 10
     """Passes over the support pairs."""
     batch_size: PositiveInt = 2048
     """Support pairs of a step."""
+    parameters: Literal["all", "rows"] = "all"
+    """Move all parameters, or only the rows of users, items, entities and relations."""
 
 
 class BaselineConfig(BaseModel):
@@ -57,11 +62,19 @@ class BaselineConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    start: Literal["xavier", "bpr", "transr"] = "xavier"
-    """Where vectors start: at random; users and items by BPR on the training pairs; or, for a model with TransR's parameters
-    over all nodes, by TransR on the training graph."""
+    space: ClassVar[Space] = {
+        "start": Choice(("xavier", "bpr")),
+        "loop.learning_rate": Span(1e-4, 1e-2, log=True),
+        "adapt.learning_rate": Span(1e-4, 1e-2, log=True),
+        "adapt.epochs": Span(1, 50, log=True, whole=True),
+    }
+    """Where a search over these settings looks, beside the model's own."""
+
+    start: Literal["xavier", "bpr", "transr", "fm"] = "xavier"
+    """Where vectors start: at random; users and items by BPR on the training pairs; all nodes by TransR on the training graph,
+    for a model with its parameters; or all features by a factorisation machine, for nfm."""
     bpr: BprConfig = BprConfig()
-    """Settings of the BPR start."""
+    """Settings of the BPR start, and of the factorisation machine's."""
     transr: InitConfig = InitConfig()
     """Settings of the TransR start."""
     batch_size: PositiveInt = 2048
@@ -76,6 +89,22 @@ class BaselineConfig(BaseModel):
     loop: LoopConfig = LoopConfig(learning_rate=1e-3, epochs=30)
     """Settings of the training loop."""
     adapt: AdaptRule = AdaptRule()
+    """How the trained model adapts, in validation as in use."""
+
+
+class UgrecTraining(BaselineConfig):
+    """Training as the authors of UGRec do it: Adagrad, and the hardest of twenty negatives."""
+
+    space: ClassVar[Space] = {
+        **BaselineConfig.space,
+        "loop.learning_rate": Span(1e-2, 1e-1, log=True),
+        "adapt.learning_rate": Span(1e-3, 1e-1, log=True),
+    }
+    negatives: PositiveInt = 20
+    """Items drawn for each pair, and false tails for each fact, of which the hardest is learnt from."""
+    loop: LoopConfig = LoopConfig(learning_rate=0.05, epochs=30, optimizer="adagrad", clip_norm=1.0)
+    """Settings of the training loop."""
+    adapt: AdaptRule = AdaptRule(learning_rate=0.05)
     """How the trained model adapts, in validation as in use."""
 
 
@@ -205,7 +234,13 @@ class Adapting(Recommender):
         adapted.use_generator(random.torch_generator(self.seed, "adapt/model", str(self.rng.device)))
         changes = {"learning_rate": rule.learning_rate, "epochs": rule.epochs, "validate_every": None}
         source = FEEDS[adapted.feed](adapted, ration, self.seed)
+        others = [p for name, p in adapted.named_parameters() if name not in adapted.rows and p.requires_grad]
+        frozen = others if rule.parameters == "rows" else []
+        for parameter in frozen:
+            parameter.requires_grad_(False)
         Loop(adapted, source, training.loop.model_copy(update=changes)).run()
+        for parameter in frozen:
+            parameter.requires_grad_(True)
         adapted.on_epoch_start()
         adapted.eval()
         return int(source.state_dict()["presented"])
@@ -233,16 +268,27 @@ def _start(
     elif config.start == "transr":
         names = ("node", "relation", "project")
         if not all(hasattr(model, name) for name in (*names, "graph")):
-            raise ConfigError(
-                f"setting training.start of {model.config.kind}",
-                "'transr'",
-                expected="'xavier' or 'bpr': the model has no relation spaces over all nodes",
-                fix="Choose another start, or kgat.",
-            )
+            raise _unsuited(model, "transr", "it has no relation spaces over all nodes", "kgat")
         transr = fit_transr(model.graph, config.transr, model.config.dim, seed, device, **about)  # type: ignore[arg-type]
         with torch.no_grad():
             for name in names:
                 getattr(model, name).copy_(getattr(transr, name))
+    elif config.start == "fm":
+        if not isinstance(model, NFM):
+            raise _unsuited(model, "fm", "its features are not those of a factorisation machine", "nfm")
+        machine = FM(model.config.machine(), view, random.torch_generator(seed, "fm/init")).to(device)
+        source = FEEDS["pairs"](machine, Ration(pairs, pairs, config.bpr.batch_size, 0, purpose="fm"), seed)
+        fit_start(machine, source, config.bpr, "fm", **about)
+        model.start_from_machine(machine)
+
+
+def _unsuited(model: Learnt, start: str, why: str, other: str) -> ConfigError:
+    return ConfigError(
+        f"setting training.start of {model.config.kind}",
+        repr(start),
+        expected=f"'xavier' or 'bpr': {why}",
+        fix=f"Choose another start, or {other}.",
+    )
 
 
 def _phase(on_progress: OnPhase | None, name: str) -> Callable[[Progress], None] | None:

@@ -82,11 +82,11 @@ class PairFeed:
         """Return the pairs that stand at a place of the epoch, and as many replayed ones."""
         size = self.ration.batch_size
         picked = self.order[place * size : (place + 1) * size]
-        batch = self.pairs.draw(np.repeat(picked, self.ration.negatives))
+        batch = self.pairs.draw(picked, self.ration.negatives)
         self.presented += len(picked)
         if self.replayed is not None:
             again = self.replayed.rng.integers(len(self.replayed), size=len(picked))
-            batch = batch.join(self.replayed.draw(np.repeat(again, self.ration.negatives)))
+            batch = batch.join(self.replayed.draw(again, self.ration.negatives))
             self.presented += len(again)
         return batch.to(self.device)
 
@@ -130,7 +130,7 @@ class JointFeed(PairFeed):
     def draw_facts(self) -> TripleBatch:
         """Draw facts, each with `negatives` false tails."""
         picked = self.facts.rng.integers(len(self.facts.heads), size=self.ration.facts)
-        return self.facts.corrupt(np.repeat(picked, self.ration.negatives)).to(self.device)
+        return self.facts.corrupt(picked, self.ration.negatives).to(self.device)
 
     def state_dict(self) -> Json:
         """Return where the stream stands."""

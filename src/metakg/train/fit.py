@@ -27,14 +27,18 @@ from metakg.models.metakg import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig as PaperConfig
 from metakg.models.registry import build, config_for
 from metakg.train.adapt import CoAdapting
-from metakg.train.baseline import Adapting, BaselineConfig, train_baseline
+from metakg.train.baseline import Adapting, BaselineConfig, UgrecTraining, train_baseline
 from metakg.train.practice import PracticeConfig, practise
 from metakg.train.recipe import Recipe, train_metakg
 
 TRAINING: dict[str, type[BaseModel]] = {
+    "cfkg": BaselineConfig,
+    "cke": BaselineConfig,
     "fm": BaselineConfig,
     "metakg": PracticeConfig,
     "metakg-paper": Recipe,
+    "nfm": BaselineConfig,
+    "ugrec": UgrecTraining,
 }
 """Training settings of every model that learns by gradient."""
 

@@ -142,7 +142,8 @@ def fit_transr(
     init = random.torch_generator(seed, "transr/init")
     transr = TransR(graph.n_nodes, graph.n_relations, dim, config.weight_decay, init).to(device)
     facts = triple_sampler(graph, random.generator(seed, "transr/triples"), clicks=True)
-    _fit(transr, FactBatches(facts, config.batch_size, device), config, folder, "transr", identity, resume, on_progress)
+    about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": on_progress}
+    fit_start(transr, FactBatches(facts, config.batch_size, device), config, "transr", **about)
     return transr
 
 
@@ -183,7 +184,8 @@ def fit_bpr(
     factors = Factors(start, n_users, config.weight_decay)
     drawn = PairSampler(pairs, pairs, np.unique(pairs.items), n_items, random.generator(seed, "bpr/pairs"))
     source = ClickBatches(drawn, config.batch_size, start.device)
-    _fit(factors, source, config, folder, "bpr", identity, resume, on_progress)
+    about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": on_progress}
+    fit_start(factors, source, config, "bpr", **about)
     return factors.rows.detach()
 
 
@@ -240,16 +242,18 @@ class ClickBatches:
         self.pairs.load_state_dict(state["pairs"])
 
 
-def _fit(
+def fit_start(
     module: nn.Module,
     source: Source,
     config: InitConfig | BprConfig,
-    folder: Path | None,
     name: str,
-    identity: Json | None,
-    resume: bool,
-    on_progress: Callable[[Progress], None] | None,
+    *,
+    folder: Path | None = None,
+    identity: Json | None = None,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
+    """Fit what gives another model its start, in place; its log and checkpoints go to `folder / name`."""
     loop = LoopConfig(learning_rate=config.learning_rate, epochs=config.epochs, log_every=500)
     place = None if folder is None else folder / name
     named = {**(identity or {}), "init": config.model_dump(mode="json")}

@@ -10,6 +10,8 @@ and N^k(h), whose tail is an entity.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -100,7 +102,7 @@ class CollaborativeGraph(nn.Module):
         super().__init__()
         self.n_users, self.n_items, self.n_entities = view.n_users, view.n_items, view.n_entities
         self.n_facts = view.n_relations
-        heads, relations, tails = _columns(view, pairs)
+        heads, relations, tails = edge_columns(view, pairs)
         to_user = tails < self.n_users
         self.collaborative = EdgeSet(heads[to_user], relations[to_user], tails[to_user], self.n_nodes)
         self.knowledge = EdgeSet(heads[~to_user], relations[~to_user], tails[~to_user], self.n_nodes)
@@ -154,26 +156,31 @@ def training_edges(view: TrainView) -> Interactions:
 
 def triple_sampler(graph: CollaborativeGraph, rng: np.random.Generator, *, clicks: bool) -> TripleSampler:
     """Return a sampler over the edges of a graph, both directions; without `clicks` over its facts alone."""
-    columns = [
-        np.concatenate([part.cpu().numpy() for part in parts])
-        for parts in (
-            [s.heads for s in graph.sets],
-            [s.relations for s in graph.sets],
-            [s.tails for s in graph.sets],
-        )
-    ]
-    last = graph.n_relations - 1
+    parts = [[s.heads for s in graph.sets], [s.relations for s in graph.sets], [s.tails for s in graph.sets]]
+    columns = [np.concatenate([part.cpu().numpy() for part in column]) for column in parts]
     if not clicks:
-        keep = (columns[1] != 0) & (columns[1] != last)
+        keep = (columns[1] != 0) & (columns[1] != graph.n_relations - 1)
         columns = [column[keep] for column in columns]
-    wide = np.ones(graph.n_relations, np.bool_)
-    wide[[0, last]] = False  # a click is corrupted by an item (or a user), a fact by any entity
-    kinds = (0, graph.n_users, graph.n_users + graph.n_items, graph.n_nodes)
-    return TripleSampler(*columns, kinds=kinds, wide=wide, rng=rng)
+    return edge_sampler(columns, (0, graph.n_users, graph.n_users + graph.n_items, graph.n_nodes), graph.n_relations, rng)
 
 
-def _columns(view: TrainView, pairs: Interactions) -> tuple[Ints, Ints, Ints]:
-    """Return all edges, both ways, each once, sorted by head, relation and tail: three (E,) columns."""
+def edge_sampler(columns: Sequence[Ints], kinds: tuple[int, ...], n_relations: int, rng: np.random.Generator) -> TripleSampler:
+    """Return a sampler over edges: a click is corrupted by an item (or, the other way, a user), a fact by any entity.
+
+    Args:
+        columns: heads, relations, tails.
+        kinds: where users, items and other entities begin, and the number of nodes.
+        n_relations: number of edge types, 2R + 2.
+        rng: the source of all draws.
+    """
+    wide = np.ones(n_relations, np.bool_)
+    wide[[0, n_relations - 1]] = False
+    heads, relations, tails = columns
+    return TripleSampler(heads, relations, tails, kinds=kinds, wide=wide, rng=rng)
+
+
+def edge_columns(view: TrainView, pairs: Interactions) -> tuple[Ints, Ints, Ints]:
+    """Return all edges of the graph, both ways, each once, sorted by head, relation and tail: three (E,) columns."""
     n_users, n_facts = view.n_users, view.n_relations
     facts, about = view.graph.entity, view.graph.user
     users, items = pairs.users.astype(np.int64), pairs.items.astype(np.int64) + n_users

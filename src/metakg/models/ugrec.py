@@ -1,0 +1,243 @@
+"""`ugrec`: directed relations (clicks, facts) as translations with attention, items clicked together as neighbours in a plane.
+
+Zhao, Cheng, Zhu, Zheng, Li: "UGRec: Modeling Directed and Undirected Relations for Recommendation", SIGIR 2021
+(arXiv:2105.04183); details from the authors' code (github.com/garfieldcat1985/ugrec). Every node has a place x and a turn x'.
+For a directed relation r, with vectors brought to length one by N (the spaces are TransD's):
+
+    x^r = N(x + (x . x') r'),    a(h, t) = softmax(ReLU(A_r [h^r; t^r] + b_r)),    D = |h^r + r * a(h, t) - t^r|^2
+
+For items i, j clicked by the same people, with x~ = N(x) and n = c * a(i~, j~), D is the squared distance of their shadows in
+the plane across n, N(x~ - (x~ . n) n / |n|^2). y(u, i) = -D_click(u, i). Loss, for each of the three kinds of pairs: mean of
+max(0, margin + D(true) - the least D of several corrupted ones). x and x' are no longer than one.
+
+Differs from the authors: their co-occurrence is "also bought"; here it is derived from the clicks a model may see
+(`co_clicks`; where no two people share two items, that space stays empty). Mean instead of sum over a batch;
+matrices are regularised like rows (their l2(1) reads as an oversight); the hardest negative is found without dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from metakg import losses
+from metakg.data import Interactions, TrainView
+from metakg.models.learnt import Feed, Kind, Learnt, LearntConfig, embedding
+from metakg.models.nn.bound import bound_lengths
+from metakg.models.nn.co_clicks import CoClicks
+from metakg.models.nn.dropout import dropout
+from metakg.models.nn.segments import run_ptr, segment_mm
+from metakg.models.nn.transr import xavier
+from metakg.models.space import Choice, Space, Span
+from metakg.sample.episodes import PairsAndFacts
+from metakg.sample.triples import TripleSampler
+
+_PIECE = 4096
+"""Items scored at once, so that what belongs to them stays in the cache."""
+_SAFE = 40.0
+"""Logits up to which a product of two exponentials cannot overflow a float32."""
+
+
+class UgrecConfig(LearntConfig):
+    """Settings of `ugrec`."""
+
+    space: ClassVar[Space] = {
+        **LearntConfig.space,
+        "margin": Span(0.5, 2.5),
+        "co_clicks": Choice((0, 10)),
+        "dropout": Choice((0.0, 0.1)),
+    }
+
+    kind: Literal["ugrec"] = "ugrec"
+    margin: PositiveFloat = 1.5
+    """Gap demanded between a true pair and the hardest corrupted one, in every space."""
+    dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    """Share of the attention's logits dropped."""
+    attention_scale: Literal["one", "dim"] = "one"
+    """Attention sums to one, as the authors have it (so that a relation starts tiny against vectors of length one), or to D."""
+    triples: Literal["item_head", "all"] = "item_head"
+    """Learn from facts whose head is an item, as the authors do, or from all."""
+    co_clicks: int = Field(10, ge=0)
+    """Neighbours of an item by cosine of co-clicks (at least two people), both ways; 0 leaves that space out."""
+    co_negatives: PositiveInt = 20
+    """Random items that each neighbour is compared with; pairs and facts have `training.negatives`."""
+
+
+class UGRec(Learnt):
+    """Directed and undirected relations."""
+
+    rows: ClassVar[Mapping[str, Kind]] = {
+        "place": "node",
+        "turn": "node",
+        "relation": "relation",
+        "relation_turn": "relation",
+        "relation_attention": "relation",
+        "relation_bias": "relation",
+    }
+    feed: ClassVar[Feed] = "pairs+facts"
+    config: UgrecConfig
+
+    def __init__(self, config: UgrecConfig, view: TrainView, rng: torch.Generator) -> None:
+        super().__init__(config, view, rng)
+        d, n, r = config.dim, view.n_users + view.n_entities, view.n_relations
+        self.place, self.turn = embedding(n, d, rng), embedding(n, d, rng)  # x and x', users first, (N, D)
+        self.click, self.click_turn = embedding(1, d, rng), embedding(1, d, rng)  # r and r' of a click, (1, D)
+        self.click_attention = nn.Parameter(xavier(1, d, 2 * d, rng=rng))  # A, (1, D, 2D)
+        self.click_bias = nn.Parameter(torch.zeros(1, d))
+        self.relation, self.relation_turn = embedding(r, d, rng), embedding(r, d, rng)  # r and r' of facts, (R, D)
+        self.relation_attention = nn.Parameter(xavier(r, d, 2 * d, rng=rng))  # (R, D, 2D)
+        self.relation_bias = nn.Parameter(torch.zeros(r, d))
+        if config.co_clicks:
+            self.pair = embedding(1, d, rng)  # c, (1, D)
+            self.pair_attention = nn.Parameter(xavier(1, d, 2 * d, rng=rng))
+            self.pair_bias = nn.Parameter(torch.zeros(1, d))
+        self.prepare(view.interactions.pairs_only())
+
+    def prepare(self, pairs: Interactions) -> None:
+        """Find the items that these pairs put side by side."""
+        self.neighbours = CoClicks(pairs, self.view.n_users, self.view.n_items, self.config.co_clicks)
+
+    def facts(self, rng: np.random.Generator) -> TripleSampler:
+        """Return the facts to learn from, as entity rows."""
+        known = self.view.graph.entity
+        if self.config.triples == "item_head":
+            known = known.select(known.heads < self.view.n_items)
+        columns = (known.heads.astype(np.int64), known.relations.astype(np.int64), known.tails.astype(np.int64))
+        bounds, wide = (0, self.view.n_items, self.view.n_entities), np.zeros(self.view.n_relations, np.bool_)
+        return TripleSampler(*columns, kinds=bounds, wide=wide, rng=rng)
+
+    # -- learning --------------------------------------------------------------------------------------------------------
+
+    def forward(self, batch: PairsAndFacts) -> dict[str, Tensor]:
+        """Return the losses of the three kinds of pairs."""
+        first, (pairs, facts) = self.view.n_users, (batch.pairs, batch.facts)
+        users, items = (rows[:: pairs.each] for rows in (pairs.users, pairs.positives + first))
+        heads, relations, tails = (
+            rows[:: facts.each].contiguous() for rows in (facts.heads + first, facts.relations, facts.tails + first)
+        )
+        terms = {
+            "clicks": self._hinge(self._clicks(), users, items, pairs.negatives.view(-1, pairs.each) + first),
+            "facts": self._hinge(self._facts(relations), heads, tails, facts.corrupted.view(-1, facts.each) + first),
+        }
+        nodes = [users, items, heads, tails]
+        if self.config.co_clicks and len(self.neighbours):
+            one, other, false = self.neighbours.draw(len(users), self.config.co_negatives, self.rng)
+            terms["pairs"] = self._hinge(self._pairs(), one + first, other + first, false + first)
+            nodes += [one + first, other + first]
+        used = torch.unique(torch.cat(nodes))
+        rows = torch.cat([self.place.index_select(0, used), self.turn.index_select(0, used)])
+        shared = torch.cat([p.flatten() for name, p in self.named_parameters() if name not in ("place", "turn")])
+        l2 = losses.squared_norm(rows, len(users)) + losses.squared_norm(shared, 1)
+        return terms | {"l2": self.config.weight_decay * l2}
+
+    def after_step(self, batch: PairsAndFacts) -> None:
+        """Bring rows that the step moved back to length one; Adagrad leaves the others alone."""
+        self.on_epoch_start()
+
+    def on_epoch_start(self) -> None:
+        """Bound all places and turns."""
+        bound_lengths(self.place)
+        bound_lengths(self.turn)
+
+    def _hinge(self, space: _Space, heads: Tensor, tails: Tensor, false: Tensor) -> Tensor:
+        """Return the loss of pairs against the hardest of their corrupted tails: (P,), (P,), (P, K) -> scalar."""
+        if false.shape[1] > 1:
+            with torch.no_grad():
+                hardest = self._distances(space, heads, false, drop=False).argmin(1, keepdim=True)
+            false = false.gather(1, hardest)
+        true, wrong = self._distances(space, heads, torch.cat([tails[:, None], false], 1), drop=self.training).unbind(1)
+        return torch.relu(self.config.margin + true - wrong).mean()
+
+    def _distances(self, space: _Space, heads: Tensor, tails: Tensor, *, drop: bool) -> Tensor:
+        """Return D of each head and each of its K tails: (P,) nodes, (P, K) nodes -> (P, K)."""
+        h, t = self._into(space, heads[:, None]), self._into(space, tails)  # (P, 1, D), (P, K, D)
+        d, k = h.shape[-1], tails.shape[1]
+        of_heads = segment_mm(h[:, 0], space.attention[..., :d], space.ptr)[:, None]
+        of_tails = segment_mm(t.reshape(-1, d), space.attention[..., d:], [p * k for p in space.ptr]).view_as(t)
+        logits = torch.relu(of_heads + of_tails + space.bias[:, None])
+        if drop:
+            logits = dropout(logits, self.config.dropout, self.rng)
+        a = self._scale() * torch.softmax(logits, -1)
+        if space.turn is not None:
+            return (h + space.vector[:, None] * a - t).square().sum(-1)
+        n = normalize(space.vector[:, None] * a, dim=-1)
+        one, other = (normalize(x - (x * n).sum(-1, keepdim=True) * n, dim=-1) for x in (h, t))
+        return (one - other).square().sum(-1)
+
+    def _into(self, space: _Space, nodes: Tensor) -> Tensor:
+        """Return the vectors of nodes in a space: (P, K) -> (P, K, D); without a turn, their places at length one."""
+        x = self.place.index_select(0, nodes.flatten()).view(*nodes.shape, self.config.dim)
+        if space.turn is None:
+            return normalize(x, dim=-1)
+        turned = self.turn.index_select(0, nodes.flatten()).view_as(x)
+        return normalize(x + (x * turned).sum(-1, keepdim=True) * space.turn[:, None], dim=-1)
+
+    def _clicks(self) -> _Space:
+        return _Space(self.click, self.click_turn, self.click_attention, self.click_bias, [])
+
+    def _facts(self, relations: Tensor) -> _Space:
+        vector, turn, bias = (t.index_select(0, relations) for t in (self.relation, self.relation_turn, self.relation_bias))
+        return _Space(vector, turn, self.relation_attention, bias, run_ptr(relations, self.view.n_relations))
+
+    def _pairs(self) -> _Space:
+        return _Space(self.pair, None, self.pair_attention, self.pair_bias, [])
+
+    def _scale(self) -> float:
+        return 1.0 if self.config.attention_scale == "one" else float(self.config.dim)
+
+    # -- scores ----------------------------------------------------------------------------------------------------------
+
+    def score_all(self, users: Tensor) -> Tensor:
+        """Score every item: (B,) -> (B, I).
+
+        exp(ReLU(s + t)) = max(1, exp(s) exp(t)), so an exponential is taken for each user and each item, not for each pair of
+        them; with c these numbers and s their sum, D = |u - i|^2 + 2 c . (r * (u - i)) / s + |r * c|^2 / s^2.
+        """
+        space, first, d = self._clicks(), self.view.n_users, self.config.dim
+        nodes = torch.arange(first, first + self.view.n_items, device=users.device)
+        left, items = self._into(space, users.long()[:, None])[:, 0], self._into(space, nodes[:, None])[:, 0]
+        of_users = left @ space.attention[0, :, :d].T + space.bias[0]
+        of_items = items @ space.attention[0, :, d:].T
+        r, scale = space.vector[0], self._scale()
+        scores = torch.empty(len(users), len(items), device=users.device)
+        if not len(users):
+            return scores
+        if max(float(of_users.max()), float(of_items.max())) > _SAFE:
+            for row, u in enumerate(left):
+                a = scale * torch.softmax(torch.relu(of_users[row] + of_items), -1)
+                scores[row] = -(u + r * a - items).square().sum(-1)
+            return scores
+        grown_users, grown_items, towards = of_users.exp(), of_items.exp(), r * items
+        apart = left.square().sum(1, True) + items.square().sum(1) - 2 * left @ items.T
+        for row, u in enumerate(left):
+            both = torch.stack([torch.ones_like(r), r * u], 1)  # (D, 2)
+            for begin in range(0, len(items), _PIECE):
+                part = slice(begin, begin + _PIECE)
+                c = (grown_items[part] * grown_users[row]).clamp_(min=1)
+                total, along = (c @ both).unbind(1)
+                along = along - (c * towards[part]).sum(-1)
+                share = scale / total
+                scores[row, part] = -(apart[row, part] + 2 * share * along + share.square() * (c.square_() @ r.square()))
+        return scores
+
+    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score each user's own candidates: (B,), (B, C) -> (B, C)."""
+        return -self._distances(self._clicks(), users.long(), items.long() + self.view.n_users, drop=False)
+
+
+@dataclass(frozen=True)
+class _Space:
+    """Where P pairs are compared: rows of P or 1 vectors, turns (None: undirected) and biases; matrices (S, D, 2D) in runs."""
+
+    vector: Tensor
+    turn: Tensor | None
+    attention: Tensor
+    bias: Tensor
+    ptr: list[int]
