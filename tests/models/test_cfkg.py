@@ -25,6 +25,7 @@ class TestCfkg(LearntContract):
 
 class TestCfkgInABall(LearntContract):
     config = CfkgConfig(dim=8, unit_ball=True, cold="mean")
+    by_heart = CfkgConfig(dim=16, unit_ball=True)  # eight dimensions have too little room in the ball
 
 
 class TestCfkgL1(LearntContract):
