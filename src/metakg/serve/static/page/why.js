@@ -5,7 +5,7 @@ import { ask } from "./api.js";
 import { Graph } from "./graph.js";
 import { html, useEffect } from "./html.js";
 import { Trouble } from "./problem.js";
-import { aloud, many, percent } from "./words.js";
+import { aloud, count, many, percent } from "./words.js";
 
 export function Why({ item, label, liked, disliked }) {
   const body = { liked: liked.map(({ id }) => id), disliked: disliked.map(({ id }) => id), item, limit: 3 };
@@ -29,7 +29,7 @@ export function Why({ item, label, liked, disliked }) {
       <ol class="paths" aria-label=${`Paths to ${label}`}>
         ${reasons.map((reason) => html`<li key=${reason.text}><${PathLine} reason=${reason} /></li>`)}
       </ol>
-      <p class="quiet">${faithfulness(answer.data.faithfulness, reasons.length)}</p>
+      <p class="quiet">${faithfulness(answer.data, reasons.length)}</p>
     </div>`;
 }
 
@@ -45,10 +45,12 @@ function PathLine({ reason }) {
     <span class="unseen">${aloud(reason.path)}</span>`;
 }
 
-function faithfulness(part, paths) {
+/** What is left of the score and the place without the paths: how far they tell the truth. */
+function faithfulness({ faithfulness: part, rank_without: place }, paths) {
   if (part === null || part === undefined) return "";
   const these = paths === 1 ? "this path" : `these ${paths} paths`;
-  return `Without the facts behind ${these}, it would lose ${percent(Math.max(0, part))} of what speaks for it.`;
+  const loss = part > 0 ? `${percent(part)} of what speaks for it` : "nothing";
+  return `Without the facts behind ${these}, it would lose ${loss}${place ? ` and stand at place ${count(place)}` : ""}.`;
 }
 
 /** All paths as one graph: what two paths share is drawn once, and a heavier path is drawn thicker. */
