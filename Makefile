@@ -7,7 +7,7 @@ METAKG := $(BIN)/metakg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format lint types docs clean
+.PHONY: help demo serve test test-slow check format lint types docs clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,14 @@ $(VENV)/dev: pyproject.toml $(VENV)/core
 
 demo: $(VENV)/core ## Make a data set, rank it for new users and new items, recommend, and say why
 	$(METAKG) demo
+
+$(VENV)/serve: pyproject.toml $(VENV)/core
+	$(BIN)/python -m pip install -q -e ".[serve]"
+	@touch $@
+
+serve: $(VENV)/serve ## Open the demo's bookshop to a browser, at http://127.0.0.1:8000
+	test -d demo/bundle || $(METAKG) demo
+	$(METAKG) serve demo/bundle --log-level warning
 
 test: $(VENV)/dev ## Run the tests (a few minutes)
 	$(BIN)/python -m pytest

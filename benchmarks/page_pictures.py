@@ -1,6 +1,6 @@
 """Take the pictures of docs/page.md from a running server, with Chromium.
 
-    metakg demo && metakg serve demo/bundle &
+    make serve &
     python benchmarks/page_pictures.py http://127.0.0.1:8000 docs/pictures
 
 The pictures are of the demo's bookshop: the picks below are the first clicks of the reader that `metakg demo` introduces.

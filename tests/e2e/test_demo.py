@@ -36,6 +36,16 @@ def test_the_demo_leaves_a_bundle_to_go_on_with(demo) -> None:
     assert "(adapted)" in result.stdout
 
 
+def test_the_demo_s_bundle_carries_the_figures_that_were_printed(demo) -> None:
+    import metakg
+
+    engine = metakg.load(demo[1] / "bundle")
+    figures = {(row["scenario"], row["metric"]): row["mean"] for row in engine.figures if row["k"] == 20}
+    line = next(text for text in demo[0].splitlines() if text.startswith(engine.model))
+    assert f"{figures['user_cold', 'recall']:.4f}" in line
+    assert {scenario for scenario, _ in figures} == {"user_cold", "item_cold", "user_item_cold", "warm"}
+
+
 def test_a_second_demo_replaces_the_first_and_nothing_else(demo, monkeypatch) -> None:
     monkeypatch.chdir(demo[1].parent)
     (demo[1] / "mine.txt").write_text("keep me")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -20,7 +21,7 @@ def demo(
     """Make a small bookshop, measure cold start honestly, and recommend to a brand-new reader, with reasons."""
     from metakg.comparison import compare
     from metakg.data import Dataset
-    from metakg.engine import fit
+    from metakg.engine import Engine, fit
     from metakg.generator import planted
     from metakg.splits import save, split
 
@@ -44,7 +45,9 @@ def demo(
     assert cut.validation is not None  # split() cuts one unless told otherwise
     best = compare(cut.validation).best_floor("ndcg")
     assert best is not None  # all floors were just judged
-    engine = fit(best, cut.train, seed=seed)
+    fitted = fit(best, cut.train, seed=seed)
+    figures = [row for judged in board.evaluations if judged.model == best for row in judged.rows]
+    engine = Engine(fitted.recommender, fitted.settings, figures=figures)
     engine.save(out / "bundle", overwrite=True)
 
     newcomer = cut.scenarios["user_cold"]
@@ -69,5 +72,7 @@ def demo(
     liked_options = " ".join(f"--liked {item}" for item in liked)
     say(
         f"\nGo on with\n  metakg recommend {out / 'bundle'} somebody {liked_options}\n"
-        f"  metakg compare {out / 'split'} --shots 0,1,2,5,10 --scenarios user_cold"
+        f"  metakg compare {out / 'split'} --shots 0,1,2,5,10 --scenarios user_cold\n"
+        f"or see it in a browser: {'make serve, or ' if out == Path('demo') else ''}metakg serve {out / 'bundle'}, then open\n"
+        f"  http://127.0.0.1:8000/#/recommend?{'&'.join(f'like={quote(item)}' for item in liked)}"
     )
