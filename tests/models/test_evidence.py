@@ -11,6 +11,7 @@ from scipy import sparse
 
 from metakg.data import IdMap, Interactions, KnowledgeGraph, TrainView, Triples, Vocabulary
 from metakg.models.evidence import ITEM_FEATURES, Evidence, Gathered
+from metakg.models.factors import Reason
 from metakg.models.profile import weigh
 from metakg.testing import arriving, toy_view
 
@@ -51,6 +52,12 @@ def gathered(evidence: Evidence, users: np.ndarray, n: int = ITEMS, own: int = I
 
 
 # -- a slow reading of each channel ------------------------------------------------------------------------------------------
+
+
+def paths_of(evidence: Evidence, c: int, profile: sparse.csr_array, item: int, limit: int) -> list[Reason]:
+    """The paths of one channel alone."""
+    alone = np.arange(len(evidence.channels)) == c
+    return evidence.factors.reasons(evidence.view, profile, item, limit, alone.astype(np.float64))
 
 
 class Slow:
@@ -116,7 +123,8 @@ class Slow:
 
 def dense(evidence: Evidence) -> list[np.ndarray]:
     """(I, I) closeness of each channel."""
-    return [c.left.toarray().astype(np.float64) @ c.right.toarray() for c in evidence.channels]
+    factors = (evidence.factors.channel(c) for c in range(len(evidence.channels)))
+    return [left.toarray().astype(np.float64) @ right.toarray() for left, right in factors]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -124,10 +132,11 @@ def test_every_channel_equals_its_loop(seed: int) -> None:
     view = random_view(seed)
     evidence, slow = evidence_of(view), Slow(view)
     assert len(evidence.channels) == 4 + len(evidence.kinds)
-    for channel, matrix, loop in zip(evidence.channels, dense(evidence), slow.channels(evidence), strict=True):
+    parts = zip(evidence.channels, dense(evidence), evidence.factors.itself, slow.channels(evidence), strict=True)
+    for channel, matrix, itself, loop in parts:
         expected = np.array([[loop(i, j) for j in range(ITEMS)] for i in range(ITEMS)])
         assert matrix == pytest.approx(expected, abs=1e-6), channel.name
-        assert channel.itself == pytest.approx(np.diag(expected), abs=1e-6), channel.name
+        assert itself == pytest.approx(np.diag(expected), abs=1e-6), channel.name
 
 
 def test_the_random_graphs_try_every_channel() -> None:
@@ -316,10 +325,10 @@ def test_paths_take_a_channel_apart(seed: int) -> None:
         profile = profiles_of(view, np.array([user], np.int32))
         for item in set(range(ITEMS)) - slow.items_of[user]:
             score = sum(loop(own, item) for own in slow.items_of[user])
-            paths = evidence.paths(c, profile, item, limit=1000)
+            paths = paths_of(evidence, c, profile, item, limit=1000)
             assert sum(path.share for path in paths) == pytest.approx(1.0 if score > 0 else 0.0, abs=1e-5)
             assert [path.share for path in paths] == sorted((path.share for path in paths), reverse=True)
-            assert evidence.paths(c, profile, item, limit=1) == paths[:1]
+            assert paths_of(evidence, c, profile, item, limit=1) == paths[:1]
             for path in paths:
                 assert path.start in slow.items_of[user]
                 assert path.steps[-1].entity == item
@@ -341,7 +350,7 @@ def _check_hops(slow: Slow, view: TrainView, start: int, steps: list[tuple[int |
 def test_the_share_of_people_counts_them() -> None:
     view = toy_view()
     evidence = evidence_of(view)
-    (path,) = evidence.paths(0, profiles_of(view, np.array([0], np.int32)), 9, limit=1)
+    (path,) = paths_of(evidence, 0, profiles_of(view, np.array([0], np.int32)), 9, limit=1)
     # ann clicked 0, 1, 2, 7; item 9 was clicked by cleo (0, 2, 7, 9) and gus (0, 9, 11), who both have clicked item 0.
     # items 0 and 7 have three users, item 2 has two; the rest is the same for all three
     parts = [3**-0.5 * (4**-0.5 + 3**-0.5), 2**-0.5 * 4**-0.5, 3**-0.5 * 4**-0.5]

@@ -29,16 +29,18 @@ from metakg.engine.answers import (
 from metakg.engine.overlay import Clicks, Overlay
 from metakg.engine.search import SearchIndex
 from metakg.errors import ConfigError, DataError
-from metakg.explain import Explanation, explain
+from metakg.explain import Explanation, in_words, part_lost
 from metakg.models.base import Recommender
+from metakg.models.factors import Cut
 from metakg.models.profile import ProfileRecommender
 from metakg.train import fit as training
-from metakg.types import Json, Mask, Rows
+from metakg.types import Floats, Json, Mask, Rows
 
 Kind = Literal["item", "entity", "relation", "user"]
 
-REFUSAL = 0.5
-"""What the closest neighbour of a refused item loses, as a share of the distance from the middle of a list to its best."""
+REFUSAL = 1.0
+"""What the closest neighbour of a refused item loses, as a share of the distance from the middle of a list to its best: a
+refusal speaks as loudly against it as the best reason could speak for it."""
 
 FORGOTTEN = "forgotten:"
 """How the row of a user begins whose id was erased; rows never move, so an empty one stays."""
@@ -248,10 +250,26 @@ class Engine:
         if not isinstance(answers, ProfileAnswers):
             models = "the floors and metakg"
             raise ConfigError(f"model {self.model}", "no explanations", expected=f"one of {models}", fix="Ask one of them.")
-        asked = self._asked(user, liked, disliked)
-        score = float(self._answer(asked).scores[row])
-        paths = explain(answers.recommender, answers.person(asked), row, limit)
-        return Explanation(user, item, self.recommender.view.vocabulary.items.label(row), paths, score)
+        model, asked = answers.recommender, self._asked(user, liked, disliked)
+        answer, person = self._answer(asked), answers.person(asked)
+        reasons = model.reasons_for(person, row, limit)
+        cut = Cut(edge for reason in reasons for edge in reason.edges)
+        raw, _ = model.score_person(person)
+        less = raw if not len(cut) else model.score_person(person, cut)[0]
+        without = self._refused(asked, less)
+        shown = self._may_be_shown(answer, asked, True, None, ())
+        shown[row] = True
+        return Explanation(
+            user,
+            item,
+            self.recommender.view.vocabulary.items.label(row),
+            in_words(self.recommender.view, reasons),
+            score=float(answer.scores[row]),
+            rank=1 + int((answer.scores[shown] > answer.scores[row]).sum()),
+            score_without=float(without[row]),
+            rank_without=1 + int((without[shown] > without[row]).sum()),
+            faithfulness=part_lost(float(raw[row]), float(less[row]), model.bare_score(person, row)) if reasons else 0.0,
+        )
 
     def similar(self, item: str, k: int = 20) -> list[Recommendation]:
         """Return the neighbours of an item, closest first; the closest has score 1. Fewer than k if no more are close.
@@ -529,10 +547,12 @@ class Engine:
 
     def _answer(self, asked: Asked) -> Answer:
         answer = self._base.answers.answer(asked)
+        return Answer(self._refused(asked, answer.scores), answer.speaks, answer.seen, answer.way)
+
+    def _refused(self, asked: Asked, scores: Floats) -> Floats:
         if not len(asked.disliked):
-            return answer
-        close = self._base.answers.closeness(asked.disliked)
-        return Answer(refuse(answer.scores, close, REFUSAL), answer.speaks, answer.seen, answer.way)
+            return scores
+        return refuse(scores, self._base.answers.closeness(asked.disliked), REFUSAL)
 
     def _may_be_shown(
         self, answer: Answer, asked: Asked, filter_seen: bool, allow: Collection[str] | None, deny: Collection[str]

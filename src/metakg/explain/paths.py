@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from metakg.data import TrainView
-from metakg.models.profile import Person, ProfileRecommender, Reason, Step
+from metakg.models.factors import Reason, Step
 from metakg.types import Json
 
 
@@ -87,12 +88,19 @@ class Path:
 class Explanation:
     """The paths that carry most of one recommendation, heaviest first; empty where there is no personal reason.
 
+    The last three figures say whether the paths tell the truth: the edges of the shown paths, and nothing else, were taken
+    out of the evidence, and everything was scored again.
+
     Attributes:
         user: external id, or None for somebody without an account.
         item: external id.
         label: readable name of the item.
         paths: the paths.
         score: the item's score for this user.
+        rank: its place among what may be shown to him, from 1.
+        score_without: the score without the edges of the paths.
+        rank_without: the place without them.
+        faithfulness: what it loses then, as a part of all that speaks for it: 1 all of it, 0 nothing.
     """
 
     user: str | None
@@ -100,25 +108,52 @@ class Explanation:
     label: str
     paths: tuple[Path, ...]
     score: float
+    rank: int
+    score_without: float
+    rank_without: int
+    faithfulness: float
 
     def __str__(self) -> str:
         if not self.paths:
             return f"{self.label}: no path from this user's own items; it is shown because it is popular"
-        return "\n".join([self.label, *(f"  {path.share:5.1%}  {path}" for path in self.paths)])
+        lines = [f"{self.label} (place {self.rank:,})", *(f"  {path.share:5.1%}  {path}" for path in self.paths)]
+        lost = f"{self.faithfulness:.0%} of what speaks for it" if self.faithfulness >= 0 else "nothing"
+        return "\n".join([*lines, f"Without these paths it would lose {lost} and stand at place {self.rank_without:,}."])
 
     def as_json(self) -> Json:
         """Return the explanation for machines."""
-        item = {"item": self.item, "label": self.label}
-        reasons = [path.as_json() for path in self.paths]
-        return {"user": self.user, "item": item, "score": self.score, "reasons": reasons}
+        return {
+            "user": self.user,
+            "item": {"item": self.item, "label": self.label},
+            "score": self.score,
+            "rank": self.rank,
+            "score_without": self.score_without,
+            "rank_without": self.rank_without,
+            "faithfulness": self.faithfulness,
+            "reasons": [path.as_json() for path in self.paths],
+        }
 
 
-def explain(recommender: ProfileRecommender, person: Person, item: int, limit: int = 3) -> tuple[Path, ...]:
-    """Return why an item (a row of the recommender's view) scores for a person, in words."""
-    return tuple(_in_words(recommender.view, item, reason) for reason in recommender.reasons_for(person, item, limit))
+def in_words(view: TrainView, reasons: Iterable[Reason]) -> tuple[Path, ...]:
+    """Return reasons, in rows of a view, as paths with readable names."""
+    return tuple(_in_words(view, reason) for reason in reasons)
 
 
-def _in_words(view: TrainView, item: int, reason: Reason) -> Path:
+def part_lost(score: float, without: float, bare: float) -> float:
+    """Return the part of what speaks for an item that it loses: 1 all of it, 0 nothing, below 0 if it gains.
+
+    Args:
+        score: as it is.
+        without: without some edges.
+        bare: if nothing spoke for it.
+    """
+    whole = score - min(bare, without)
+    if whole > 0:
+        return (score - without) / whole
+    return 0.0 if score == without else -1.0
+
+
+def _in_words(view: TrainView, reason: Reason) -> Path:
     v = view.vocabulary
     nodes = [Node("item", v.items.id(reason.start), v.items.label(reason.start))]
     edges = []

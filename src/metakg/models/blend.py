@@ -16,9 +16,10 @@ from pydantic import Field, NonNegativeFloat
 from scipy import sparse
 from torch import Tensor
 
+from metakg.models.factors import Cut, Reason, Step
 from metakg.models.item_knn import ItemKnn, ItemKnnConfig
 from metakg.models.kg_knn import KgKnn, KgKnnConfig
-from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, Reason
+from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
 from metakg.models.walk import Walk, WalkConfig
 from metakg.types import Floats, Rows
 
@@ -78,9 +79,9 @@ class Blend(ProfileRecommender):
         super().load_tensors({name: tensor for name, tensor in tensors.items() if name != "lift"})
         self.parts[1].load_tensors(tensors)
 
-    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
+    def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""
-        neighbours, facts, walk = (_to_unit(part.score_profiles(profiles)) for part in self.parts)
+        neighbours, facts, walk = (_to_unit(part.score_profiles(profiles, cut)) for part in self.parts)
         self._speak_alone(neighbours, facts, walk)
         parts = zip(self.weights, (neighbours, facts, walk), strict=True)
         return np.asarray(sum(weight * part for weight, part in parts), np.float32)
@@ -112,12 +113,14 @@ class Blend(ProfileRecommender):
         speaker = 1 if item in self.unclicked else 0 if item in self.unknown else None
         if speaker is not None:  # what the other parts were told, this one said
             amounts[speaker] += total - sum(amounts)
-        shares: dict[tuple[int, tuple[object, ...]], float] = {}
+        shares: dict[tuple[int, tuple[Step, ...]], float] = {}
+        edges: dict[tuple[int, tuple[Step, ...]], frozenset[tuple[int, int]]] = {}
         for amount, part in zip(amounts, self.parts, strict=True):
             for reason in part.reasons_for(person, item, limit=10 * limit) if amount > 0 else []:
                 key = (reason.start, reason.steps)
                 shares[key] = shares.get(key, 0.0) + reason.share * amount / total
-        found = [Reason(start, steps, share) for (start, steps), share in shares.items()]  # type: ignore[arg-type]
+                edges[key] = edges.get(key, frozenset()) | frozenset(reason.edges)
+        found = [Reason(*key, share, tuple(sorted(edges[key]))) for key, share in shares.items()]
         return sorted(found, key=lambda reason: -reason.share)[:limit]
 
 

@@ -15,7 +15,6 @@ channels' scores and a few facts about the item. `metakg` learns how much each o
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +23,9 @@ import torch
 from scipy import sparse
 
 from metakg.data import TrainView
+from metakg.models.factors import ENTITY, REACHED, Channel, Cut, Factors
 from metakg.models.kg_knn import Facts, KgKnnConfig, second_hop
-from metakg.models.profile import Reason, Step, power
-from metakg.models.walk import hop
+from metakg.models.profile import power
 from metakg.types import Floats, Rows
 
 _ROUNDING = np.float32(1e-5)
@@ -36,45 +35,19 @@ ITEM_FEATURES = ("popularity", "new", "facts", "prior")
 """What describes a candidate beside the channels: log clicks, whether nobody clicked it in training, log facts, plain sum."""
 
 
-@dataclass(frozen=True, eq=False)
-class Channel:
-    """One kind of closeness between items.
+@dataclass(frozen=True)
+class Voice:
+    """What is known of a channel beside its factors.
 
     Attributes:
         name: for people.
-        left: (I, M) from an item to what lies between.
-        right: (M, I) from there to the other item.
-        itself: (I,) closeness of an item to itself, to be left out when an item is judged by the others of a profile.
-        over_users: whether what lies between are the users, row by row.
         weight: in the plain sum.
-        through: (M,) entity row of what lies between; None where it is the users, or the entities themselves.
-        kind: relation row and direction of a fact channel.
+        over_users: whether what lies between are the users, row by row.
     """
 
     name: str
-    left: sparse.csr_array
-    right: sparse.csr_array
-    itself: Floats
-    over_users: bool
     weight: float
-    through: Rows | None = None
-    kind: tuple[int, bool] | None = None
-
-    @staticmethod
-    def of(
-        name: str,
-        left: sparse.sparray,
-        right: sparse.sparray,
-        weight: float,
-        *,
-        over_users: bool = False,
-        through: Rows | None = None,
-        kind: tuple[int, bool] | None = None,
-    ) -> Channel:
-        """Build a channel from its factors."""
-        left, right = sparse.csr_array(left, dtype=np.float32), sparse.csr_array(right, dtype=np.float32)
-        itself = np.asarray(left.multiply(right.T.tocsr()).sum(axis=1), np.float32).ravel()
-        return Channel(name, left, right, itself, over_users, weight, through, kind)
+    over_users: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,14 +93,25 @@ class Evidence:
         clicks, by_user = view.history, np.diff(view.history.indptr)
         degree = view.popularity + np.diff(links.indptr)[: view.n_items]
         self.kinds = _kinds_that_join(facts, max_items) if kinds is None else kinds
-        self.channels = (
-            *_from_clicks(clicks, by_user, degree, view.popularity),
-            _context(links, degree, view.n_items, max_items),
-            *_from_facts(facts, view, self.kinds, max_items),
-            Channel.of("second-hop", *second_hop(view, KgKnnConfig(max_items=max_items)), 0.5),
+        hops = Channel(*second_hop(view, KgKnnConfig(max_items=max_items)), REACHED + np.arange(view.n_entities))
+        self.factors = Factors(
+            [
+                *_from_clicks(clicks, by_user, degree, view.popularity),
+                _context(links, degree, view.n_items, max_items),
+                *_from_facts(facts, self.kinds, max_items),
+                hops,
+            ]
         )
-        self.links = links
+        labels = view.vocabulary.relations.label
+        self.channels = (
+            Voice("neighbours", 1.0, over_users=True),
+            Voice("crowd", 1.0, over_users=True),
+            Voice("context", 1.0),
+            *(Voice(("^" if inverse else "") + labels(relation), 0.5) for relation, inverse in self.kinds),
+            Voice("second-hop", 0.5),
+        )
         self.names = tuple(channel.name for channel in self.channels)
+        self.weights = np.array([channel.weight for channel in self.channels], np.float32)
         trained = np.zeros(view.n_items)
         trained[: len(trained_clicks)] = trained_clicks
         n_facts = np.diff(facts.incidence.indptr)
@@ -140,7 +124,13 @@ class Evidence:
         return 2 * len(self.channels) + len(ITEM_FEATURES)
 
     def gather(
-        self, users: Rows, profiles: sparse.csr_array, n_candidates: int, n_own: int, seen: sparse.csr_array | None = None
+        self,
+        users: Rows,
+        profiles: sparse.csr_array,
+        n_candidates: int,
+        n_own: int,
+        seen: sparse.csr_array | None = None,
+        cut: Cut | None = None,
     ) -> Gathered:
         """Retrieve candidates and describe them and the user's own items: (B,), (B, I) -> see `Gathered`.
 
@@ -150,48 +140,53 @@ class Evidence:
             n_candidates: N, at most the number of items.
             n_own: S, own items described at most; of more, those with the largest weight, then the lowest row.
             seen: (B, I) what each has clicked; by default what the view says of these users.
+            cut: edges to do without, for one user.
         """
-        n_users, n_items = profiles.shape
-        pairs = (self.view.history[users] if seen is None else seen).tocoo()
+        (n_users, n_items), n_channels = profiles.shape, len(self.channels)
+        pairs = self.view.history[users] if seen is None else seen
         is_seen = np.zeros((n_users, n_items), np.bool_)
-        is_seen[pairs.row, pairs.col] = True
-        own_row, own_place, own_col, own_weight = _own(profiles, n_own)
-        prior = np.zeros(n_users * n_items, np.float32)
-        own_prior = np.zeros(len(own_row), np.float32)
-        scaled, own_units = [], np.zeros((len(self.channels), len(own_row)), np.float32)
-        for c, channel in enumerate(self.channels):
-            product = sparse.csr_array((profiles @ channel.left) @ channel.right)
-            rows = np.repeat(np.arange(n_users), np.diff(product.indptr))
-            place = rows * np.int64(n_items) + product.indices
-            free = ~is_seen.ravel()[place]
-            top = np.zeros(n_users, np.float32)
-            np.maximum.at(top, rows[free], product.data[free])
-            top[top <= 0] = 1.0
-            units = product.data / top[rows]
-            prior[place] += channel.weight * units
-            scaled.append((place, units))
-            total = _lookup(product, own_row, own_col)
-            by_others = total - self._own_part(channel, users, own_row, own_col, own_weight, profiles)
-            by_others[by_others < _ROUNDING * total] = 0.0  # what the subtraction leaves of nothing is no evidence
-            own_units[c] = by_others / top[own_row]
-            own_prior += channel.weight * own_units[c]
-        prior = prior.reshape(n_users, n_items)
+        is_seen[_rows_of(pairs), pairs.indices] = True
+        between = self.factors.between(profiles, cut)
+        row, channel, item, said = self.factors.told(between, cut)
+        own_row, own_place, own_item, own_weight = _own(profiles, n_own)
+
+        # Flat places throughout: numpy's fast paths know one index, not two.
+        cell, slot = row * np.int64(n_items) + item, row * np.int64(n_channels) + channel
+        free = ~is_seen.ravel()[cell]
+        top = np.zeros(n_users * n_channels, np.float32)
+        np.maximum.at(top, slot[free], said[free])
+        top[top <= 0] = 1.0
+        units = said / top[slot]
+        prior = np.zeros((n_users, n_items), np.float32)
+        np.add.at(prior.ravel(), cell, self.weights[channel] * units)
         prior[is_seen] = -1.0
         n = min(n_candidates, n_items)
         best = torch.topk(torch.from_numpy(prior), n, dim=1)
         items = best.indices.numpy().astype(np.int32)
-        wanted = np.arange(n_users)[:, None] * np.int64(n_items) + items  # (B, N)
-        features = np.empty((n_users, n, self.n_features), np.float32)
-        buffer = np.zeros(n_users * n_items, np.float32)
-        for c, (place, units) in enumerate(scaled):
-            buffer[place] = units
-            features[:, :, c] = buffer[wanted]
-            buffer[place] = 0.0
+        place = np.full(n_users * n_items, -1, np.int32)
+        place[np.arange(n_users)[:, None] * np.int64(n_items) + items] = np.arange(n, dtype=np.int32)
+        features = np.zeros((n_users, n, self.n_features), np.float32)
+        at = place[cell]
+        there = np.flatnonzero(at >= 0)
+        features[row[there], at[there], channel[there]] = units[there]
         self._finish(features, items, best.values.numpy())
+
+        place[:] = -1
+        place[own_row * np.int64(n_items) + own_item] = np.arange(len(own_row), dtype=np.int32)
+        at = place[cell]
+        there = np.flatnonzero(at >= 0)
+        total = np.zeros((n_channels, len(own_row)), np.float32)
+        total[channel[there], at[there]] = said[there]
+        by_others = total - self._own_parts(users, own_row, own_item, own_weight, between, cut)
+        by_others[by_others < _ROUNDING * total] = 0.0  # what the subtraction leaves of nothing is no evidence
+        own_units = by_others / top.reshape(n_users, n_channels)[own_row].T
+        own_prior = np.zeros(len(own_row), np.float32)
+        for weight, unit in zip(self.weights, own_units, strict=True):
+            own_prior += weight * unit
         own = np.zeros((n_users, n_own, self.n_features), np.float32)
-        own[own_row, own_place, : len(self.channels)] = own_units.T
+        own[own_row, own_place, :n_channels] = own_units.T
         own_items = np.zeros((n_users, n_own), np.int32)
-        own_items[own_row, own_place] = own_col
+        own_items[own_row, own_place] = own_item
         own_priors = np.zeros((n_users, n_own), np.float32)
         own_priors[own_row, own_place] = own_prior
         self._finish(own, own_items, own_priors)
@@ -199,39 +194,15 @@ class Evidence:
         mask[own_row, own_place] = True
         return Gathered(items, features, prior, own, mask, own_items)
 
-    def paths(self, c: int, profile: sparse.csr_array, item: int, limit: int) -> list[Reason]:
-        """Return the heaviest paths of one channel from a profile (1, I) to an item; shares are of the channel's score."""
-        channel = self.channels[c]
-        towards = channel.right[:, [item]].toarray().ravel()  # (M,)
-        parts = (sparse.diags_array(profile.data) @ channel.left[profile.indices] @ sparse.diags_array(towards)).tocoo()
-        own = profile.indices[parts.row]
-        there = (parts.data > 0) & (own != item)
-        own, between, weight = own[there], parts.col[there], parts.data[there]
-        total = float(weight.sum())
-        if total <= 0:
-            return []
-        if channel.over_users:
-            found = [
-                Reason(int(start), (Step(None, False, None, int((own == start).sum())), Step(None, False, item)), float(part))
-                for start, part in ((start, weight[own == start].sum() / total) for start in np.unique(own))
-            ]
-            return sorted(found, key=lambda reason: -reason.share)[:limit]
-        heaviest = np.argsort(-weight, kind="stable")[:limit]
-        return [
-            Reason(int(own[k]), self._steps(channel, int(own[k]), int(between[k]), item), float(weight[k]) / total)
-            for k in heaviest
-        ]
-
-    def _steps(self, channel: Channel, own: int, between: int, item: int) -> tuple[Step, ...]:
-        """Return the hops from an own item over an entity to an item."""
-        if channel.kind is not None and channel.through is not None:
-            relation, inverse = channel.kind
-            return Step(relation, inverse, int(channel.through[between])), Step(relation, not inverse, item)
-        if channel.name != "second-hop":
-            return hop(self.view, own, between), hop(self.view, between, item)
-        middle = [np.intersect1d(_neighbours(self.links, end), _neighbours(self.links, between))[0] for end in (own, item)]
-        stops = (own, int(middle[0]), between, int(middle[1]), item)
-        return tuple(hop(self.view, start, end) for start, end in itertools.pairwise(stops))
+    def plain_sum(self, profiles: sparse.csr_array) -> Floats:
+        """Return the weighted sum of the channels, each scaled to 1 at its best item: (B, I) -> (B, I)."""
+        row, channel, item, said = self.factors.told(self.factors.between(profiles))
+        top = np.zeros(profiles.shape[0] * len(self.channels), np.float32)
+        slot = row * np.int64(len(self.channels)) + channel
+        np.maximum.at(top, slot, said)
+        result = np.zeros(profiles.shape, np.float32)
+        np.add.at(result.ravel(), row * np.int64(profiles.shape[1]) + item, self.weights[channel] * (said / top[slot]))
+        return result
 
     def _finish(self, features: Floats, items: Rows, prior: Floats) -> None:
         """Fill in, in place, what follows from the channels' units and the items: roots, "has any", facts about items."""
@@ -243,19 +214,29 @@ class Evidence:
         features[:, :, 2 * c : 2 * c + 3] = self.about_items[items]
         features[:, :, -1] = np.minimum(prior, 10.0)
 
-    def _own_part(
-        self, channel: Channel, users: Rows, rows: Rows, items: Rows, weights: Floats, profiles: sparse.csr_array
+    def _own_parts(
+        self, users: Rows, rows: Rows, items: Rows, weights: Floats, between: sparse.csr_array, cut: Cut | None
     ) -> Floats:
-        """Return what a channel says of own items only because they are in the profile: (n,).
+        """Return what the channels say of own items only because they are in the profile: (C, n).
 
         An own item is to be judged by the *other* items of the profile, and not over the user himself.
         """
-        part = weights * channel.itself[items]
-        if not channel.over_users or (users < 0).all():
+        itself = self.factors.itself[:, items]
+        for item in [] if cut is None else cut.items.tolist():
+            itself[:, items == item] = self.factors.itself_without(item, cut)[:, None]  # type: ignore[arg-type]
+        part = weights * itself
+        known = users[rows] >= 0
+        if not known.any():
             return part
-        there = (profiles @ channel.left)[:, users].diagonal()  # (B,) what the whole profile gives the user himself
-        given = weights * _lookup(channel.left, items, users[rows])
-        return np.asarray(part + (there[rows] - given) * _lookup(channel.right, users[rows], items), np.float32)
+        rows, items, weights = rows[known], items[known], weights[known]
+        everybody = np.arange(len(users), dtype=np.int32)
+        for c, channel in enumerate(self.channels):
+            if channel.over_users:
+                himself = np.asarray(self.factors.starts[c] + users, np.int32)
+                there = _lookup(between, everybody, himself.clip(min=0))  # what the whole profile gives the user himself
+                given = weights * _lookup(self.factors.left, items, himself[rows])
+                part[c, known] += (there[rows] - given) * _lookup(self.factors.back, items, himself[rows])
+        return part
 
 
 def _from_clicks(
@@ -263,9 +244,10 @@ def _from_clicks(
 ) -> tuple[Channel, Channel]:
     items, users = sparse.diags_array(power(popularity, -0.5)), sparse.diags_array(power(by_user, -0.5))
     leave_item, leave_user = sparse.diags_array(power(degree, -1.0)), sparse.diags_array(power(by_user, -1.0))
+    everybody = np.arange(clicks.shape[0])
     return (
-        Channel.of("neighbours", items @ clicks.T, users @ clicks @ items, 1.0, over_users=True),
-        Channel.of("crowd", leave_item @ clicks.T, leave_user @ clicks, 1.0, over_users=True),
+        Channel(_csr(items @ clicks.T), _csr(users @ clicks @ items), everybody),
+        Channel(_csr(leave_item @ clicks.T), _csr(leave_user @ clicks), everybody),
     )
 
 
@@ -273,7 +255,8 @@ def _context(links: sparse.csr_array, degree: npt.NDArray[np.int64], n_items: in
     size = np.diff(links.indptr)
     leave_item = sparse.diags_array(power(degree, -1.0))
     leave_entity = sparse.diags_array(power(size, -1.0) * ((size > 1) & (size <= max_items)))
-    return Channel.of("context", leave_item @ links[:n_items], leave_entity @ links[:, :n_items], 1.0)
+    left, right = _csr(leave_item @ links[:n_items]), _csr(leave_entity @ links[:, :n_items])
+    return Channel(left, right, ENTITY + np.arange(links.shape[0]))
 
 
 def _kinds_that_join(facts: Facts, max_items: int) -> tuple[tuple[int, bool], ...]:
@@ -288,7 +271,7 @@ def _useful(facts: Facts, max_items: int) -> npt.NDArray[np.bool_]:
     return np.asarray((size > 1) & (size <= max_items))
 
 
-def _from_facts(facts: Facts, view: TrainView, kinds: tuple[tuple[int, bool], ...], max_items: int) -> list[Channel]:
+def _from_facts(facts: Facts, kinds: tuple[tuple[int, bool], ...], max_items: int) -> list[Channel]:
     size = np.bincount(facts.incidence.indices, minlength=facts.incidence.shape[1])
     useful = _useful(facts, max_items)
     damped = sparse.csc_array(sparse.diags_array(power(np.diff(facts.incidence.indptr), -0.5)) @ facts.incidence)
@@ -296,19 +279,18 @@ def _from_facts(facts: Facts, view: TrainView, kinds: tuple[tuple[int, bool], ..
     channels = []
     for relation, inverse in kinds:
         columns = np.flatnonzero((facts.relations == relation) & (facts.inverse == inverse) & useful)
-        part = damped[:, columns]
-        name = ("^" if inverse else "") + view.vocabulary.relations.label(relation)
-        channels.append(
-            Channel.of(
-                name,
-                part @ sparse.diags_array(rarity[columns]),
-                part.T,
-                0.5,
-                through=facts.entities[columns],
-                kind=(relation, inverse),
-            )
-        )
+        part, typed = damped[:, columns], np.full(len(columns), relation * 2 + inverse, np.int64)
+        left = _csr(part @ sparse.diags_array(rarity[columns]))
+        channels.append(Channel(left, _csr(part.T), ENTITY + facts.entities[columns].astype(np.int64), typed))
     return channels
+
+
+def _csr(matrix: sparse.sparray) -> sparse.csr_array:
+    return sparse.csr_array(matrix, dtype=np.float32)
+
+
+def _rows_of(matrix: sparse.csr_array) -> Rows:
+    return np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
 
 
 def _links(view: TrainView) -> sparse.csr_array:
@@ -320,22 +302,18 @@ def _links(view: TrainView) -> sparse.csr_array:
     return links
 
 
-def _neighbours(links: sparse.csr_array, node: int) -> Rows:
-    return np.asarray(links.indices[links.indptr[node] : links.indptr[node + 1]], np.int32)
-
-
 def _own(profiles: sparse.csr_array, limit: int) -> tuple[Rows, Rows, Rows, Floats]:
     """Return the heaviest own items of each profile: row, place 0..limit-1, item, weight; four (n,)."""
-    pairs = profiles.tocoo()
-    order = np.lexsort((pairs.col, -pairs.data, pairs.row))
-    row, col, weight = pairs.row[order], pairs.col[order], pairs.data[order]
+    row, col, weight = _rows_of(profiles), profiles.indices, profiles.data
+    order = np.lexsort((col, -weight, row))
+    row, col, weight = row[order], col[order], weight[order]
     starts = np.searchsorted(row, np.arange(profiles.shape[0]))
     place = np.arange(len(row)) - starts[row]
     kept = place < limit
     return row[kept].astype(np.int32), place[kept].astype(np.int32), col[kept].astype(np.int32), weight[kept]
 
 
-def _lookup(matrix: sparse.csr_array, rows: Rows, columns: Rows) -> Floats:
+def _lookup(matrix: sparse.csr_array, rows: npt.NDArray[np.int32], columns: npt.NDArray[np.int32]) -> Floats:
     """Return single entries of a sparse matrix: (n,), (n,) -> (n,)."""
     if not len(rows):
         return np.empty(0, np.float32)

@@ -18,7 +18,8 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, Reason, Step, dense_product, power
+from metakg.models.factors import Channel, Cut, Factors, Reason
+from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, power
 from metakg.types import Floats
 
 
@@ -42,33 +43,22 @@ class ItemKnn(ProfileRecommender):
         clicks = self.view.history
         damp_items = sparse.diags_array(power(self.view.popularity, -self.config.item_exponent))
         damp_users = sparse.diags_array(power(np.diff(clicks.indptr), -self.config.user_exponent))
-        weighted = sparse.csr_array(damp_users @ clicks @ damp_items)
-        self.left = sparse.csr_array((clicks @ damp_items).T, dtype=np.float32)  # (I, U)
-        self.right = sparse.csr_array(weighted, dtype=np.float32)  # (U, I)
-        self.self_similarity = np.asarray(self.left.multiply(self.right.T).sum(axis=1), np.float32).ravel()  # (I,)
+        weighted = sparse.csr_array(damp_users @ clicks @ damp_items, dtype=np.float32)  # (U, I)
+        towards = sparse.csr_array((clicks @ damp_items).T, dtype=np.float32)  # (I, U)
+        self.evidence = Factors([Channel(towards, weighted, np.arange(self.view.n_users))])
 
-    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
+    def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""
-        scores = dense_product(profiles, self.left, self.right)
+        itself = self.evidence.itself[0]
+        if cut is not None:
+            itself = itself.copy()
+            for item in cut.items.tolist():
+                itself[item] = self.evidence.itself_without(item, cut)[0]
+        scores = self.evidence.product(profiles, cut).toarray()
         own = profiles.tocoo()
-        scores[own.row, own.col] -= own.data * self.self_similarity[own.col]
-        return np.maximum(scores, 0.0)  # rounding may leave -1e-9 where only the self-similarity was
+        scores[own.row, own.col] -= own.data * itself[own.col]
+        return np.asarray(np.maximum(scores, 0.0), np.float32)  # rounding may leave -1e-9 where only the self-similarity was
 
     def reasons_for(self, person: Person, item: int, limit: int = 3) -> list[Reason]:
         """Return the own items whose audience overlaps most with the item's."""
-        profile = person.profile
-        towards = self.right[:, [item]]  # (U, 1)
-        parts = profile.data * np.asarray((self.left[profile.indices] @ towards).toarray()).ravel()
-        parts[profile.indices == item] = 0.0
-        total = float(parts.sum())
-        if total <= 0:
-            return []
-        heaviest = np.argsort(-parts, kind="stable")[:limit]
-        audience = self.view.history[:, [item]]
-        result = []
-        for k in heaviest[parts[heaviest] > 0]:
-            own = int(profile.indices[k])
-            both = int((self.view.history[:, [own]].multiply(audience)).sum())
-            steps = (Step(None, False, None, users=both), Step(None, False, item))
-            result.append(Reason(own, steps, float(parts[k]) / total))
-        return result
+        return self.evidence.reasons(self.view, person.profile, item, limit)

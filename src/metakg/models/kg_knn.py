@@ -25,7 +25,8 @@ from torch import Tensor
 
 from metakg.data import TrainView
 from metakg.errors import CheckpointError
-from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, Reason, Step, dense_product, power
+from metakg.models.factors import ENTITY, REACHED, Channel, Cut, Factors, Reason
+from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, power
 from metakg.types import Floats, Rows
 
 
@@ -110,17 +111,14 @@ class KgKnn(ProfileRecommender):
     config: KgKnnConfig
     facts: Facts
     lift: Floats
-    left: sparse.csr_array
-    right: sparse.csr_array
-    second: tuple[sparse.csr_array, sparse.csr_array] | None
+    evidence: Factors
     _loaded_lift: Floats | None = None
 
     def prepare(self, previous: Self | None) -> None:
         """Build the facts and their weights; they depend on clicks only through the relation weights of the first fit."""
         config = self.config
         if previous is not None and previous.view.graph is self.view.graph:
-            self.facts, self.lift = previous.facts, previous.lift
-            self.left, self.right, self.second = previous.left, previous.right, previous.second
+            self.facts, self.lift, self.evidence = previous.facts, previous.lift, previous.evidence
             return
         self.facts = Facts.of(self.view)
         incidence = self.facts.incidence
@@ -138,9 +136,13 @@ class KgKnn(ProfileRecommender):
         kept.eliminate_zeros()
         damp = sparse.diags_array(power(np.diff(kept.indptr), -config.fact_exponent))
         damped = sparse.csr_array(damp @ kept, dtype=np.float32)
-        self.left = sparse.csr_array(damped @ sparse.diags_array(weights.astype(np.float32)))  # (I, M)
-        self.right = sparse.csr_array(damped.T)  # (M, I)
-        self.second = second_hop(self.view, config) if config.hops == 2 else None
+        left = sparse.csr_array(damped @ sparse.diags_array(weights.astype(np.float32)), dtype=np.float32)  # (I, M)
+        nodes = ENTITY + self.facts.entities.astype(np.int64)
+        kinds = self.facts.relations * np.int64(2) + self.facts.inverse
+        channels = [Channel(left, sparse.csr_array(damped.T), nodes, kinds)]
+        if config.hops == 2:
+            channels.append(Channel(*second_hop(self.view, config), REACHED + np.arange(self.view.n_entities)))
+        self.evidence = Factors(channels)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the recent pairs and the relation weights, which come from training clicks alone."""
@@ -161,30 +163,16 @@ class KgKnn(ProfileRecommender):
         super().load_tensors(rest)
         self.prepare(None)
 
-    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
+    def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""
-        scores = dense_product(profiles, self.left, self.right)
-        if self.second is not None:
-            scores += self.config.second_hop_weight * dense_product(profiles, *self.second)
-        return scores
+        told = self.evidence.product(profiles, cut).toarray().reshape(profiles.shape[0], self.evidence.n_channels, -1)
+        scores: Floats = told[:, 0]
+        return scores if len(told[0]) == 1 else scores + self.config.second_hop_weight * told[:, 1]
 
     def reasons_for(self, person: Person, item: int, limit: int = 3) -> list[Reason]:
-        """Return the shared facts that carry most of the score; the part of the second hop is not shown."""
-        profile = person.profile
-        total = float(self.score_profiles(profile)[0, item])
-        if total <= 0:
-            return []
-        towards = self.right[:, [item]].toarray().ravel()  # (M,)
-        parts = (sparse.diags_array(profile.data) @ self.left[profile.indices] @ sparse.diags_array(towards)).tocoo()
-        facts, result = self.facts, []
-        for k in np.argsort(-parts.data, kind="stable")[:limit]:
-            if parts.data[k] <= 0:
-                break
-            fact, own = int(parts.col[k]), int(profile.indices[parts.row[k]])
-            relation, inverse = int(facts.relations[fact]), bool(facts.inverse[fact])
-            steps = (Step(relation, inverse, int(facts.entities[fact])), Step(relation, not inverse, item))
-            result.append(Reason(own, steps, float(parts.data[k]) / total))
-        return result
+        """Return the shared facts that carry most of the score, and the entities shared over another."""
+        weights = np.array([1.0, self.config.second_hop_weight])[: self.evidence.n_channels]
+        return self.evidence.reasons(self.view, person.profile, item, limit, weights)
 
 
 def second_hop(view: TrainView, config: KgKnnConfig) -> tuple[sparse.csr_array, sparse.csr_array]:

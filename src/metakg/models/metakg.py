@@ -31,8 +31,9 @@ from torch import Tensor, nn
 
 from metakg.errors import CheckpointError
 from metakg.models.evidence import Evidence, Gathered
+from metakg.models.factors import Cut, Reason
 from metakg.models.nn.dropout import dropout
-from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, Reason, Step
+from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
 from metakg.models.walk import Walk, WalkConfig
 from metakg.types import Floats, Mask, Rows
 
@@ -169,7 +170,7 @@ class MetaKG(ProfileRecommender):
         hits = batch.hits.to(log_p.dtype)
         return -(log_p * hits).sum(1) / hits.sum(1).clamp(min=1)
 
-    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
+    def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Not offered: the inner step needs to know whose profile it is. Use `score_all`."""
         raise NotImplementedError("metakg scores users, not anonymous profiles")
 
@@ -191,11 +192,11 @@ class MetaKG(ProfileRecommender):
             scores[torch.from_numpy(empty)] = torch.from_numpy(self.score_without_clicks(rows[empty]))
         return scores
 
-    def score_person(self, person: Person) -> tuple[Floats, Mask]:
+    def score_person(self, person: Person, cut: Cut | None = None) -> tuple[Floats, Mask]:
         """Score every item for one person, and say which of them anything about him speaks for: two (I,)."""
         if not person.profile.nnz:
-            return super().score_person(person)
-        found = self.gather_person(person)
+            return super().score_person(person, cut)
+        found = self.gather_person(person, cut)
         with torch.inference_mode(False):
             return self._order(found)[0].numpy(), found.prior[0] > 0
 
@@ -218,19 +219,18 @@ class MetaKG(ProfileRecommender):
 
     def score_neighbours(self, profiles: sparse.csr_array) -> Floats:
         """Return the plain sum of the channels: (B, I) -> (B, I). What f learnt is about people, not about items."""
-        nobody = np.full(profiles.shape[0], -1, np.int32)
-        return self.evidence.gather(nobody, profiles, 1, 1, sparse.csr_array(profiles.shape, dtype=np.float32)).prior
+        return self.evidence.plain_sum(profiles)
 
     def gather(self, users: Rows, profiles: sparse.csr_array) -> Gathered:
         """Return the candidates of some users and their evidence (see `Evidence.gather`)."""
         return self.evidence.gather(users, profiles, self.config.candidates, self.config.own_items)
 
-    def gather_person(self, person: Person) -> Gathered:
-        """Return the candidates of one person and their evidence."""
+    def gather_person(self, person: Person, cut: Cut | None = None) -> Gathered:
+        """Return the candidates of one person and their evidence, without some edges of it."""
         row = np.array([-1 if person.row is None else person.row], np.int32)
         shape, ends = person.profile.shape, np.array([0, len(person.seen)], np.int32)
         seen = sparse.csr_array((np.ones(len(person.seen), np.float32), person.seen, ends), shape=shape)
-        return self.evidence.gather(row, person.profile, self.config.candidates, self.config.own_items, seen)
+        return self.evidence.gather(row, person.profile, self.config.candidates, self.config.own_items, seen, cut)
 
     def about(self, row: int) -> Floats | None:
         """Follow the walk from facts about the user, where there are any."""
@@ -246,33 +246,41 @@ class MetaKG(ProfileRecommender):
         A channel's part is what f loses when the channel falls silent for this item (negative parts count nothing); within
         a channel, a path's part is its part of the channel's sum.
         """
-        profile = person.profile
-        if not profile.nnz:
+        if not person.profile.nnz:
             return []
+        parts = np.zeros(len(self.evidence.channels))
+        scores = self._silenced(person, item)
+        if scores is not None:
+            parts = np.maximum(scores[-1] - scores[:-2], 0.0)
+        factors, weights = self.evidence.factors, self.evidence.weights.astype(np.float64)
+        if parts.sum() > 0:
+            return factors.reasons(self.view, person.profile, item, limit, amounts=parts)
+        # f does not order it, or no single channel carries it: the plain sum speaks
+        return factors.reasons(self.view, person.profile, item, limit, weights)
+
+    def bare_score(self, person: Person, item: int) -> float:
+        """Return what an item would score if nothing about the person spoke for it: f of it with all channels silent."""
+        scores = self._silenced(person, item)
+        if scores is not None:
+            return float(scores[-2])
+        found = self.gather_person(person)
+        return float(self._order(found)[0].numpy()[found.prior[0] >= 0].min(initial=np.inf))
+
+    def _silenced(self, person: Person, item: int) -> npt.NDArray[np.float32] | None:
+        """Return f of an item with each channel silent, with all silent, and as it is: (C + 2,); None where f has no say."""
         found = self.gather_person(person)
         place = np.flatnonzero(found.items[0] == item)
+        if not len(place) or found.prior[0, item] <= 0:
+            return None
         c = len(self.evidence.channels)
-        parts = np.zeros(c)
-        if len(place) and found.prior[0, item] > 0:
-            with torch.inference_mode(False):
-                batch = as_tasks(found)
-                gamma = self.adapt_gamma(batch)
-                rows = batch.features[:, place].expand(1, c + 1, -1).clone()  # the last row is left as it is
-                silent = torch.arange(c)
-                rows[0, silent, silent] = rows[0, silent, silent + c] = 0.0
-                scores = self.score(rows, gamma)[0].detach().numpy()
-            parts = np.maximum(scores[-1] - scores[:-1], 0.0)
-        if parts.sum() <= 0:  # f does not order it, or no single channel carries it: the plain sum speaks
-            parts = np.array([ch.weight * (profile @ ch.left @ ch.right[:, [item]]).sum() for ch in self.evidence.channels])
-        if parts.sum() <= 0:
-            return []
-        paths: dict[tuple[int, tuple[Step, ...]], float] = {}
-        for channel in np.flatnonzero(parts):
-            for reason in self.evidence.paths(int(channel), profile, item, 10 * limit):
-                key = (reason.start, reason.steps)
-                paths[key] = paths.get(key, 0.0) + reason.share * float(parts[channel] / parts.sum())
-        reasons = [Reason(start, steps, share) for (start, steps), share in paths.items()]
-        return sorted(reasons, key=lambda reason: -reason.share)[:limit]
+        with torch.inference_mode(False):
+            batch = as_tasks(found)
+            gamma = self.adapt_gamma(batch)
+            rows = batch.features[:, place].expand(1, c + 2, -1).clone()
+            silent = torch.arange(c)
+            rows[0, silent, silent] = rows[0, silent, silent + c] = 0.0
+            rows[0, c, : 2 * c] = rows[0, c, -1] = 0.0
+            return np.asarray(self.score(rows, gamma)[0].detach().numpy())
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights, the clicks of each item in training, and the recent pairs."""

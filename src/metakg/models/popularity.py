@@ -7,7 +7,8 @@ from typing import Literal, Self
 import numpy as np
 from scipy import sparse
 
-from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, Reason
+from metakg.models.factors import Cut, Reason
+from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
 from metakg.types import Floats, Mask
 
 
@@ -25,13 +26,13 @@ class Popularity(ProfileRecommender):
     def prepare(self, previous: Self | None) -> None:
         """Nothing to build: the view counts."""
 
-    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
+    def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Return the same scores for every profile: (B, I) -> (B, I)."""
         return self.score_without_clicks(np.zeros(profiles.shape[0], np.int32))
 
-    def score_person(self, person: Person) -> tuple[Floats, Mask]:
+    def score_person(self, person: Person, cut: Cut | None = None) -> tuple[Floats, Mask]:
         """Score every item for one person; nothing about him speaks for any of them."""
-        scores, _ = super().score_person(person)
+        scores, _ = super().score_person(person, cut)
         return scores, np.zeros(self.view.n_items, np.bool_)
 
     def score_neighbours(self, profiles: sparse.csr_array) -> Floats:

@@ -18,6 +18,7 @@ from torch import Tensor
 from metakg.data import Support, TrainView
 from metakg.errors import CheckpointError
 from metakg.models.base import ModelConfig, Recommender
+from metakg.models.factors import Cut, Reason
 from metakg.types import Floats, Mask, Rows
 
 
@@ -28,38 +29,6 @@ class ProfileConfig(ModelConfig):
     """Weight of a click from training beside one that has just arrived (1). It matters only where a user has both."""
     exclude_seen: bool = True
     """Rank what the user has already clicked behind everything else."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One hop of a reason: along `relation` (None: "was clicked by") to a node.
-
-    Attributes:
-        relation: relation row, or None for a click.
-        inverse: whether the fact is walked from tail to head.
-        entity: entity row reached (items are entities), or None when the hop ends in a crowd of users.
-        users: for a hop into users: how many of them connect both sides.
-    """
-
-    relation: int | None
-    inverse: bool
-    entity: int | None
-    users: int = 0
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why an item scored: a path from one of the user's own items, and its part of the score.
-
-    Attributes:
-        start: row of the user's own item.
-        steps: the hops; the last one ends in the recommended item.
-        share: part of the item's whole score that came this way, 0..1.
-    """
-
-    start: int
-    steps: tuple[Step, ...]
-    share: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +79,11 @@ class ProfileRecommender(Recommender):
         """Build what scoring reads, from `self.view`; share with `previous` what did not change."""
         raise NotImplementedError
 
-    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
-        """Score every item for each profile; zero means "no evidence": (B, I) sparse -> (B, I) float32, not negative."""
+    def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
+        """Score every item for each profile; zero means "no evidence": (B, I) sparse -> (B, I) float32, not negative.
+
+        With a cut, of one profile, do without some edges of the evidence; everything else stays as it is.
+        """
         raise NotImplementedError
 
     def reasons(self, user: int, item: int, limit: int = 3) -> list[Reason]:
@@ -143,6 +115,7 @@ class ProfileRecommender(Recommender):
             new = np.union1d(new, liked).astype(np.int32)
         seen = np.union1d(old, new).astype(np.int32)
         items = seen if without is None or not len(without) else np.setdiff1d(seen, without)
+        items = items[::-1].copy()  # as `weigh` leaves them, so that sums come out in the same order, to the same bits
         fresh = np.isin(items, new)
         weights = np.where(fresh | (not fresh.any()), 1.0, self.config.history_weight)
         items, weights = items[weights > 0], weights[weights > 0]
@@ -150,13 +123,13 @@ class ProfileRecommender(Recommender):
         profile = sparse.csr_array((weights, items, np.array([0, len(items)], np.int32)), shape=(1, self.view.n_items))
         return Person(row, profile, seen)
 
-    def score_person(self, person: Person) -> tuple[Floats, Mask]:
+    def score_person(self, person: Person, cut: Cut | None = None) -> tuple[Floats, Mask]:
         """Score every item for one person, and say which of them anything about him speaks for: two (I,).
 
-        The scores of a user of the view are those of `score_all`.
+        The scores of a user of the view are those of `score_all`. With a cut, some edges of the evidence are not there.
         """
         if person.profile.nnz:
-            scores = self.score_profiles(person.profile)[0]
+            scores = self.score_profiles(person.profile, cut)[0]
             speaks = scores > 0
         else:
             told = None if person.row is None else self.about(person.row)
@@ -169,6 +142,10 @@ class ProfileRecommender(Recommender):
     def score_neighbours(self, profiles: sparse.csr_array) -> Floats:
         """Score how close every item is to the items of a profile, whoever asks: (B, I) -> (B, I), not negative."""
         return self.score_profiles(profiles)
+
+    def bare_score(self, person: Person, item: int) -> float:
+        """Return what an item's score would be if nothing about the person spoke for it."""
+        return 0.0
 
     def about(self, row: int) -> Floats | None:
         """Score every item by facts about a user alone: (I,), or None where this model has none to go by."""
@@ -256,14 +233,6 @@ def weigh(history: sparse.csr_array, recent: sparse.csr_array | None, history_we
     result = sparse.csr_array(sparse.diags_array(1.0 / np.where(total > 0, total, 1.0)) @ weighted, dtype=np.float32)
     result.eliminate_zeros()
     return result
-
-
-def dense_product(profiles: sparse.csr_array, left: sparse.csr_array, right: sparse.csr_array) -> Floats:
-    """Return profiles @ left @ right as a dense array: (B, I), (I, M), (M, I) -> (B, I) float32.
-
-    The product of both factors, an I x I matrix, is never formed: a profile touches few rows of it.
-    """
-    return np.asarray(((profiles @ left) @ right).toarray(), dtype=np.float32)
 
 
 def power(counts: npt.NDArray[np.int64] | Floats, exponent: float) -> Floats:

@@ -10,6 +10,9 @@ A user without a click starts at himself, so that facts about him (age band, cit
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+from functools import cached_property
 from typing import Literal, Self
 
 import numpy as np
@@ -19,8 +22,8 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
-from metakg.data import TrainView
-from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, Reason, Step, power
+from metakg.models.factors import ENTITY, Channel, Cut, Factors, Reason
+from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, power
 from metakg.types import Floats, Rows
 
 
@@ -61,19 +64,46 @@ class Walk(ProfileRecommender):
         edges = sparse.csr_array((weights, (heads, tails)), shape=(n, n), dtype=np.float32)
         total = np.asarray(edges.sum(axis=1)).ravel()
         self.transition = sparse.csr_array(sparse.diags_array(power(total, -1.0)) @ edges, dtype=np.float32)
-        items = slice(n_users, n_users + view.n_items)
+        decay, items = np.float32(self.config.decay), slice(n_users, n_users + view.n_items)
         self._to_items = sparse.csr_array(self.transition[:, items])  # (N, I)
-        into = sparse.csr_array(self.transition.T)
-        parts = (into.indices.astype(np.int64), into.indptr.astype(np.int64), into.data)
-        self._into = tuple(torch.from_numpy(part) for part in parts)
+        first = decay * self.transition[items]  # (I, N)
+        here = sparse.csr_array(sparse.eye_array(view.n_items, dtype=np.float32))
+        channels = [Channel(sparse.csr_array(first[:, items]), here, ENTITY + np.arange(view.n_items))]
+        if self.config.steps > 1:
+            nodes = np.concatenate([np.arange(n_users), ENTITY + np.arange(view.n_entities)])
+            channels.append(Channel(first, decay * self._to_items, nodes))
+        self.evidence = Factors(channels)
 
-    def score_profiles(self, profiles: sparse.csr_array) -> Floats:
+    @cached_property
+    def _into(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The transposed transition matrix, for the dense steps of a longer walk."""
+        return _bag_parts(self.transition)
+
+    def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""
+        if self.config.steps <= 2:
+            told = self.evidence.product(profiles, cut).toarray().reshape(profiles.shape[0], self.evidence.n_channels, -1)
+            return np.asarray(told.sum(axis=1), np.float32)
         n_users = self.view.n_users
         wide = sparse.csr_array(
             (profiles.data, profiles.indices + n_users, profiles.indptr), shape=(profiles.shape[0], self._n)
         )
-        return self._walk(wide)
+        return self._walk(wide) if cut is None else self._without(cut)._walk(wide)
+
+    def _without(self, cut: Cut) -> Walk:
+        """Return a walk on whose way some edges are not there."""
+        items, other = slice(self.view.n_users, self.view.n_users + self.view.n_items), copy.copy(self)
+        moves = self.transition.tocoo()
+        begin, end = items.start, items.stop
+        out = (moves.row >= begin) & (moves.row < end)
+        back = (moves.col >= begin) & (moves.col < end)
+        lost = np.zeros(len(moves.data), np.bool_)
+        for some, items_of, others in ((out, moves.row, moves.col), (back, moves.col, moves.row)):
+            nodes = others[some].astype(np.int64)
+            lost[some] |= cut.has(items_of[some] - begin, np.where(nodes < begin, nodes, nodes - begin + ENTITY))
+        kept = sparse.csr_array((moves.data[~lost], (moves.row[~lost], moves.col[~lost])), shape=moves.shape)
+        other.__dict__ |= {"transition": kept, "_to_items": sparse.csr_array(kept[:, items]), "_into": _bag_parts(kept)}
+        return other
 
     def score_without_clicks(self, users: Rows) -> Floats:
         """Start at the users themselves; one who has no facts either gets popularity."""
@@ -131,42 +161,20 @@ class Walk(ProfileRecommender):
         return visits
 
     def reasons_for(self, person: Person, item: int, limit: int = 3) -> list[Reason]:
-        """Return the two-step paths (own item, user crowd or entity, item) with their share of the whole score."""
-        profile = person.profile
-        total = float(self.score_profiles(profile)[0, item])
-        if total <= 0:
-            return []
-        n_users, config = self.view.n_users, self.config
-        towards = self.transition[:, [item + n_users]].toarray().ravel() * config.decay**2  # (N,)
-        parts = (
-            sparse.diags_array(profile.data) @ self.transition[profile.indices + n_users] @ sparse.diags_array(towards)
-        ).tocoo()
-        found: list[Reason] = []
-        through = parts.col < n_users
-        for k, own in enumerate(profile.indices.tolist()):
-            crowd = through & (parts.row == k) & (parts.data > 0) & (own != item)
-            if crowd.any():
-                steps = (Step(None, False, None, users=int(crowd.sum())), Step(None, False, item))
-                found.append(Reason(int(own), steps, float(parts.data[crowd].sum()) / total))
-        for k in np.flatnonzero(~through & (parts.data > 0)).tolist():
-            own, entity = int(profile.indices[parts.row[k]]), int(parts.col[k]) - n_users
-            if own != item:
-                found.append(
-                    Reason(own, (hop(self.view, own, entity), hop(self.view, entity, item)), float(parts.data[k]) / total)
-                )
-        return sorted(found, key=lambda reason: -reason.share)[:limit]
+        """Return the paths of one and two steps with their share; what a longer walk adds is in nobody's share."""
+        found = self.evidence.reasons(self.view, person.profile, item, limit)
+        if self.config.steps <= 2 or not found:
+            return found
+        told = float(self.evidence.product(person.profile)[:, [item, item + self.view.n_items]].sum())
+        whole = float(self.score_profiles(person.profile)[0, item])
+        return [replace(reason, share=reason.share * min(1.0, told / whole)) for reason in found]
 
 
-def hop(view: TrainView, start: int, end: int) -> Step:
-    """Return the first fact that joins two entities, as a step from one to the other."""
-    facts = view.graph.entity
-    forward = facts.of_head(start)
-    forward = forward[facts.tails[forward] == end]
-    if len(forward):
-        return Step(int(facts.relations[forward[0]]), False, end)
-    backward = facts.of_tail(start)
-    backward = backward[facts.heads[backward] == end]
-    return Step(int(facts.relations[backward[0]]), True, end)
+def _bag_parts(transition: sparse.csr_array) -> tuple[Tensor, Tensor, Tensor]:
+    into = sparse.csr_array(transition.T)
+    parts = (into.indices.astype(np.int64), into.indptr.astype(np.int64), into.data)
+    columns, offsets, weights = (torch.from_numpy(part) for part in parts)
+    return columns, offsets, weights
 
 
 def bag(columns: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
