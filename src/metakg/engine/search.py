@@ -74,7 +74,7 @@ class SearchIndex:
 def _new_or_renamed(ids: IdMap, old: IdMap) -> Mask:
     """Return which ids an older map lacks, or knows by another label: (n,)."""
     rows = old.rows(ids.array)
-    if ids.labels is None or ids.labels is old.labels:
+    if ids.labels is None or ids.labels is old.labels or not len(old):
         return rows < 0
     now = pc.fill_null(ids.labels, "")
     then = pa.array([""] * len(ids)) if old.labels is None else pc.fill_null(old.labels.take(pa.array(np.maximum(rows, 0))), "")
