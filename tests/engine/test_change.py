@@ -77,8 +77,6 @@ def test_a_refusal_hides_the_item_and_lets_its_neighbours_fall(model: str, engin
     lost = {item: before[item] - score for item, score in after.items()}
     assert max(lost, key=lost.get) in ("i05", "i06"), "by the same author, from the same crowd as what was refused"
     assert min(lost.values()) == 0, "what has nothing to do with it loses nothing"
-    if model != "metakg":  # untrained here
-        assert found[0].item not in ("i05", "i06")
     shown = engine.recommend(None, k=12, liked=liked, disliked=["i04"], filter_seen=False)
     assert "i04" not in {entry.item for entry in shown}, "refused is refused"
     assert engine.adapt("zoe", liked, ["i04"]).recommend("zoe", k=12) == found

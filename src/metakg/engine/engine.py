@@ -38,9 +38,9 @@ from metakg.types import Floats, Json, Mask, Rows
 
 Kind = Literal["item", "entity", "relation", "user"]
 
-REFUSAL = 1.0
-"""What the closest neighbour of a refused item loses, as a share of the distance from the middle of a list to its best: a
-refusal speaks as loudly against it as the best reason could speak for it."""
+REFUSAL = 0.5
+"""What the closest neighbour of a refused item loses, as a share of the distance from the middle of a list to its best: half,
+so that somebody who likes a band and refuses one of its songs still gets the band, but not first."""
 
 FORGOTTEN = "forgotten:"
 """How the row of a user begins whose id was erased; rows never move, so an empty one stays."""
