@@ -33,6 +33,7 @@ FLOORS = {
     "serve": 7,
     "testing": 8,
     "experiments": 8,
+    "report": 9,
     "cli": 10,
 }
 ALLOWED = {

@@ -19,6 +19,7 @@ from metakg.cli.generate import generate
 from metakg.cli.metapaths import metapaths
 from metakg.cli.prepare import prepare
 from metakg.cli.recommend import recommend
+from metakg.cli.report import report
 from metakg.cli.serve import keys, serve
 from metakg.cli.split import split
 from metakg.cli.store import store
@@ -45,6 +46,7 @@ _COMMANDS = (
     evaluate,
     compare,
     experiment,
+    report,
     recommend,
     explain,
     serve,

@@ -1,0 +1,241 @@
+"""`Runs`: what a run folder holds, ready to be shown.
+
+Paired tests, intervals and gains need the values of every user (`kept/`). They are worked out once and written beside the rows
+as `tests.json`, so that rows without the users' values (in a repository, say) still show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metakg import files
+from metakg.comparison import REFERENCES
+from metakg.errors import DataError
+from metakg.evaluation import Evaluation
+from metakg.evaluation.report import aggregate
+from metakg.evaluation.significance import bootstrap_interval, compare_models
+from metakg.experiments.lab import METRICS
+from metakg.experiments.rows import Record, read
+from metakg.experiments.suite import EXPERIMENTS
+from metakg.models.registry import FLOORS
+from metakg.types import Json
+
+_PAIRED = ("table3", "ablation", "leak")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A run folder.
+
+    Attributes:
+        folder: where it is.
+        manifest: protocol, hashes, name of the data.
+        records: rows files by experiment, those that there are.
+        tests: paired tests of an experiment: rows of `compare_models`.
+        intervals: (model, scenario, metric) -> 95 % interval of the mean over users, of `table3`.
+        gains: {model, scenario, better, equal, worse} against the best floor, of `table3`.
+        notes: what a reader should know about how this was read.
+    """
+
+    folder: Path
+    manifest: Json
+    records: Mapping[str, Record]
+    tests: Mapping[str, list[Json]]
+    intervals: Mapping[tuple[str, str, str], tuple[float, float]]
+    gains: Sequence[Json]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def k(self) -> int:
+        """Cut-off of the lists."""
+        return int(next(iter(self.records.values())).header["k"])
+
+    @property
+    def facts(self) -> list[str]:
+        """Hashes of the data and of the split."""
+        return [f"data {self.manifest['data']}", f"split {self.manifest['split']}"]
+
+    @property
+    def sessions(self) -> list[tuple[str, str]]:
+        """Every command that wrote rows, and when, where and with what it ran."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name, record in self.records.items():
+            for s in record.sessions:
+                versions = ", ".join(f"{package} {number}" for package, number in s["versions"].items())
+                found.setdefault((s["command"], f"{s['date']}, {s['machine']}; {versions}"), []).append(name)
+        return [(command, f"{', '.join(names)}; {about}") for (command, about), names in found.items()]
+
+    @property
+    def reference(self) -> Mapping[str, Mapping[str, float]] | None:
+        """The paper's row for this data under this protocol, or None."""
+        if self.manifest.get("protocol") != "paper" or self.k != 20:
+            return None
+        return REFERENCES.get(str(self.manifest.get("name")))
+
+    def rows(self, experiment: str, what: str) -> list[Json]:
+        """Return the rows of one kind of an experiment; none if it was not run."""
+        record = self.records.get(experiment)
+        return [] if record is None else [row for row in record.rows if row["what"] == what]
+
+    def quality(self, experiment: str, **only: Any) -> list[Json]:
+        """Return rows of quality over their seeds (see `aggregate`), of those whose fields are as asked.
+
+        Raises:
+            DataError: rows of something that saw answers stand among results.
+        """
+        rows = [row for row in self.rows(experiment, "quality") if all(row.get(name) == value for name, value in only.items())]
+        if experiment != "leak" and any(row.get("leaked") for row in rows):
+            raise DataError(
+                str(self.folder / f"{experiment}.jsonl"),
+                "rows of a model that saw answers",
+                expected="them in leak.jsonl alone",
+                fix="Take them out; they are no results.",
+            )
+        return aggregate(rows)
+
+    def best_floor(self, metric: str = "recall") -> str | None:
+        """Return the floor with the highest mean over scenarios, or None."""
+        return best_floor(self.quality("table3"), metric)
+
+
+def best_floor(rows: Iterable[Json], metric: str = "recall") -> str | None:
+    """Return the floor with the highest mean over scenarios among aggregated rows, or None if there is none."""
+    means: dict[str, list[float]] = {}
+    for row in rows:
+        if row["model"] in FLOORS and row["metric"] == metric:
+            means.setdefault(row["model"], []).append(row["mean"])
+    return max(means, key=lambda name: float(np.mean(means[name])), default=None)
+
+
+@dataclass
+class _Derived:
+    tests: dict[str, list[Json]] = field(default_factory=dict)
+    intervals: list[Json] = field(default_factory=list)
+    gains: list[Json] = field(default_factory=list)
+
+
+def collect(folder: Path) -> Runs:
+    """Read a run folder.
+
+    Raises:
+        DataError: it is no run folder, is empty, or a rows file is damaged; the error names the line.
+    """
+    manifest = files.read_json(folder / "manifest.json", what="run manifest (a folder made by `metakg experiment`)")
+    if manifest.get("kind") != "experiments":
+        raise DataError(
+            str(folder),
+            f"a folder of kind {manifest.get('kind')!r}",
+            expected="a run folder",
+            fix='Make one with "metakg experiment all DIR".',
+        )
+    records = {name: read(folder / f"{name}.jsonl") for name in EXPERIMENTS if (folder / f"{name}.jsonl").exists()}
+    for name, record in records.items():
+        for part in ("protocol", "data", "split"):
+            if record.header.get(part) != manifest.get(part):
+                raise DataError(
+                    f"{folder / name}.jsonl line 1",
+                    f"rows of {part} {str(record.header.get(part))[:12]!r}",
+                    expected=f"{part} {str(manifest.get(part))[:12]!r}, as the manifest says",
+                    fix="Keep the runs of each data set and protocol in a folder of their own.",
+                )
+    notes = [
+        f"{name}.jsonl ends in {record.torn:,} bytes of a unit that was torn by a kill; they are left out"
+        for name, record in records.items()
+        if record.torn
+    ]
+    records = {name: record for name, record in records.items() if record.units}
+    if not records:
+        raise DataError(
+            str(folder), "no finished unit", expected="rows of at least one experiment", fix='Run "metakg experiment" on it.'
+        )
+    derived, missing = _derive(folder, records)
+    if missing:
+        notes.append(
+            f"the users' values of {missing} units are not here, so tests and intervals leave them out (or were not made)"
+        )
+    intervals = {(row["model"], row["scenario"], row["metric"]): (row["low"], row["high"]) for row in derived.intervals}
+    return Runs(folder, manifest, records, derived.tests, intervals, derived.gains, tuple(notes))
+
+
+def _derive(folder: Path, records: Mapping[str, Record]) -> tuple[_Derived, int]:
+    """Return tests, intervals and gains, from `tests.json` where it is of these very units; and how many units lack values."""
+    units = {name: [unit for unit in records[name].units if _judged(unit.rows)] for name in _PAIRED if name in records}
+    keys = {name: sorted(unit.key for unit in found) for name, found in units.items()}
+    path = folder / "tests.json"
+    known = files.read_json(path, what="tests of a run folder") if path.exists() else {}
+    if known.get("keys") == keys:
+        return _Derived(known["tests"], known["intervals"], known["gains"]), 0
+    kept: dict[str, list[Evaluation]] = {}
+    missing = 0
+    for name, found in units.items():
+        for unit in found:
+            place = folder / "kept" / unit.key
+            if place.exists():
+                kept.setdefault(name, []).append(Evaluation.load(place))
+            else:
+                missing += 1
+    derived = _Derived()
+    if "table3" in kept:
+        _of_table3(kept["table3"], derived)
+    if "ablation" in kept:
+        for model in dict.fromkeys(e.model.rpartition(" ")[0] for e in kept["ablation"]):
+            theirs = [e for e in kept["ablation"] if e.model.rpartition(" ")[0] == model]
+            derived.tests.setdefault("ablation", []).extend(_against(theirs, f"{model} full"))
+    for carrier in ("bpr", "metakg-paper"):
+        theirs = [e for e in kept.get("leak", []) if e.model.startswith(f"{carrier}, ")]
+        derived.tests.setdefault("leak", []).extend(_against(theirs, f"{carrier}, saw nothing"))
+    if not missing:
+        files.write_json(path, {"keys": keys, "tests": derived.tests, "intervals": derived.intervals, "gains": derived.gains})
+    return derived, missing
+
+
+def _judged(rows: Sequence[Json]) -> bool:
+    return any(row["what"] == "quality" for row in rows)
+
+
+def _against(evaluations: Sequence[Evaluation], baseline: str) -> list[Json]:
+    base, others = [e for e in evaluations if e.model == baseline], [e for e in evaluations if e.model != baseline]
+    return [row for metric in METRICS for row in compare_models(others, base, metric=metric, k=_k(base[0]))] if base else []
+
+
+def _k(evaluation: Evaluation) -> int:
+    return max(k for _, k in evaluation.results[0].values)
+
+
+def _of_table3(evaluations: Sequence[Evaluation], derived: _Derived) -> None:
+    k = _k(evaluations[0])
+    means = aggregate(row for e in evaluations for row in e.rows if row["metric"] in METRICS)
+    floor = best_floor(means)
+    if floor is not None:
+        derived.tests["table3"] = _against(evaluations, floor)
+    by_model: dict[str, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        by_model.setdefault(evaluation.model, []).append(evaluation)
+    for model, found in by_model.items():
+        for place, result in enumerate(found[0].results):
+            for metric in METRICS:
+                values = np.mean([e.results[place].values[metric, k] for e in found], axis=0)
+                low, high = bootstrap_interval(values, resamples=2_000)
+                about = {"model": model, "scenario": result.scenario, "metric": metric}
+                derived.intervals.append({**about, "low": low, "high": high})
+            if floor is not None and model != floor:
+                theirs = np.mean([e.results[place].values["recall", k] for e in by_model[floor]], axis=0)
+                ours = np.mean([e.results[place].values["recall", k] for e in found], axis=0)
+                gap = ours - theirs
+                derived.gains.append(
+                    {
+                        "model": model,
+                        "against": floor,
+                        "scenario": result.scenario,
+                        "better": int((gap > 0).sum()),
+                        "equal": int((gap == 0).sum()),
+                        "worse": int((gap < 0).sum()),
+                        "mean_gain": float(gap[gap > 0].mean()) if (gap > 0).any() else 0.0,
+                        "mean_loss": float(gap[gap < 0].mean()) if (gap < 0).any() else 0.0,
+                    }
+                )
