@@ -1,0 +1,270 @@
+"""The report says what the rows say, in every form, and nothing that they do not."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from metakg.cli.main import app
+from metakg.errors import ConfigError, DataError
+from metakg.evaluation.report import aggregate
+from metakg.evaluation.significance import compare
+from metakg.experiments.rows import read
+from metakg.report import charts, collect, write_markdown, write_page
+from metakg.report.charts import Axis, Bar, Figure, Look
+from metakg.report.page import page
+from metakg.report.sections import SCENARIO_NAMES, Table, mark, missing, sections
+
+SECTIONS = (
+    "table3", "gains", "cost", "ablation", "leak", "shots", "sensitivity", "efficiency", "scalability", "curves", "parameters",
+)  # fmt: skip
+
+
+class Tables(HTMLParser):
+    """Reads the cells of all tables with a class."""
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__()
+        self.wanted, self.tables, self.inside, self.cell = wanted, [], False, None
+
+    def handle_starttag(self, tag, attrs) -> None:
+        if tag == "table":
+            self.inside = dict(attrs).get("class") == self.wanted
+            self.tables += [[]] if self.inside else []
+        elif self.inside and tag == "tr":
+            self.tables[-1].append([])
+        elif self.inside and tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self.cell = tag
+        elif tag == "small":
+            self.cell = None
+
+    def handle_endtag(self, tag) -> None:
+        if tag in ("td", "th"):
+            self.cell = None
+        self.inside = self.inside and tag != "table"
+
+    def handle_data(self, data) -> None:
+        if self.inside and self.cell:
+            self.tables[-1][-1][-1] += data
+
+
+def test_every_experiment_has_its_section(runs) -> None:
+    assert tuple(section.name for section in sections(collect(runs))) == SECTIONS
+
+
+def test_the_leaderboard_is_the_rows(runs) -> None:
+    parser = Tables("scores")
+    parser.feed(page(collect(runs)))
+    rows = aggregate(r for r in read(runs / "table3.jsonl").rows if r["what"] == "quality")
+    for metric, table in zip(("recall", "ndcg"), parser.tables, strict=True):
+        head, *body = table
+        names = [name for name in SCENARIO_NAMES if any(r["scenario"] == name for r in rows)]
+        assert [cell.rpartition(" (")[0] for cell in head[1:]] == [SCENARIO_NAMES[name] for name in names]
+        assert [line[0] for line in body] == ["popularity", "walk", "metakg"]
+        for line in body:
+            for name, cell in zip(names, line[1:], strict=True):
+                (row,) = [r for r in rows if (r["model"], r["scenario"], r["metric"]) == (line[0], name, metric)]
+                deviation = "" if row["std"] is None else f" ± {row['std']:.4f}"
+                assert cell.rstrip("*") == f"{row['mean']:.4f}{deviation}"
+
+
+def test_tests_and_gains_are_those_of_the_users_values(runs) -> None:
+    found = collect(runs)
+    from metakg.evaluation import Evaluation
+
+    kept = {(e.model, e.seed): e for e in (Evaluation.load(folder) for folder in (runs / "kept").iterdir())}
+    for test in found.tests["table3"]:
+        if (test["model"], test["metric"], test["scenario"]) == ("metakg", "recall", "user_cold"):
+            values = [kept[name].result("user_cold").values["recall", 20] for name in (("metakg", 1), (test["against"], None))]
+            alone = compare(*values)
+            assert test["difference"] == pytest.approx(alone.difference)
+            assert (test["wins"], test["losses"]) == (alone.wins, alone.losses)
+            (gain,) = [g for g in found.gains if (g["model"], g["scenario"]) == ("metakg", "user_cold")]
+            assert (gain["better"], gain["worse"]) == (alone.wins, alone.losses)
+            assert gain["better"] + gain["worse"] + gain["equal"] == alone.n_users
+            break
+    else:
+        pytest.fail("no test of metakg")
+
+
+def test_without_the_users_values_the_written_tests_are_used(runs, tmp_path) -> None:
+    first = collect(runs)
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy, ignore=shutil.ignore_patterns("kept"))
+    assert page(collect(copy)) == page(first)
+    (copy / "tests.json").unlink()
+    bare = collect(copy)
+    assert not bare.tests.get("table3")
+    assert any("not here" in note for note in bare.notes)
+    assert "gains" not in [section.name for section in sections(bare)]
+
+
+def test_a_scenario_too_small_for_a_test_says_so(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    collect(copy)
+    tests = json.loads((copy / "tests.json").read_text())
+    few = {**tests["tests"]["table3"][0], "t_p": None, "wilcoxon_p": None, "low": None, "high": None, "effect": None}
+    few["remark"] = "only 7 users; no test with fewer than 10"
+    tests["tests"]["table3"] = [few]
+    (copy / "tests.json").write_text(json.dumps(tests))
+    text = page(collect(copy))
+    assert "only 7 users; no test with fewer than 10" in text
+    assert "no test</span>" in text
+    assert mark(few) == ""
+
+
+def test_stars_need_both_tests() -> None:
+    assert mark({"t_p": 0.0001, "wilcoxon_p": 0.03}) == "*"
+    assert mark({"t_p": 0.0001, "wilcoxon_p": 0.0002}) == "***"
+    assert mark({"t_p": 0.06, "wilcoxon_p": 0.001}) == ""
+
+
+def test_what_saw_answers_stands_in_no_leaderboard(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    path = copy / "table3.jsonl"
+    path.write_text(
+        path.read_text().replace('"what": "quality", "model": "walk"', '"leaked": true, "what": "quality", "model": "walk"')
+    )
+    with pytest.raises(DataError, match="saw answers"):
+        sections(collect(copy))
+    text = page(collect(runs))
+    leaderboard = text[text.index('id="table3"') : text.index('id="gains"')]
+    assert "saw" not in re.sub(r'<p class="note">.*?</p>', "", leaderboard)
+
+
+def test_the_papers_row_stands_apart(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    for path in (*copy.glob("*.jsonl"), copy / "manifest.json"):
+        path.write_text(
+            path.read_text().replace('"protocol": "strict"', '"protocol": "paper"').replace("small <shop>", "last-fm")
+        )
+    found = collect(copy)
+    assert found.reference is not None
+    table = next(b for b in sections(found)[0].blocks if isinstance(b, Table))
+    assert [line[0].text for line in table.rows] == ["popularity", "walk", "metakg"]
+    assert table.foreign[0][1].text == "0.3927"
+    assert '<tfoot class="foreign">' in page(found)
+    assert collect(runs).reference is None
+
+
+def test_what_was_not_run_is_named_with_its_command(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    (copy / "leak.jsonl").unlink()
+    found = collect(copy)
+    assert "leak: not run (metakg experiment leak DIR --resume)" in missing(found)
+    assert any("without a row" in line and "item-knn" in line for line in missing(found))
+    assert "leak" not in [section.name for section in sections(found)]
+    assert "leak: not run" in page(found)
+
+
+@pytest.mark.parametrize("what", ["protocol", "data"])
+def test_rows_of_another_protocol_are_refused(runs, tmp_path, what) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    header, rest = (copy / "ablation.jsonl").read_text().split("\n", 1)
+    (copy / "ablation.jsonl").write_text(json.dumps({**json.loads(header), what: "other"}) + "\n" + rest)
+    with pytest.raises(DataError, match=rf"ablation.jsonl line 1: found rows of {what} 'other'"):
+        collect(copy)
+
+
+def test_a_torn_end_is_left_out_and_said_and_damage_is_named(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    whole = (copy / "table3.jsonl").read_text()
+    (copy / "table3.jsonl").write_text(whole + '{"unit": "half')
+    assert any("torn" in note for note in collect(copy).notes)
+    (copy / "table3.jsonl").write_text(whole.replace('{"key"', '{"key', 1))
+    with pytest.raises(DataError, match=r"table3.jsonl line 4"):
+        collect(copy)
+    with pytest.raises(DataError, match="run manifest"):
+        collect(tmp_path)
+
+
+def test_the_page_needs_nothing_else_and_is_small(runs) -> None:
+    text = page(collect(runs))
+    assert not re.search(r"""(?:src|href)=["'](?!#)|url\(|@import|https?://(?!www\.w3\.org)""", text)
+    assert len(text.encode()) < 1_500_000
+    assert "small &lt;shop&gt;" in text
+    assert "<shop>" not in text
+    assert "prefers-color-scheme:dark" in text
+    assert "@media print" in text
+
+
+def test_markdown_and_pictures(runs, tmp_path) -> None:
+    pytest.importorskip("vl_convert", reason="pictures as PNG need the extra 'plot'")
+    written = write_markdown(collect(runs), tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text()
+    for path in written[1:]:
+        assert f"]({path.name})" in text
+        ElementTree.parse(path)
+    rows = aggregate(r for r in read(runs / "table3.jsonl").rows if r["what"] == "quality")
+    assert all(f"{row['mean']:.4f}" in text for row in rows)
+    assert "## What a leak is worth" in text
+    pictures = write_markdown(collect(runs), tmp_path / "png" / "report.md", pictures="png")[1:]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+
+
+def test_scales_by_hand() -> None:
+    scale = charts._scale([0.0, 0.31], Axis("x", zero=True), 0, 100)
+    assert list(scale.ticks) == [0, 0.2, 0.4]
+    assert scale(0.2) == 50
+    log = charts._scale([1, 1000], Axis("x", log=True), 0, 90)
+    assert list(log.ticks) == [1, 10, 100, 1000]
+    assert log(10) == pytest.approx(30)
+    assert charts._scale([0.0, 0.0], Axis("x", zero=True), 0, 100)(0.0) == 0
+    assert charts._scale([5.0], Axis("x", log=True), 0, 100)(5.0) == pytest.approx(50)
+
+
+def test_pictures_stand_alone_and_escape_names() -> None:
+    legend = {"a<b": Look("--c0")}
+    panel = charts.lines("t", {"a<b": [(1, 2, 1.5, 2.5), (2, 3, None, None)]}, legend, Axis("x"), Axis("y"))
+    bars = charts.bars("b", [Bar("a&b", 0.5, 0.4, 0.6), Bar("paper", 0.7, foreign=True)], Axis("x"))
+    svg = Figure("f", [panel, bars], legend).svg()
+    ElementTree.fromstring(svg)
+    assert "var(" not in charts.fixed(svg)
+    assert "a&lt;b: 2 at 1" in svg
+
+
+def test_looks_keep_ours_first_and_floors_muted() -> None:
+    names = ["popularity", *(f"m{n}" for n in range(14)), "metakg"]
+    found = charts.looks(names, ["popularity"], ["metakg"])
+    assert list(found) == names
+    assert found["metakg"] == Look("--c0")
+    assert found["popularity"].colour == "--f0"
+    assert len(set(found.values())) == len(names)
+
+
+def test_the_command(runs, tmp_path) -> None:
+    result = CliRunner().invoke(app, ["report", str(runs), "--out", str(tmp_path / "r.html")], catch_exceptions=False)
+    assert "r.html" in result.stdout
+    assert (tmp_path / "r.html").stat().st_size > 10_000
+    for words in (["--out", "r.pdf"], ["--out", str(tmp_path / "r.md"), "--pictures", "gif"]):
+        with pytest.raises(ConfigError):
+            CliRunner().invoke(app, ["report", str(runs), *words], catch_exceptions=False)
+
+
+def test_the_page_is_written_whole_or_not_at_all(runs, tmp_path, monkeypatch) -> None:
+    target = tmp_path / "r.html"
+    target.write_text("earlier")
+
+    def full(self, *_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    found = collect(runs)
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DataError, match="full disk"):
+        write_page(found, target)
+    monkeypatch.undo()
+    assert target.read_text() == "earlier"
