@@ -17,6 +17,11 @@ def bpr(margin: Tensor) -> Tensor:
     return softplus(-margin)
 
 
+def binary(positive: Tensor, negative: Tensor) -> Tensor:
+    """Mean binary cross-entropy of scores as logits, clicks being 1 and others 0: (n,), (m,) -> scalar."""
+    return (softplus(-positive).sum() + softplus(negative).sum()) / (positive.numel() + negative.numel())
+
+
 def triple_ranking(true: Tensor, false: Tensor) -> Tensor:
     """Pairwise loss of fact energies (MetaKG, eq. 23), for each fact: (T,), (T,) -> (T,). A true fact has low energy."""
     return softplus(true - false)

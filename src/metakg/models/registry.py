@@ -16,29 +16,37 @@ from metakg.errors import ConfigError
 from metakg.models.base import ModelConfig, Recommender
 from metakg.models.blend import Blend, BlendConfig
 from metakg.models.cfkg import CFKG, CfkgConfig
+from metakg.models.ckan import Ckan, CkanConfig
 from metakg.models.cke import CKE, CkeConfig
 from metakg.models.fm import FM, FmConfig
 from metakg.models.item_knn import ItemKnn, ItemKnnConfig
 from metakg.models.kg_knn import KgKnn, KgKnnConfig
+from metakg.models.kgat import Kgat, KgatConfig
+from metakg.models.kgcn import Kgcn, KgcnConfig
 from metakg.models.metakg import MetaKG, MetaKGConfig
 from metakg.models.metakg_paper import MetaKG as PaperMetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig as PaperMetaKGConfig
 from metakg.models.nfm import NFM, NfmConfig
 from metakg.models.popularity import Popularity, PopularityConfig
+from metakg.models.ripplenet import RippleNet, RippleNetConfig
 from metakg.models.ugrec import UGRec, UgrecConfig
 from metakg.models.walk import Walk, WalkConfig
 
 MODELS: dict[str, type[Recommender]] = {
     "blend": Blend,
     "cfkg": CFKG,
+    "ckan": Ckan,
     "cke": CKE,
     "fm": FM,
     "item-knn": ItemKnn,
     "kg-knn": KgKnn,
+    "kgat": Kgat,
+    "kgcn": Kgcn,
     "metakg": MetaKG,
     "metakg-paper": PaperMetaKG,
     "nfm": NFM,
     "popularity": Popularity,
+    "ripplenet": RippleNet,
     "ugrec": UGRec,
     "walk": Walk,
 }
@@ -50,14 +58,18 @@ FLOORS = ("popularity", "item-knn", "kg-knn", "walk", "blend")
 AnyModelConfig = Annotated[
     BlendConfig
     | CfkgConfig
+    | CkanConfig
     | CkeConfig
     | FmConfig
     | ItemKnnConfig
+    | KgatConfig
+    | KgcnConfig
     | KgKnnConfig
     | MetaKGConfig
     | NfmConfig
     | PaperMetaKGConfig
     | PopularityConfig
+    | RippleNetConfig
     | UgrecConfig
     | WalkConfig,
     Field(discriminator="kind"),

@@ -33,11 +33,15 @@ from metakg.train.recipe import Recipe, train_metakg
 
 TRAINING: dict[str, type[BaseModel]] = {
     "cfkg": BaselineConfig,
+    "ckan": BaselineConfig,
     "cke": BaselineConfig,
     "fm": BaselineConfig,
+    "kgat": BaselineConfig,
+    "kgcn": BaselineConfig,
     "metakg": PracticeConfig,
     "metakg-paper": Recipe,
     "nfm": BaselineConfig,
+    "ripplenet": BaselineConfig,
     "ugrec": UgrecTraining,
 }
 """Training settings of every model that learns by gradient."""

@@ -18,7 +18,7 @@ from metakg import losses
 from metakg import rng as random
 from metakg.data import Interactions
 from metakg.models.metakg_paper import MetaKG
-from metakg.models.nn.ckg import CollaborativeGraph, triple_sampler
+from metakg.models.nn.ckg import CollaborativeGraph, UnifiedGraph, triple_sampler
 from metakg.models.nn.transr import TransR
 from metakg.sample.episodes import PairBatch, PairSampler
 from metakg.sample.triples import TripleBatch, TripleSampler
@@ -127,7 +127,7 @@ def initialise(
 
 
 def fit_transr(
-    graph: CollaborativeGraph,
+    graph: CollaborativeGraph | UnifiedGraph,
     config: InitConfig,
     dim: int,
     seed: int,

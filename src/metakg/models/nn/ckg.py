@@ -87,7 +87,43 @@ class EdgeSet(nn.Module):
         return edge_rows(self.rowptr)
 
 
-class CollaborativeGraph(nn.Module):
+class _Graph(nn.Module):
+    """Sizes of the collaborative knowledge graph of a view."""
+
+    def __init__(self, view: TrainView) -> None:
+        super().__init__()
+        self.n_users, self.n_items, self.n_entities = view.n_users, view.n_items, view.n_entities
+        self.n_facts = view.n_relations
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes N = U + E."""
+        return self.n_users + self.n_entities
+
+    @property
+    def n_relations(self) -> int:
+        """Number of edge types, 2R + 2."""
+        return 2 * self.n_facts + 2
+
+
+class UnifiedGraph(_Graph):
+    """The graph with one neighbour set for each node, users and entities together.
+
+    Attributes:
+        edges: all edges.
+    """
+
+    def __init__(self, view: TrainView, pairs: Interactions) -> None:
+        super().__init__(view)
+        self.edges = EdgeSet(*edge_columns(view, pairs), self.n_nodes)
+
+    @property
+    def sets(self) -> tuple[EdgeSet, ...]:
+        """The one set."""
+        return (self.edges,)
+
+
+class CollaborativeGraph(_Graph):
     """The graph of a view and of the pairs that may be edges.
 
     Attributes:
@@ -99,25 +135,13 @@ class CollaborativeGraph(nn.Module):
     both: Tensor
 
     def __init__(self, view: TrainView, pairs: Interactions) -> None:
-        super().__init__()
-        self.n_users, self.n_items, self.n_entities = view.n_users, view.n_items, view.n_entities
-        self.n_facts = view.n_relations
+        super().__init__(view)
         heads, relations, tails = edge_columns(view, pairs)
         to_user = tails < self.n_users
         self.collaborative = EdgeSet(heads[to_user], relations[to_user], tails[to_user], self.n_nodes)
         self.knowledge = EdgeSet(heads[~to_user], relations[~to_user], tails[~to_user], self.n_nodes)
         both = (self.collaborative.edges.degrees > 0) & (self.knowledge.edges.degrees > 0)
         self.register_buffer("both", torch.nonzero(both).squeeze(1), persistent=False)
-
-    @property
-    def n_nodes(self) -> int:
-        """Number of nodes N = U + E."""
-        return self.n_users + self.n_entities
-
-    @property
-    def n_relations(self) -> int:
-        """Number of edge types, 2R + 2."""
-        return 2 * self.n_facts + 2
 
     @property
     def n_edges(self) -> int:
@@ -154,7 +178,7 @@ def training_edges(view: TrainView) -> Interactions:
     return pairs
 
 
-def triple_sampler(graph: CollaborativeGraph, rng: np.random.Generator, *, clicks: bool) -> TripleSampler:
+def triple_sampler(graph: CollaborativeGraph | UnifiedGraph, rng: np.random.Generator, *, clicks: bool) -> TripleSampler:
     """Return a sampler over the edges of a graph, both directions; without `clicks` over its facts alone."""
     parts = [[s.heads for s in graph.sets], [s.relations for s in graph.sets], [s.tails for s in graph.sets]]
     columns = [np.concatenate([part.cpu().numpy() for part in column]) for column in parts]

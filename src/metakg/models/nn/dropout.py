@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,9 +15,17 @@ def dropout(x: Tensor, rate: float, rng: torch.Generator) -> Tensor:
 
     The rate is rounded to 1/256: one random byte a number is seven times faster than one random float.
     """
+    keep, scale = keep_mask(x.shape, rate, rng, x.device)
+    return x if keep is None else x * keep.to(x.dtype).mul_(scale)
+
+
+def keep_mask(
+    shape: tuple[int, ...], rate: float, rng: torch.Generator, device: torch.device | str = "cpu"
+) -> tuple[Tensor | None, float]:
+    """Draw which numbers stay, and by how much these grow: -> bool of this shape (None where all stay), factor."""
     threshold = round(rate * _LEVELS)
     if not threshold:
-        return x
-    words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device).random_(_MIN, None, generator=rng)
-    keep = words.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
-    return x * keep.to(x.dtype).mul_(_LEVELS / (_LEVELS - threshold))
+        return None, 1.0
+    n = math.prod(shape)
+    words = torch.empty((n + 7) // 8, dtype=torch.int64, device=device).random_(_MIN, None, generator=rng)
+    return words.view(torch.uint8)[:n].view(shape) >= threshold, _LEVELS / (_LEVELS - threshold)

@@ -1,0 +1,239 @@
+"""`ckan`: users and items are both seen through what they were clicked with and the facts around it.
+
+Wang, Lin, Tan, Chen, Liu: "CKAN: Collaborative Knowledge-aware Attentive Network for Recommender Systems", SIGIR 2020. A user
+starts from the items clicked, an item from the items that its users clicked; around these seeds M sampled facts (h, r, t) are
+read in each of L layers, and weighed by what they begin with:
+
+    w_m = softmax over the M facts of att([h_m; r_m]),    o_l = sum w_m t_m
+    user: [mean of the seeds; o_1; ..; o_L],    item: [e_i; o_1; ..; o_L],    y(u, i) = v_u . v_i
+
+Loss: binary cross-entropy. Users and items are worked out apart from each other, so two passes over tables and one product rank
+everything; `att` is asked once for each (head, relation) pair that occurs, not once for each fact.
+
+Differs from the paper: facts are read in both directions (`inverse`); an item's seeds are M of its co-clicks, since a popular
+item has a hundred thousand; an item nobody has clicked starts from itself; sets are drawn anew for every epoch (`resample`),
+and once for all for ranking; a node offers at most `cap` facts. Differs from the authors' code: the first part of a user is the
+mean of all seeds, not of the heads of the sampled facts (`origin = "heads"`); rows of the batch are regularised, not all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from metakg import losses
+from metakg.data import Interactions, TrainView
+from metakg.models.learnt import Cold, Kind, Learnt, LearntConfig, embedding
+from metakg.models.nn.facts import Inverse, RippleSets, compact, fact_edges, item_seeds, user_seeds
+from metakg.models.nn.sparse import spmm
+from metakg.models.nn.transr import xavier
+from metakg.sample.episodes import PairBatch
+from metakg.sample.neighbours import Edges
+from metakg.types import Mask
+
+_ROWS = 8192
+"""Users or items worked out at once."""
+
+
+class CkanConfig(LearntConfig):
+    """Settings of `ckan`."""
+
+    kind: Literal["ckan"] = "ckan"
+    layers: PositiveInt = 2
+    """Layers L of facts."""
+    user_memory: PositiveInt = 16
+    """Facts M that a user reads in each layer."""
+    item_memory: PositiveInt = 64
+    """Facts M that an item reads in each layer, and co-clicks it starts from."""
+    aggregate: Literal["concat", "sum", "pool"] = "concat"
+    """Final vectors: parts end to end, added up, or the largest of each number; for the latter two an item also has the mean
+    of its seeds."""
+    squeeze: bool = True
+    """Put attention scores through a sigmoid before the softmax (paper), which keeps the weights nearly equal."""
+    origin: Literal["seeds", "heads"] = "seeds"
+    """What the first part is the mean of: the seeds (paper), or the heads of the facts of layer 1 (authors' code)."""
+    inverse: Inverse = "own"
+    """Read facts from tail to head too, as relations of their own or as the same; or not at all."""
+    cap: PositiveInt | None = 64
+    """Facts that one node may offer; None offers all of a hub's."""
+    resample: bool = True
+    """Draw the sets anew for every epoch; else train on those that rank (authors' code)."""
+    cold: Cold = "content"
+    """Where rows start that were never trained (see `metakg.models.learnt`)."""
+
+
+class Ckan(Learnt):
+    """The network over the sets of all users and items of a view."""
+
+    rows: ClassVar[Mapping[str, Kind]] = {"entity": "entity", "relation": "relation"}
+
+    config: CkanConfig
+
+    def __init__(self, config: CkanConfig, view: TrainView, rng: torch.Generator) -> None:
+        super().__init__(config, view, rng)
+        d = config.dim
+        self.entity = embedding(view.n_entities, d, rng)  # (E, D), items first
+        self.relation = nn.Parameter(xavier(view.n_relations, d, rng=rng))  # (R, D)
+        if config.inverse == "own":
+            self.rows = {**type(self).rows, "inverse": "relation"}  # type: ignore[misc]
+            self.inverse = nn.Parameter(xavier(view.n_relations, d, rng=rng))  # (R, D)
+        self.itself = nn.Parameter(xavier(1, d, rng=rng))  # of a node without facts to itself
+        self.att = nn.ParameterList([xavier(d, 2 * d, rng=rng), xavier(d, d, rng=rng), xavier(1, d, rng=rng)])
+        self.prepare(view.interactions.pairs_only())
+
+    def prepare(self, pairs: Interactions) -> None:
+        """Find the seeds and draw the sets."""
+        config, view = self.config, self.view
+        graph = fact_edges(view, config.inverse)
+        seeds, whose = user_seeds(view, pairs)
+        self.user_seeds = MeanOf(seeds)
+        learns = torch.zeros(seeds.n_rows, dtype=torch.bool)
+        learns[torch.from_numpy(np.unique(pairs.users)).long()] = True
+        self.users = RippleSets("sets/users", graph, seeds, whose, learns, config.layers, config.user_memory, config.cap)
+        seeds = item_seeds(view, pairs, config.item_memory)
+        self.item_seeds = MeanOf(seeds)
+        learns = torch.zeros(view.n_items, dtype=torch.bool)
+        learns[torch.from_numpy(np.unique(pairs.items)).long()] = True
+        every = torch.arange(view.n_items)
+        self.items = RippleSets("sets/items", graph, seeds, every, learns, config.layers, config.item_memory, config.cap)
+        self.to(self.entity.device)
+
+    @torch.no_grad()
+    def on_epoch_start(self) -> None:
+        """Draw the sets of the next epoch."""
+        if self.config.resample:
+            self.users.redraw(self.rng)
+            self.items.redraw(self.rng)
+
+    def trained_rows(self, name: str) -> Mask:
+        """Say which rows training moved: for entities, the items with a pair and what stood in their and their users' sets."""
+        if self.rows[name] != "entity":
+            return super().trained_rows(name)
+        seen: Mask = (self.users.met | self.items.met).cpu().numpy().copy()
+        seen[self.view.interactions.items] = True
+        return seen
+
+    # -- vectors of users and of items -----------------------------------------------------------------------------------
+
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
+        """Return the losses of a batch of pairs."""
+        items, place = torch.unique(torch.cat([batch.positives, batch.negatives]), return_inverse=True)
+        sets = self.users.of(batch.users, training=True), self.items.of(items, training=True)
+        graph = self.users.graph
+        used, where = compact(torch.cat([graph.pair[s].flatten() for s in sets]), len(graph.pair_head))
+        logits = self._logits(used)[where]
+        cut = sets[0].numel()
+        users = self._users(batch.users, sets[0], logits[:cut].view(sets[0].shape))
+        of_items = self._items(items, sets[1], logits[cut:].view(sets[1].shape))
+        positive, negative = torch.split(of_items.index_select(0, place), len(batch))
+        read, _ = compact(torch.cat([items, graph.pair_head[used], *(graph.tails[s].flatten() for s in sets)]), graph.n_nodes)
+        length = losses.squared_norm(self.entity.index_select(0, read), len(batch))
+        rank = losses.binary((users * positive).sum(-1), (users * negative).sum(-1))
+        return {"rank": rank, "l2": self.config.weight_decay * length}
+
+    @torch.no_grad()
+    def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the vectors of some users and of all items: (B,) -> (B, F), (I, F)."""
+        graph, every = self.users.graph, torch.arange(self.view.n_items, device=users.device)
+        logits = self._logits(torch.arange(len(graph.pair_head), device=users.device))
+        found = []
+        for rows, sets, vectors in ((users.long(), self.users, self._users), (every, self.items, self._items)):
+            parts = []
+            for part in torch.split(rows, _ROWS):
+                edges = sets.of(part, training=False)
+                parts.append(vectors(part, edges, logits[graph.pair[edges]]))
+            found.append(torch.cat(parts))
+        return found[0], found[1]
+
+    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score each user's own candidates, every fact by itself: (B,), (B, C) -> (B, C)."""
+        scores = self.entity.new_empty(items.shape)
+        for b, user in enumerate(torch.split(users.long(), 1)):
+            edges = self.users.of(user, training=False)
+            left = self._users(user, edges, self._attend(edges))
+            edges = self.items.of(items[b], training=False)
+            scores[b] = self._items(items[b].long(), edges, self._attend(edges)) @ left[0]
+        return scores
+
+    def _users(self, users: Tensor, edges: Tensor, logits: Tensor) -> Tensor:
+        """Return final vectors: (n,), two (n, L, M) -> (n, F)."""
+        rows = self.users.whose[users]
+        return self._aggregate([self._first(self.user_seeds, rows, edges), *self._layers(edges, logits)])
+
+    def _items(self, items: Tensor, edges: Tensor, logits: Tensor) -> Tensor:
+        """Return final vectors: (n,), two (n, L, M) -> (n, F)."""
+        parts = [self.entity.index_select(0, items), *self._layers(edges, logits)]
+        if self.config.aggregate != "concat":
+            parts.append(self._first(self.item_seeds, items, edges))
+        return self._aggregate(parts)
+
+    def _first(self, seeds: MeanOf, rows: Tensor, edges: Tensor) -> Tensor:
+        if self.config.origin == "seeds":
+            return seeds.of(self.entity, rows)
+        graph = self.users.graph
+        heads = graph.pair_head[graph.pair[edges[:, 0]]]
+        return self.entity.index_select(0, heads.flatten()).view(*heads.shape, self.config.dim).mean(1)
+
+    def _layers(self, edges: Tensor, logits: Tensor) -> list[Tensor]:
+        """Return o_1..o_L: two (n, L, M) -> L times (n, D)."""
+        n, n_layers, size = edges.shape
+        rowptr = torch.arange(0, edges.numel() + 1, size, device=edges.device)
+        tails = self.users.graph.tails[edges.flatten()]
+        sums = spmm(Edges(rowptr, tails), torch.softmax(logits, -1).flatten(), self.entity)
+        return list(sums.view(n, n_layers, self.config.dim).unbind(1))
+
+    def _aggregate(self, parts: list[Tensor]) -> Tensor:
+        if self.config.aggregate == "concat":
+            return torch.cat(parts, -1)
+        stacked = torch.stack(parts)
+        return stacked.sum(0) if self.config.aggregate == "sum" else stacked.amax(0)
+
+    # -- attention -------------------------------------------------------------------------------------------------------
+
+    def _logits(self, pairs: Tensor) -> Tensor:
+        """Return the scores of some (head, relation) pairs of the graph: (P,) -> (P,). att's first map is taken apart."""
+        graph, d = self.users.graph, self.config.dim
+        heads = self.entity.index_select(0, graph.pair_head[pairs]) @ self.att[0][:, :d].T
+        relations = self._types() @ self.att[0][:, d:].T
+        return self._upper(heads + relations.index_select(0, graph.pair_relation[pairs]))
+
+    def _attend(self, edges: Tensor) -> Tensor:
+        """Return the scores of facts, each from its own head and relation: (n, L, M) -> (n, L, M)."""
+        graph = self.users.graph
+        pair = graph.pair[edges]
+        both = torch.cat([self.entity[graph.pair_head[pair]], self._types()[graph.pair_relation[pair]]], -1)
+        return self._upper(both @ self.att[0].T)
+
+    def _upper(self, h: Tensor) -> Tensor:
+        h = torch.relu(torch.relu(h) @ self.att[1].T) @ self.att[2][0]
+        return torch.sigmoid(h) if self.config.squeeze else h
+
+    def _types(self) -> Tensor:
+        """Return the vectors of all edge types, as `fact_edges` numbers them."""
+        both = [self.relation, self.inverse] if self.config.inverse == "own" else [self.relation]
+        return torch.cat([*both, self.itself])
+
+
+class MeanOf(nn.Module):
+    """Means of the vectors of seeds."""
+
+    rowptr: Tensor
+    cols: Tensor
+
+    def __init__(self, seeds: Edges) -> None:
+        super().__init__()
+        self.register_buffer("rowptr", seeds.rowptr, persistent=False)
+        self.register_buffer("cols", seeds.cols, persistent=False)
+
+    def of(self, table: Tensor, rows: Tensor) -> Tensor:
+        """Return the mean for each row: (E, D), (n,) -> (n, D)."""
+        starts, counts = self.rowptr[rows], self.rowptr.diff()[rows]
+        ends = counts.cumsum(0)
+        chosen = torch.repeat_interleave(starts - (ends - counts), counts) + torch.arange(int(counts.sum()), device=rows.device)
+        weights = torch.repeat_interleave(1 / counts.to(table.dtype), counts)
+        return spmm(Edges(torch.cat([ends.new_zeros(1), ends]), self.cols[chosen]), weights, table)

@@ -1,0 +1,207 @@
+"""`ripplenet`: a user is the facts around his clicks; each candidate asks them for what speaks for it.
+
+Wang, Zhang, Wang, Zhao, Li, Xie, Guo: "RippleNet: Propagating User Preferences on the Knowledge Graph for Recommender
+Systems", CIKM 2018 (arXiv:1803.03467). A user's *ripple set* is M sampled facts (h, r, t) for each of H hops, the first around
+the items clicked. With v_0 the candidate's vector:
+
+    p_m = softmax over the M facts of v_{k-1} . R_{r_m} h_m,    o_k = sum p_m t_m,    v_k = W (v_{k-1} + o_k)
+    y(u, i) = v_H . (o_1 + .. + o_H)
+
+Loss: binary cross-entropy, minus a reward for facts that the matrices explain, sigma(h . R_r t).
+
+Ranking is exact without a vector of any (user, item) pair: v_k is linear in v_0 and o_1..o_k, and o_k is a mixture of M tails,
+so all that is needed are products of item vectors with 2 H M vectors of the user, and M x M tables (`score_all`).
+
+Differs from the paper: facts are read in both directions (`inverse`), since in many graphs what an item's facts lead to has no
+facts of its own; the sets are drawn anew for every epoch (`resample`), and once for all for ranking; a node offers at most
+`cap` facts, or hubs would fill the second hop; its reward has no counterpart for false facts, which is kept; a user without
+clicks is described by the facts about him, and one of whom nothing is known by what everybody clicks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor, nn
+
+from metakg import losses
+from metakg.data import Interactions, TrainView
+from metakg.models.learnt import Cold, Kind, Learnt, LearntConfig, embedding
+from metakg.models.nn.facts import Inverse, RippleSets, compact, fact_edges, user_seeds
+from metakg.models.nn.segments import run_ptr, segment_mm
+from metakg.models.nn.transr import xavier
+from metakg.sample.episodes import PairBatch
+from metakg.types import Mask
+
+_USERS = 4
+"""Users ranked at once: M numbers for each item and user stay near the cache."""
+
+
+class RippleNetConfig(LearntConfig):
+    """Settings of `ripplenet`."""
+
+    kind: Literal["ripplenet"] = "ripplenet"
+    hops: PositiveInt = 2
+    """Hops H."""
+    memory: PositiveInt = 8
+    """Facts M of each hop."""
+    update: Literal["plus_transform", "plus", "replace_transform", "replace"] = "plus_transform"
+    """How a candidate's vector goes on to the next hop: sum or answer alone, times W or not (authors' options)."""
+    answer: Literal["all", "last"] = "all"
+    """The user's vector: the answers of all hops added up, or the last."""
+    kge_weight: NonNegativeFloat = 0.01
+    """Weight of the reward for facts."""
+    inverse: Inverse = "own"
+    """Read facts from tail to head too, by matrices of their own or by those of the facts; or not at all."""
+    cap: PositiveInt | None = 64
+    """Facts that one node may offer; None offers all of a hub's."""
+    resample: bool = True
+    """Draw the sets anew for every epoch; else train on those that rank (authors' code)."""
+    exclude_target: bool = False
+    """Hide the facts around the positive item itself in the first hop while training; a candidate that was never clicked
+    has none there either."""
+    cold: Cold = "content"
+    """Where rows start that were never trained (see `metakg.models.learnt`)."""
+
+
+class RippleNet(Learnt):
+    """The network over the ripple sets of all users of a view."""
+
+    rows: ClassVar[Mapping[str, Kind]] = {"entity": "entity", "relation": "relation"}
+
+    config: RippleNetConfig
+
+    def __init__(self, config: RippleNetConfig, view: TrainView, rng: torch.Generator) -> None:
+        super().__init__(config, view, rng)
+        d = config.dim
+        self.entity = embedding(view.n_entities, d, rng)  # (E, D), items first
+        self.relation = nn.Parameter(xavier(view.n_relations, d, d, rng=rng))  # R_r from head to tail, (R, D, D)
+        if config.inverse == "own":
+            self.rows = {**type(self).rows, "inverse": "relation"}  # type: ignore[misc]
+            self.inverse = nn.Parameter(xavier(view.n_relations, d, d, rng=rng))  # (R, D, D)
+        self.itself = nn.Parameter(xavier(1, d, d, rng=rng))  # of a node without facts to itself
+        if config.update.endswith("transform"):
+            self.transform = nn.Parameter(xavier(d, d, rng=rng))  # W
+        self.prepare(view.interactions.pairs_only())
+
+    def prepare(self, pairs: Interactions) -> None:
+        """Draw the ripple sets."""
+        config, view = self.config, self.view
+        seeds, whose = user_seeds(view, pairs)
+        learns = torch.zeros(seeds.n_rows, dtype=torch.bool)
+        learns[torch.from_numpy(np.unique(pairs.users)).long()] = True
+        graph = fact_edges(view, config.inverse)
+        sets = RippleSets("ripples/users", graph, seeds, whose, learns, config.hops, config.memory, config.cap)
+        self.sets = sets.to(self.entity.device)
+
+    @torch.no_grad()
+    def on_epoch_start(self) -> None:
+        """Draw the sets of the next epoch."""
+        if self.config.resample:
+            self.sets.redraw(self.rng)
+
+    def trained_rows(self, name: str) -> Mask:
+        """Say which rows training moved: for entities, the items with a pair and what stood in the sets of their users."""
+        if self.rows[name] != "entity":
+            return super().trained_rows(name)
+        seen: Mask = self.sets.met.cpu().numpy().copy()
+        seen[self.view.interactions.items] = True
+        return seen
+
+    # -- one pair at a time: training, and the reference for ranking -----------------------------------------------------
+
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
+        """Return the losses of a batch of pairs."""
+        edges = self.sets.of(batch.users, training=True)
+        items = torch.stack([batch.positives, batch.negatives], 1)
+        asked, heads, tails, explained = self._memories(edges)
+        hidden = None
+        if self.config.exclude_target:
+            heads_of = self.sets.graph.pair_head[self.sets.graph.pair[edges[:, 0]]]
+            hidden = heads_of == batch.positives.unsqueeze(1)  # (B, M)
+            hidden &= ~hidden.all(1, keepdim=True)
+        scores = self._answers(
+            self.entity.index_select(0, items.flatten()).view(*items.shape, self.config.dim), asked, tails, hidden
+        )
+        used = torch.cat([heads.flatten(0, 2), tails.flatten(0, 2), self.entity.index_select(0, items.flatten())])
+        terms = {"rank": losses.binary(scores[:, 0], scores[:, 1])}
+        terms["l2"] = self.config.weight_decay * losses.squared_norm(used, len(batch))
+        if self.config.kge_weight:
+            terms["kge"] = -self.config.kge_weight * torch.sigmoid((explained * tails).sum(-1)).mean(0).mean(-1).sum()
+        return terms
+
+    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score each user's own candidates by the definition: (B,), (B, C) -> (B, C)."""
+        asked, _, tails, _ = self._memories(self.sets.of(users, training=False))
+        return self._answers(self.entity[items.long()], asked, tails)
+
+    def _memories(self, edges: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return R h, h, t and h R of facts (B, H, M): each (B, H, M, D). A (head, relation) pair is multiplied once."""
+        graph, matrices = self.sets.graph, self._matrices()
+        pairs, place = compact(graph.pair[edges], len(graph.pair_head))
+        heads = self.entity.index_select(0, graph.pair_head[pairs])
+        ptr = run_ptr(graph.pair_relation[pairs], len(matrices))
+        made = [segment_mm(heads, matrices, ptr), heads, segment_mm(heads, matrices.transpose(1, 2), ptr)]
+        asked, of_heads, explained = (m.index_select(0, place.flatten()).view(*edges.shape, self.config.dim) for m in made)
+        tails = self.entity.index_select(0, graph.tails[edges.flatten()]).view(*edges.shape, self.config.dim)
+        return asked, of_heads, tails, explained
+
+    def _answers(self, v: Tensor, asked: Tensor, tails: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Score candidates hop by hop: (B, C, D), two (B, H, M, D), facts hidden from the first candidate -> (B, C)."""
+        total = torch.zeros_like(v)
+        for hop in range(self.config.hops):
+            logits = torch.einsum("bcd,bmd->bcm", v, asked[:, hop])
+            if hop == 0 and hidden is not None:
+                logits[:, 0] = logits[:, 0].masked_fill(hidden, -torch.inf)
+            answer = torch.softmax(logits, -1) @ tails[:, hop]
+            v = v + answer if self.config.update.startswith("plus") else answer
+            v = v @ self.transform.T if self.config.update.endswith("transform") else v
+            total = total + answer if self.config.answer == "all" else answer
+        return (v * total).sum(-1)
+
+    def _matrices(self) -> Tensor:
+        """Return R_r of all edge types, as `fact_edges` numbers them."""
+        both = [self.relation, self.inverse] if self.config.inverse == "own" else [self.relation]
+        return torch.cat([*both, self.itself])
+
+    # -- all items at once -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def score_all(self, users: Tensor) -> Tensor:
+        """Score every item: (B,) -> (B, I).
+
+        v_k = C_k v_0 + sum_j D_kj o_j, the matrices being powers of W, and o_j = T_j^T p_j with the user's tails T_j (M x D).
+        So v_{k-1} . (R h)_m and v_H . o_k need C of v_0 and the M x M tables (R h) D T_j^T and T_k D T_j^T alone.
+        """
+        config, d = self.config, self.config.dim
+        items = self.entity[: self.view.n_items].T  # v_0 of all, (D, I)
+        eye, zero = torch.eye(d).to(items), torch.zeros(d, d).to(items)
+        w = self.transform if config.update.endswith("transform") else eye
+        keeps = w if config.update.startswith("plus") else zero
+        scores = items.new_empty(len(users), items.shape[1])
+        for start in range(0, len(users), _USERS):
+            asked, _, tails, _ = self._memories(self.sets.of(users[start : start + _USERS], training=False))
+            on_item, on_answer = eye, list[Tensor]()  # C_{k-1}, D_{k-1,1..k-1}
+            shares: list[Tensor] = []  # p_1..p_k, (b, M, I)
+            for hop in range(config.hops):
+                logits = self._meet(asked[:, hop], on_item, on_answer, tails, shares, items)
+                shares.append(torch.softmax(logits, 1))
+                on_item, on_answer = keeps @ on_item, [*(keeps @ m for m in on_answer), w]
+            part = scores[start : start + _USERS].zero_()
+            for hop in range(0 if config.answer == "all" else config.hops - 1, config.hops):
+                part += (shares[hop] * self._meet(tails[:, hop], on_item, on_answer, tails, shares, items)).sum(1)
+        return scores
+
+    @staticmethod
+    def _meet(
+        left: Tensor, on_item: Tensor, on_answer: list[Tensor], tails: Tensor, shares: list[Tensor], items: Tensor
+    ) -> Tensor:
+        """Return the products of M vectors of each user with v_k of all items: (b, M, D) -> (b, M, I)."""
+        met = left @ on_item @ items
+        for hop, matrix in enumerate(on_answer):
+            met.baddbmm_(left @ matrix @ tails[:, hop].transpose(1, 2), shares[hop])
+        return met
