@@ -24,7 +24,7 @@ class TestCkan(LearntContract):
 
 
 class TestCkanAsTheAuthorsWroteIt(LearntContract):
-    config = CkanConfig(dim=16, user_memory=8, item_memory=8, origin="heads", inverse="same", aggregate="sum", resample=False)
+    config = CkanConfig(dim=32, user_memory=8, item_memory=8, origin="heads", inverse="same", aggregate="pool", resample=False)
 
 
 def build(view: TrainView, **settings: object) -> Ckan:
