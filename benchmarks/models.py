@@ -4,9 +4,9 @@
     python benchmarks/models.py SPLIT --reference
 
 SPLIT is a folder that `metakg split` wrote. Each model runs in a process of its own, so that peaks are its own; the data and
-the program themselves are part of them (first line of the table). An epoch is measured on `--steps` steps of each kind, through the
-real training loop, and scaled up; 0 runs all of it. Ranking is all users of `--scenario`, all items, top 20, after the model
-was extended by the scenario's support (`extend`); no steps are taken on it, which would be epochs again.
+the program themselves are part of them (first line of the table). An epoch is measured on `--steps` steps of each kind,
+through the real training loop, and scaled up; 0 runs all of it. Ranking is all users of `--scenario`, all items, top 20, after
+the model was extended by the scenario's support (`extend`); no steps are taken on it, which would be epochs again.
 
 With `--reference`: one step of KGAT as one would first write it (every layer at every node, CSR products), whose loss and
 gradients must equal the fast path's; the ratio is the figure to watch, since machines differ from day to day.
@@ -35,7 +35,7 @@ from torch.nn.functional import leaky_relu, normalize, softplus
 from metakg.data import TrainView
 from metakg.evaluation.ranking import rank
 from metakg.models.base import Recommender
-from metakg.models.kgat import Kgat
+from metakg.models.kgat import KGAT
 from metakg.models.learnt import Learnt
 from metakg.models.metakg import MetaKG
 from metakg.models.metakg_paper import MetaKG as PaperMetaKG
@@ -200,7 +200,7 @@ def table(costs: list[Cost], bare_gb: float, args: argparse.Namespace) -> str:
 # -- the reference -----------------------------------------------------------------------------------------------------------
 
 
-def plain_loss(model: Kgat, batch: PairBatch, adjacency: Tensor) -> Tensor:
+def plain_loss(model: KGAT, batch: PairBatch, adjacency: Tensor) -> Tensor:
     """Return the BPR loss of KGAT with every layer worked out at every node."""
     e: Tensor = model.node
     layers = [e]
@@ -220,7 +220,7 @@ def measure_reference(folder: Path, steps: int) -> None:
     config, training = settings_for("kgat", {"message_dropout": 0.0})
     assert isinstance(training, BaselineConfig)
     model = build(config, view, 1)
-    assert isinstance(model, Kgat)
+    assert isinstance(model, KGAT)
     model.train()
     pairs = view.interactions.pairs_only()
     source = FEEDS["pairs, facts"](model, Ration(pairs, pairs, 1024, training.facts), 1)
@@ -246,9 +246,8 @@ def measure_reference(folder: Path, steps: int) -> None:
     widths = "-".join(str(width) for width in (model.config.dim, *model.config.dims))
     print(f"KGAT, {n:,} nodes, {len(edges):,} edges, widths {widths}, 1,024 pairs a step, {torch.get_num_threads()} threads")
     print(f"plain full-graph step {plain * 1e3:.0f} ms ({work[1] * 1e3:.0f} ms of processor time)")
-    print(
-        f"ours {fast * 1e3:.0f} ms ({work[0] * 1e3:.0f} ms), {plain / fast:.1f} times faster; loss and gradients within {gap:.0e}"
-    )
+    print(f"ours {fast * 1e3:.0f} ms ({work[0] * 1e3:.0f} ms), {plain / fast:.1f} times faster")
+    print(f"loss and gradients within {gap:.0e} of each other")
 
 
 def main() -> None:

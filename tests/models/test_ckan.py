@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metakg.data import TrainView
-from metakg.models.ckan import Ckan, CkanConfig, MeanOf
+from metakg.models.ckan import CKAN, CkanConfig, MeanOf
 from metakg.models.nn.facts import RippleSets, item_seeds
 from metakg.sample.episodes import PairBatch
 from metakg.sample.neighbours import Edges
@@ -20,15 +20,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with require
 
 
 class TestCkan(LearntContract):
-    config = CkanConfig(dim=16, user_memory=8, item_memory=8)
+    config = CkanConfig(dim=32, user_memory=8, item_memory=8)
 
 
 class TestCkanAsTheAuthorsWroteIt(LearntContract):
     config = CkanConfig(dim=32, user_memory=8, item_memory=8, origin="heads", inverse="same", aggregate="pool", resample=False)
 
 
-def build(view: TrainView, **settings: object) -> Ckan:
-    model = Ckan(
+def build(view: TrainView, **settings: object) -> CKAN:
+    model = CKAN(
         CkanConfig(**{"dim": 3, "user_memory": 3, "item_memory": 4, **settings}), view, torch.Generator().manual_seed(3)
     )
     noise = torch.Generator().manual_seed(4)
@@ -38,7 +38,7 @@ def build(view: TrainView, **settings: object) -> Ckan:
     return model
 
 
-def slow_layers(model: Ckan, edges: list[list[int]]) -> tuple[list[Tensor], Tensor]:
+def slow_layers(model: CKAN, edges: list[list[int]]) -> tuple[list[Tensor], Tensor]:
     """o_1..o_L, and the mean of the heads of the first layer."""
     graph, types, layers, heads = model.users.graph, model._types(), [], []
     for layer, numbers in enumerate(edges):
@@ -56,7 +56,7 @@ def slow_layers(model: Ckan, edges: list[list[int]]) -> tuple[list[Tensor], Tens
     return layers, torch.stack(heads).mean(0)
 
 
-def slow_vector(model: Ckan, sets: RippleSets, row: int, seeds: list[int], *, item: int | None, training: bool) -> Tensor:
+def slow_vector(model: CKAN, sets: RippleSets, row: int, seeds: list[int], *, item: int | None, training: bool) -> Tensor:
     layers, heads = slow_layers(model, (sets.drawn if training else sets.fixed)[row].tolist())
     first = model.entity[seeds].mean(0) if model.config.origin == "seeds" else heads
     how = model.config.aggregate
@@ -66,12 +66,12 @@ def slow_vector(model: Ckan, sets: RippleSets, row: int, seeds: list[int], *, it
     return torch.cat(parts) if how == "concat" else torch.stack(parts).sum(0) if how == "sum" else torch.stack(parts).amax(0)
 
 
-def user_vector(model: Ckan, user: int, *, training: bool = False) -> Tensor:
+def user_vector(model: CKAN, user: int, *, training: bool = False) -> Tensor:
     clicked = sorted(set(model.view.interactions.items[model.view.interactions.users == user].tolist()))
     return slow_vector(model, model.users, user, clicked, item=None, training=training)
 
 
-def item_vector(model: Ckan, item: int, *, training: bool = False) -> Tensor:
+def item_vector(model: CKAN, item: int, *, training: bool = False) -> Tensor:
     seeds = model.item_seeds
     own = seeds.cols[seeds.rowptr[item] : seeds.rowptr[item + 1]].tolist()
     return slow_vector(model, model.items, item, own, item=item, training=training)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu
 
 from metakg.data import TrainView
-from metakg.models.kgat import Kgat, KgatConfig
+from metakg.models.kgat import KGAT, KgatConfig
 from metakg.models.nn.dropout import keep_mask
 from metakg.models.nn.propagate import Adjacency, graph_layer
 from metakg.models.nn.sparse import transpose
@@ -31,8 +31,8 @@ class TestKgatOfOneLayerWithoutAttention(LearntContract):
     config = KgatConfig(dim=16, dims=(16,), attention="uniform", message_dropout=0.0)
 
 
-def build(view: TrainView, **settings: object) -> Kgat:
-    model = Kgat(KgatConfig(**{"dim": 4, "dims": (4, 3, 2), **settings}), view, torch.Generator().manual_seed(3))
+def build(view: TrainView, **settings: object) -> KGAT:
+    model = KGAT(KgatConfig(**{"dim": 4, "dims": (4, 3, 2), **settings}), view, torch.Generator().manual_seed(3))
     noise = torch.Generator().manual_seed(4)
     with torch.no_grad():  # Xavier numbers are tiny and biases zero; larger ones make every nonlinearity count
         for p in model.parameters():
@@ -56,7 +56,7 @@ def triples_of(view: TrainView) -> set[tuple[int, int, int]]:
     return found
 
 
-def slow_attention(model: Kgat, h: int) -> dict[tuple[int, int], float]:
+def slow_attention(model: KGAT, h: int) -> dict[tuple[int, int], float]:
     logits = {}
     d = model.config.dim
     for _, r, t in (edge for edge in sorted(triples_of(model.view)) if edge[0] == h):
@@ -71,7 +71,7 @@ def slow_attention(model: Kgat, h: int) -> dict[tuple[int, int], float]:
     return {edge: p / sum(powers.values()) for edge, p in powers.items()}
 
 
-def slow_vectors(model: Kgat) -> list[Tensor]:
+def slow_vectors(model: KGAT) -> list[Tensor]:
     """Final vectors of all nodes."""
     layers = [list(model.node)]
     n_nodes = len(model.node)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metakg.data import TrainView
-from metakg.models.kgcn import Kgcn, KgcnConfig
+from metakg.models.kgcn import KGCN, KgcnConfig
 from metakg.models.nn.facts import Neighbourhoods
 from metakg.sample.episodes import PairBatch
 from metakg.testing import LearntContract, toy_view
@@ -34,8 +34,8 @@ class TestKgcnOfOneHopAsTheAuthorsWroteIt(LearntContract):
     overfit = BY_HEART
 
 
-def build(view: TrainView, **settings: object) -> Kgcn:
-    model = Kgcn(KgcnConfig(**{"dim": 3, "neighbours": 4, **settings}), view, torch.Generator().manual_seed(3))
+def build(view: TrainView, **settings: object) -> KGCN:
+    model = KGCN(KgcnConfig(**{"dim": 3, "neighbours": 4, **settings}), view, torch.Generator().manual_seed(3))
     noise = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for p in model.parameters():
@@ -43,7 +43,7 @@ def build(view: TrainView, **settings: object) -> Kgcn:
     return model
 
 
-def slow_vector(model: Kgcn, user: int, node: int, hops: int) -> Tensor:
+def slow_vector(model: KGCN, user: int, node: int, hops: int) -> Tensor:
     """e_node^hops for a user, by recursion."""
     if hops == 0:
         return model.entity[node]

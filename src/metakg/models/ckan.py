@@ -32,6 +32,7 @@ from metakg.models.learnt import Cold, Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.facts import Inverse, RippleSets, compact, fact_edges, item_seeds, user_seeds
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.transr import xavier
+from metakg.models.space import Choice, Space
 from metakg.sample.episodes import PairBatch
 from metakg.sample.neighbours import Edges
 from metakg.types import Mask
@@ -42,6 +43,14 @@ _ROWS = 8192
 
 class CkanConfig(LearntConfig):
     """Settings of `ckan`."""
+
+    space: ClassVar[Space] = {
+        **LearntConfig.space,
+        "layers": Choice((1, 2)),
+        "user_memory": Choice((8, 16, 64)),
+        "item_memory": Choice((16, 64)),
+        "squeeze": Choice((True, False)),
+    }
 
     kind: Literal["ckan"] = "ckan"
     layers: PositiveInt = 2
@@ -67,7 +76,7 @@ class CkanConfig(LearntConfig):
     """Where rows start that were never trained (see `metakg.models.learnt`)."""
 
 
-class Ckan(Learnt):
+class CKAN(Learnt):
     """The network over the sets of all users and items of a view."""
 
     rows: ClassVar[Mapping[str, Kind]] = {"entity": "entity", "relation": "relation"}

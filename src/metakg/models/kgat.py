@@ -37,6 +37,7 @@ from metakg.models.nn.dropout import dropout, keep_mask
 from metakg.models.nn.propagate import Adjacency, graph_layer
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.transr import energies, xavier
+from metakg.models.space import Choice, Space
 from metakg.sample.episodes import PairBatch
 from metakg.sample.neighbours import reach
 from metakg.sample.triples import TripleBatch, TripleSampler
@@ -44,6 +45,12 @@ from metakg.sample.triples import TripleBatch, TripleSampler
 
 class KgatConfig(LearntConfig):
     """Settings of `kgat`."""
+
+    space: ClassVar[Space] = {
+        **LearntConfig.space,
+        "dims": Choice(((64,), (64, 32), (64, 32, 16))),
+        "message_dropout": Choice((0.0, 0.1, 0.3)),
+    }
 
     kind: Literal["kgat"] = "kgat"
     dims: tuple[PositiveInt, ...] = Field((64, 32, 16), min_length=1)
@@ -54,7 +61,7 @@ class KgatConfig(LearntConfig):
     """Weights of the edges: learnt (paper), or the same for all edges of a node (ablation "without attention")."""
 
 
-class Kgat(Learnt):
+class KGAT(Learnt):
     """The network over the training graph of a view."""
 
     rows: ClassVar[Mapping[str, Kind]] = {"node": "node", "relation": "edge", "project": "edge"}

@@ -32,6 +32,7 @@ from metakg.data import TrainView
 from metakg.models.learnt import Cold, Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.facts import Neighbourhoods
 from metakg.models.nn.transr import xavier
+from metakg.models.space import Choice, Space
 from metakg.sample.episodes import PairBatch
 from metakg.types import Mask
 
@@ -41,6 +42,13 @@ _ROWS = 4096
 
 class KgcnConfig(LearntConfig):
     """Settings of `kgcn`."""
+
+    space: ClassVar[Space] = {
+        **LearntConfig.space,
+        "neighbours": Choice((4, 8, 16)),
+        "hops": Choice((1, 2)),
+        "aggregator": Choice(("sum", "concat")),
+    }
 
     kind: Literal["kgcn"] = "kgcn"
     neighbours: PositiveInt = 8
@@ -55,7 +63,7 @@ class KgcnConfig(LearntConfig):
     """Where rows start that were never trained (see `metakg.models.learnt`)."""
 
 
-class Kgcn(Learnt):
+class KGCN(Learnt):
     """The network over a fixed sample of the facts."""
 
     rows: ClassVar[Mapping[str, Kind]] = {"user": "user", "entity": "entity", "relation": "relation"}

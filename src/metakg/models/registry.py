@@ -16,13 +16,13 @@ from metakg.errors import ConfigError
 from metakg.models.base import ModelConfig, Recommender
 from metakg.models.blend import Blend, BlendConfig
 from metakg.models.cfkg import CFKG, CfkgConfig
-from metakg.models.ckan import Ckan, CkanConfig
+from metakg.models.ckan import CKAN, CkanConfig
 from metakg.models.cke import CKE, CkeConfig
 from metakg.models.fm import FM, FmConfig
 from metakg.models.item_knn import ItemKnn, ItemKnnConfig
 from metakg.models.kg_knn import KgKnn, KgKnnConfig
-from metakg.models.kgat import Kgat, KgatConfig
-from metakg.models.kgcn import Kgcn, KgcnConfig
+from metakg.models.kgat import KGAT, KgatConfig
+from metakg.models.kgcn import KGCN, KgcnConfig
 from metakg.models.metakg import MetaKG, MetaKGConfig
 from metakg.models.metakg_paper import MetaKG as PaperMetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig as PaperMetaKGConfig
@@ -35,13 +35,13 @@ from metakg.models.walk import Walk, WalkConfig
 MODELS: dict[str, type[Recommender]] = {
     "blend": Blend,
     "cfkg": CFKG,
-    "ckan": Ckan,
+    "ckan": CKAN,
     "cke": CKE,
     "fm": FM,
     "item-knn": ItemKnn,
     "kg-knn": KgKnn,
-    "kgat": Kgat,
-    "kgcn": Kgcn,
+    "kgat": KGAT,
+    "kgcn": KGCN,
     "metakg": MetaKG,
     "metakg-paper": PaperMetaKG,
     "nfm": NFM,

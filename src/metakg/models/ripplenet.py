@@ -34,6 +34,7 @@ from metakg.models.learnt import Cold, Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.facts import Inverse, RippleSets, compact, fact_edges, user_seeds
 from metakg.models.nn.segments import run_ptr, segment_mm
 from metakg.models.nn.transr import xavier
+from metakg.models.space import Choice, Space, Span
 from metakg.sample.episodes import PairBatch
 from metakg.types import Mask
 
@@ -43,6 +44,14 @@ _USERS = 4
 
 class RippleNetConfig(LearntConfig):
     """Settings of `ripplenet`."""
+
+    space: ClassVar[Space] = {
+        **LearntConfig.space,
+        "hops": Choice((1, 2, 3)),
+        "memory": Choice((8, 16, 32)),
+        "kge_weight": Span(1e-3, 1e-1, log=True),
+        "exclude_target": Choice((False, True)),
+    }
 
     kind: Literal["ripplenet"] = "ripplenet"
     hops: PositiveInt = 2
