@@ -650,6 +650,8 @@ def test_a_phone_never_scrolls_sideways(visitor: Any, width: int) -> None:
     visit = visitor(width, 800)
     too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     visit.go(query=LIKED)
+    tabs = visit.page.locator("nav a").evaluate_all("tabs => tabs.map((tab) => tab.getClientRects()[0].height)")
+    assert max(tabs) < 40  # each on one line
     visit.rows().first.get_by_role("button", name="Why this?").click()
     visit.wait_for_picture(".why")
     visit.wait_for_picture(".around")

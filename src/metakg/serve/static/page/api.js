@@ -1,6 +1,6 @@
 // The HTTP interface: one function, and errors that say what happened and what to do about it.
 
-const TIMEOUT_MS = 15_000;
+const TIMEOUT_MS = 30_000; // longer than the server's own deadlines: its answer says more than our impatience
 const KEY = "metakg.key";
 const BASE = new URL("api/", document.baseURI); // relative, so that the page also works behind a path prefix
 
