@@ -202,6 +202,46 @@ def test_the_papers_model_that_learnt_from_what_arrived_comes_back_from_a_bundle
     assert torch.allclose(scores(again), scores(adapted), atol=1e-5)
 
 
+def test_users_whom_the_papers_model_met_online_come_back_from_a_bundle(paper: Engine, tmp_path: Path) -> None:
+    clicks = (("lou", ["i00", "i07"]), ("ann", ["i03"]), ("max", ["i05"]))  # two of them have no row in the graph
+    met = paper
+    for user, liked in clicks:
+        met = met.adapt(support=Support.clicks(user, liked))
+    met.save(tmp_path / "met")
+    again = metakg.load(tmp_path / "met")
+    assert isinstance(again.recommender, CoAdapting)
+    assert again.recommender.view.vocabulary.users == met.recommender.view.vocabulary.users
+    assert torch.allclose(scores(again), scores(met), atol=1e-6)
+    assert not torch.allclose(scores(again)[:-2], scores(paper), atol=1e-3), "a known user moved"
+    further = [engine.adapt(support=Support.clicks("lou", ["i02"])) for engine in (met, again)]
+    assert torch.allclose(scores(further[0]), scores(further[1]), atol=1e-5)
+    learnt = [engine.adapt(support=arriving()) for engine in (met, again)]  # all of them become nodes
+    assert torch.allclose(scores(learnt[0]), scores(learnt[1]), atol=1e-4)
+    learnt[1].save(tmp_path / "learnt")
+    assert torch.allclose(scores(metakg.load(tmp_path / "learnt")), scores(learnt[1]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"moved_users": torch.tensor([0, 0])}, "users without a row or a vector"),
+        ({"moved_users": torch.tensor([-1, 8])}, "users without a row or a vector"),
+        ({"moved_vectors": torch.zeros(2, 3)}, "of another shape"),
+        ({"node": torch.zeros(2, 6)}, "users without a row or a vector"),
+    ],
+)
+def test_damaged_vectors_of_moved_users_are_refused(paper: Engine, change: dict[str, torch.Tensor], message: str) -> None:
+    met = paper.adapt(support=Support.clicks("lou", ["i00"])).adapt(support=Support.clicks("ann", ["i03"]))
+    config, how = settings_for("metakg-paper", {**PAPER, "training": RECIPE})
+    tensors = met.recommender.tensors()
+    assert tensors["moved_users"].tolist() == [8, 0]
+    view = met.recommender.view
+    restored = training.restore(config, how, view, dict(tensors), 4)
+    assert torch.allclose(restored.score_all(torch.arange(9)), met.recommender.score_all(torch.arange(9)), atol=1e-6)
+    with pytest.raises(CheckpointError, match=message):
+        training.restore(config, how, view, tensors | change, 4)
+
+
 def test_tensors_of_another_model_are_refused(paper: Engine) -> None:
     config, how = settings_for("metakg-paper", {**PAPER, "dim": 8, "dims": (8, 8), "training": RECIPE})
     with pytest.raises(CheckpointError, match="metakg-paper"):

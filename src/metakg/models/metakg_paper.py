@@ -16,7 +16,7 @@ reads neighbours sampled by attention unless `fan_out` is None.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from metakg import losses
-from metakg.data import Interactions, Support, TrainView
+from metakg.data import IdMap, Interactions, KnowledgeGraph, Support, TrainView
 from metakg.data.view import origin
 from metakg.errors import CheckpointError
 from metakg.models.base import Recommender
@@ -385,24 +385,52 @@ class MetaKG(Recommender):
         return new.train(self.training)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the parameters and the pairs that are edges (the attention follows from them)."""
+        """Return the parameters, the pairs that are edges (the attention follows from them), and the users moved since."""
         state = {name: value for name, value in self.state_dict().items() if name != "attention_weights"}
-        return state | {"edge_users": torch.from_numpy(self.edges.users), "edge_items": torch.from_numpy(self.edges.items)}
+        state |= {"edge_users": torch.from_numpy(self.edges.users), "edge_items": torch.from_numpy(self.edges.items)}
+        if self.vectors is not None and self.vectors.vectors is not None:
+            state |= {"moved_users": torch.tensor(self.vectors.moved), "moved_vectors": self.vectors.vectors}
+        return state
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` of an equal model returned."""
-        if not {"edge_users", "edge_items"} <= tensors.keys():
-            raise CheckpointError(
-                "tensors of metakg-paper", "no edges", expected="edge_users, edge_items", fix="Save it again."
-            )
-        users, items = (tensors[name].cpu().numpy() for name in ("edge_users", "edge_items"))
-        v = self.view
-        if len(users) and (users.max() >= v.n_users or items.max() >= v.n_items or min(users.min(), items.min()) < 0):
-            raise CheckpointError(
-                "tensors of metakg-paper", "edges outside the vocabulary", expected="known rows", fix="Save it again."
-            )
-        rebuilt = type(self)(self.config, v, self.rng, Interactions(users, items), attend=False)
-        parameters = {name: value for name, value in tensors.items() if not name.startswith("edge_")}
-        super(MetaKG, rebuilt).load_tensors(parameters | {"attention_weights": rebuilt.attention_weights})
+        """Take over what `tensors` of an equal model returned, and be `ready`.
+
+        Users who came after the graph was built (`metakg.train.online`) have a vector there and no row of their own.
+        """
+        v, rest = self.view.vocabulary, dict(tensors)
+        if not {"node", "edge_users", "edge_items"} <= rest.keys():
+            raise _foreign("no nodes or no edges", expected="node, edge_users, edge_items")
+        users, items = (rest.pop(name).cpu().numpy() for name in ("edge_users", "edge_items"))
+        moved, vectors = rest.pop("moved_users", torch.empty(0, dtype=torch.int64)), rest.pop("moved_vectors", None)
+        n_users = v.n_users
+        if len(moved):
+            n_users = rest["node"].shape[0] - v.n_entities
+            late = moved[moved >= n_users].sort().values
+            if not 0 < n_users <= v.n_users or late.tolist() != list(range(n_users, v.n_users)) or moved.min() < 0:
+                raise _foreign("users without a row or a vector", expected="one or the other for each user of the view")
+        if len(users) and (users.max() >= n_users or items.max() >= v.n_items or min(users.min(), items.min()) < 0):
+            raise _foreign("edges outside the vocabulary", expected="known rows")
+        view = self.view if n_users == v.n_users else _first_users(self.view, n_users)
+        rebuilt = type(self)(self.config, view, self.rng, Interactions(users, items), attend=False)
+        super(MetaKG, rebuilt).load_tensors(rest | {"attention_weights": rebuilt.attention_weights})
         rebuilt.refresh()
-        self.__dict__.update(rebuilt.eval().ready().__dict__)
+        served = rebuilt.eval().ready()
+        if len(moved):
+            assert served.vectors is not None
+            if vectors is None or vectors.shape != (len(moved), served.vectors.final.shape[1]):
+                raise _foreign("vectors of moved users of another shape", expected="one vector for each of them")
+            served.vectors = replace(served.vectors, moved=tuple(moved.tolist()), vectors=vectors)
+            served.view = self.view
+        self.__dict__.update(served.__dict__)
+
+
+def _first_users(view: TrainView, n_users: int) -> TrainView:
+    """Return a view without the users who came last."""
+    v, pairs, about = view.vocabulary, view.interactions, view.graph.user
+    users = IdMap(v.users.array.slice(0, n_users), kind=v.users.kind)
+    graph = KnowledgeGraph(view.graph.entity, about.select(about.heads < n_users))
+    return TrainView(replace(v, users=users), pairs.select(pairs.users < n_users), graph)
+
+
+def _foreign(found: str, *, expected: str) -> CheckpointError:
+    return CheckpointError("tensors of metakg-paper", found, expected=expected, fix="Save it again.")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from metakg import rng as random
 from metakg.data import Interactions, Support
-from metakg.errors import CheckpointError, DataError
+from metakg.errors import DataError
 from metakg.models.base import Recommender
 from metakg.models.metakg_paper import JointBatch, MetaKG
 from metakg.models.nn.ckg import triple_sampler
@@ -170,19 +170,7 @@ class CoAdapting(Recommender):
         return self.model.score_pairs(users, items)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the model's tensors.
-
-        Raises:
-            CheckpointError: single users were adapted online; their vectors are kept beside the model, not in its tensors.
-        """
-        vectors = self.model.vectors
-        if vectors is not None and vectors.moved:
-            raise CheckpointError(
-                "metakg-paper",
-                f"{len(vectors.moved)} users adapted online",
-                expected="a model whose tensors say all",
-                fix="Save before adapting online and adapt again after loading, or adapt with online = None.",
-            )
+        """Return the model's tensors."""
         return self.model.tensors()
 
     def adapt(self, support: Support) -> Self:

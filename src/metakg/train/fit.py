@@ -24,6 +24,7 @@ from metakg.evaluation import evaluate
 from metakg.models.base import ModelConfig, Recommender
 from metakg.models.learnt import Learnt
 from metakg.models.metakg import MetaKG
+from metakg.models.metakg_paper import MetaKG as PaperMetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig as PaperConfig
 from metakg.models.registry import build, config_for
 from metakg.train.adapt import CoAdapting
@@ -150,8 +151,9 @@ def restore(
         assert isinstance(model, Learnt)
         return Adapting(model, training, seed)
     if isinstance(training, Recipe):
-        model.use_generator(random.torch_generator(seed, "model", "cpu"))  # type: ignore[operator]  # a MetaKG of the paper
-        return CoAdapting(model.ready(), training.adapt, seed, training.online)  # type: ignore[operator]
+        assert isinstance(model, PaperMetaKG)
+        model.use_generator(random.torch_generator(seed, "model", "cpu"))
+        return CoAdapting(model, training.adapt, seed, training.online)
     return model
 
 
