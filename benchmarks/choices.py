@@ -4,22 +4,28 @@
         --trial "as chosen" --trial "no inner step: inner_lr=0" --trial "no scheduler: training.scheduler=null"
 
 A trial is a name, optionally followed by a colon and settings as on the command line, with spaces between. The figure is the
-mean of Recall@20 and NDCG@20 over the validation scenarios, as in `benchmarks/floors.py`. No query of the split itself is
-looked at.
+mean of Recall@20 and NDCG@20 over the validation scenarios (or those asked for), as in `benchmarks/floors.py`. No query of the
+split itself is looked at. Trials of `metakg-paper` that differ in how it adapts (`training.adapt`) share one training.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from metakg.cli.common import merged, model_settings, settings_from
-from metakg.engine import fit
+from metakg.data import TrainView
 from metakg.evaluation import evaluate
+from metakg.models.base import Recommender
 from metakg.splits import load
+from metakg.train.adapt import CoAdapting
+from metakg.train.fit import fit, settings_for
+from metakg.train.recipe import Recipe
 
 
 def main() -> None:
@@ -29,23 +35,41 @@ def main() -> None:
     parser.add_argument("--model", default="metakg")
     parser.add_argument("--settings", type=Path)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--scenarios", nargs="+", help="only these")
     parser.add_argument("--trial", action="append", required=True)
     arguments = parser.parse_args()
     validation = load(arguments.split).validation
     if validation is None:
         parser.error("this split has no validation part")
+    names = arguments.scenarios or list(validation.scenarios)
     base = model_settings(arguments.settings, None).get(arguments.model, {})
+    fitted: dict[str, Recommender] = {}
     for trial in arguments.trial:
         name, _, words = trial.partition(":")
         begin = time.perf_counter()
-        fitted = fit(arguments.model, validation.train, seed=arguments.seed, **merged(base, settings_from(words.split())))
+        recommender = fit_once(
+            arguments.model, merged(base, settings_from(words.split())), validation.train, arguments.seed, fitted
+        )
         fit_s = time.perf_counter() - begin
-        found = evaluate(fitted, validation, k=20, metric_names=("recall", "ndcg"))
+        found = evaluate(recommender, validation, scenarios=names, k=20, metric_names=("recall", "ndcg"))
         means = {(r["scenario"], r["metric"]): r["mean"] for r in found.rows if r["metric"] in ("recall", "ndcg")}
-        text = "  ".join(f"{s} {means[s, 'recall']:.4f}/{means[s, 'ndcg']:.4f}" for s in validation.scenarios)
+        text = "  ".join(f"{s} {means[s, 'recall']:.4f}/{means[s, 'ndcg']:.4f}" for s in names)
         judge_s = time.perf_counter() - begin - fit_s
         figure = float(np.mean(list(means.values())))
         print(f"{figure:.4f}  {name}  (fit {fit_s:.0f} s, judge {judge_s:.0f} s)  {text}", flush=True)
+
+
+def fit_once(model: str, settings: dict[str, Any], train: TrainView, seed: int, fitted: dict[str, Recommender]) -> Recommender:
+    """Return a fitted recommender; one that was trained before, where a trial changes its adaptation alone."""
+    config, how = settings_for(model, settings)
+    if not isinstance(how, Recipe):
+        return fit(config, how, train, seed)
+    key = json.dumps([config.model_dump(mode="json"), how.model_dump(mode="json", exclude={"adapt", "online"})])
+    if key not in fitted:
+        fitted[key] = fit(config, how, train, seed)
+    trained = fitted[key]
+    assert isinstance(trained, CoAdapting)
+    return CoAdapting(trained.model, how.adapt, seed, how.online)
 
 
 if __name__ == "__main__":

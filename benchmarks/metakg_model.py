@@ -38,6 +38,7 @@ from metakg.rng import torch_generator
 from metakg.sample.episodes import EpisodeSampler
 from metakg.train.adapt import AdaptConfig, PairBatches
 from metakg.train.loop import Loop, LoopConfig, Progress
+from metakg.train.memory import estimate_bytes
 from metakg.train.meta import MetaConfig, TaskBatches
 from metakg.train.scheduler import SchedulerConfig
 
@@ -104,6 +105,19 @@ def peak_gb(device: torch.device) -> str:
     return f"{host:.2f} GB{card}"
 
 
+def now_gb() -> float:
+    """Return the memory this process has now."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**30
+
+
+def estimate_gb(model: MetaKG, args: argparse.Namespace) -> float:
+    """Return what `metakg.train.memory` says that training takes."""
+    graph = model.graph
+    sizes = (graph.n_nodes, graph.n_edges, graph.n_relations)
+    return sum(estimate_bytes(model.config, *sizes, args.at_once).values()) / 2**30
+
+
 def build(view: TrainView, args: argparse.Namespace) -> MetaKG:
     """Return a model in training mode on its device."""
     config = MetaKGConfig(fan_out=None if args.exact else args.fan_out)
@@ -114,7 +128,7 @@ def build(view: TrainView, args: argparse.Namespace) -> MetaKG:
 
 def measure_pass(view: TrainView, args: argparse.Namespace) -> float:
     """Run meta-training steps through the real loop; return seconds for a pass."""
-    device = torch.device(args.device)
+    device, before = torch.device(args.device), now_gb()
     began = time.perf_counter()
     model = build(view, args)
     scheduler = None if args.no_scheduler else SchedulerConfig(pool=args.pool)
@@ -152,7 +166,7 @@ def measure_pass(view: TrainView, args: argparse.Namespace) -> float:
     print(f"{steps} of {len(source)} steps in {seconds:.1f} s (median {median:.3f} s a step), {busy:.1f} processor seconds")
     print(f"{whole / candidates * 1e3:.2f} ms a candidate task; a pass over {candidates:,} tasks: {whole:.0f} s")
     print(stages.table(seconds))
-    print(f"peak memory {peak_gb(device)}")
+    print(f"peak memory {peak_gb(device)}, estimated {estimate_gb(model, args) + before:.2f} GB ({before:.2f} before)")
     return whole
 
 
@@ -250,31 +264,38 @@ def measure_reference(view: TrainView, args: argparse.Namespace) -> None:
 
 
 def measure_scale(args: argparse.Namespace) -> None:
-    """Time a full propagation, an attention refresh and a meta step on growing graphs."""
-    print("edges        build s  attention s  encode s  ms a candidate task  peak")
+    """Time building, attention, a full propagation and a meta step on growing graphs, and fit how they grow."""
+    columns = {"build": "build s", "refresh": "attention s", "encode": "encode s", "step": "step s"}
+    print("      edges " + " ".join(f"{head:>12s}" for head in columns.values()) + "   peak GB  estimated GB")
+    rows: list[dict[str, float]] = []
     for millions in args.millions:
         view = random_world(int(millions * 1e6))
-        began = time.perf_counter()
+        before, began = now_gb(), time.process_time()
         model = build(view, args)
-        built = time.perf_counter() - began
-        took = {}
+        row = {"build": time.process_time() - began}
         for name, work in (("refresh", model.refresh), ("encode", model.encode)):
-            began = time.perf_counter()
+            began = time.process_time()
             work()
-            took[name] = time.perf_counter() - began
+            row[name] = time.process_time() - began
         source = TaskBatches(model, view, MetaConfig(scheduler=SchedulerConfig()), seed=1)
         marks: list[float] = []
 
         def progress(p: Progress, marks: list[float] = marks) -> None:
-            marks.append(time.perf_counter())
+            marks.append(time.process_time())
             if p.step == 6:
                 raise Enough
 
         with suppress(Enough):
             Loop(model, source, LoopConfig(epochs=1), on_progress=progress).run()
-        step = float(np.median(np.diff(marks))) / source.size * 1e3
-        line = f"{model.graph.n_edges:11,d} {built:8.1f} {took['refresh']:12.2f} {took['encode']:9.2f} {step:20.1f}"
-        print(f"{line}  {peak_gb(torch.device(args.device))}", flush=True)
+        rows.append({**row, "step": float(np.median(np.diff(marks))), "edges": model.graph.n_edges})
+        figures = " ".join(f"{rows[-1][name]:12.2f}" for name in columns)
+        sizes = f"{peak_gb(torch.device(args.device))} {estimate_gb(model, args) + before:13.2f}"
+        print(f"{model.graph.n_edges:11,d} {figures} {sizes}", flush=True)
+    if len(rows) > 1:
+        edges = np.log([row["edges"] for row in rows])
+        slopes = {name: np.polyfit(edges, np.log([row[name] for row in rows]), 1)[0] for name in columns}
+        print("   exponent " + " ".join(f"{slope:12.2f}" for slope in slopes.values()))
+    print("seconds are processor seconds; the estimate is that of metakg.train.memory, on top of what was in use before")
 
 
 def main() -> None:
