@@ -129,6 +129,31 @@ def test_the_whole_graph_equals_the_equations(toy: TrainView) -> None:
         torch.testing.assert_close(fast, torch.stack(plain).detach())
 
 
+def test_attention_sums_to_one_over_each_neighbour_set(toy: TrainView) -> None:
+    model = build(toy)
+    cut = len(model.graph.collaborative)
+    for edges, weights in zip(
+        model.graph.sets, model.attention_weights[0].split([cut, model.graph.n_edges - cut]), strict=True
+    ):
+        total = torch.zeros(model.graph.n_nodes, dtype=weights.dtype).index_add(0, edges.heads, weights)
+        heard = edges.edges.degrees > 0
+        torch.testing.assert_close(total[heard], torch.ones(int(heard.sum()), dtype=weights.dtype))
+        assert (weights > 0).all()
+
+
+def test_a_node_that_hears_one_side_is_not_gated(toy: TrainView) -> None:
+    model, other = build(toy), build(toy)
+    with torch.no_grad():
+        for gate in (*other.network.w_c, *other.network.w_k):
+            gate.add_(1.0)
+    first, second = model.encode().layers[1], other.encode().layers[1]
+    gated = torch.zeros(model.graph.n_nodes, dtype=torch.bool)
+    gated[model.graph.both] = True
+    assert gated.any()
+    assert torch.equal(first[~gated], second[~gated])
+    assert not torch.isclose(first[gated], second[gated]).all(1).any()
+
+
 def test_losses_and_gradients_of_tasks_equal_the_equations(toy: TrainView) -> None:
     model = build(toy)
     support, _ = episodes(toy, model)

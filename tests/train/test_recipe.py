@@ -110,9 +110,3 @@ def test_memory_is_estimated_and_refused_with_the_setting_to_change() -> None:
     check_memory(parts, 2**50)
     found = available_bytes()
     assert found is None or found > 2**20
-
-
-def test_a_run_that_does_not_fit_is_refused_before_it_starts(world, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metakg.train.recipe.available_bytes", lambda: 1000)
-    with pytest.raises(TrainingError, match="memory: found about"):
-        train_metakg(SMALL, recipe(), world.view, seed=1)

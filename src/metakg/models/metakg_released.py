@@ -47,6 +47,11 @@ def released_settings(**changes: Any) -> MetaKGConfig:
     return MetaKGConfig(**{**settings, **changes})
 
 
+def network_of(config: MetaKGConfig) -> type[MetaKG]:
+    """Return the class that `arch` names."""
+    return MetaKGReleased if config.arch == "code" else MetaKG
+
+
 class MetaKGReleased(MetaKG):
     """The released network under this package's protocol and training loop.
 

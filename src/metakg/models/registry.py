@@ -26,6 +26,7 @@ from metakg.models.kgcn import KGCN, KgcnConfig
 from metakg.models.metakg import MetaKG, MetaKGConfig
 from metakg.models.metakg_paper import MetaKG as PaperMetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig as PaperMetaKGConfig
+from metakg.models.metakg_released import network_of
 from metakg.models.nfm import NFM, NfmConfig
 from metakg.models.popularity import Popularity, PopularityConfig
 from metakg.models.ripplenet import RippleNet, RippleNetConfig
@@ -103,4 +104,6 @@ def config_for(name: str, settings: dict[str, Any] | None = None) -> ModelConfig
 def build(config: ModelConfig, view: TrainView, seed: int) -> Recommender:
     """Build a model from its settings and training data; all its randomness comes from `seed`."""
     generator: torch.Generator = random.torch_generator(seed, f"init/{config.kind}")
+    if isinstance(config, PaperMetaKGConfig):  # two networks under one name
+        return network_of(config)(config, view, generator)
     return MODELS[config.kind](config, view, generator)

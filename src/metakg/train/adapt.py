@@ -179,7 +179,8 @@ class CoAdapting(Recommender):
         Clicks of one user on known items take the bounded step of `metakg.train.online`, if that is switched on; everything
         else is co-adapted. A support without clicks only adds nodes and facts.
         """
-        if self.online is not None and self.model.vectors is not None and _is_one_users(support, self.model):
+        by_step = self.online is not None and self.model.config.arch == "paper"  # gamma, which it moves, is the paper's
+        if by_step and self.online is not None and self.model.vectors is not None and _is_one_users(support, self.model):
             user, liked = str(support.users[0].as_py()), support.items.to_pylist()
             return type(self)(
                 adapt_user(self.model, user, liked, self.online, seed=self.seed), self.settings, self.seed, self.online

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metakg.data import TrainView
 from metakg.errors import TrainingError
 from metakg.models.metakg_paper_config import MetaKGConfig
 
-_ROWS_A_TASK = 85
+_SEEDS_A_TASK = 85
 """Seeds of a task: a user, some 30 support items and as many negatives, and 20 for the query."""
 
 _SHARED = 0.65
 """Neighbours that are new to a task, as a share of those drawn: measured on Last-FM at a fan-out of 10."""
 
+_REACH = 1.2
+"""Rows that are new to a task, for each of its rows and mean neighbours, where all neighbours are read: measured likewise."""
+
+_BYTES_AN_EDGE = 170
+"""Tails, relations, pairs and transpose of an edge, its attention and running sum, and its columns and keys in the sampler of
+triples; and what building all that leaves behind. Measured, as are the two below: see `estimate_bytes`."""
+
+_SAMPLED_COPIES, _EXACT_COPIES = 16, 6
+"""Arrays as long as a task's rows of the first layer that live at the worst moment: layers, messages, their gradients. Read
+exactly, edges outnumber rows, so they are summed by sorting and no message is laid down for each."""
+
 
 def estimate_bytes(config: MetaKGConfig, n_nodes: int, n_edges: int, n_relations: int, at_once: int) -> dict[str, int]:
     """Return the parts of the peak of meta-training in bytes, roughly, beside the data and the program themselves.
+
+    Calibrated on measured peaks of Last-FM and of drawn graphs (`benchmarks/metakg_model.py`, `pass` and `scale`, which print
+    both); a test holds it to them.
 
     Args:
         config: the model's settings.
@@ -27,19 +42,25 @@ def estimate_bytes(config: MetaKGConfig, n_nodes: int, n_edges: int, n_relations
     floats = 4
     widest = max(config.dim, *config.dims)
     parameters = n_nodes * config.dim + n_relations * config.dim * (config.dim + 1)
-    # Each edge: tail, relation, pair, two numbers of the transpose, its key and three columns for the triple sampler.
-    graph = n_edges * (9 * 8 + 2 * floats)
-    tables = 6 * n_nodes * config.dim * floats
-    rows = n_nodes // 2  # read exactly, the hubs of a graph pull in about half of it
-    if config.fan_out is not None:
-        rows = min(rows, int(_ROWS_A_TASK * (_SHARED * config.fan_out) ** (len(config.dims) - 1)))
-    rows *= at_once
+    tracked = config.outer == "joint"  # then the tables have gradients, and so have the steps that lead to them
+    tables = (16 if tracked else 6) * n_nodes * config.dim * floats
+    # Hubs are not laid down, so what a task reads grows with the mean number of neighbours.
+    grow, copies = (
+        (_SHARED * config.fan_out, _SAMPLED_COPIES) if config.fan_out else (_REACH * n_edges / n_nodes, _EXACT_COPIES)
+    )
+    rows = min(int(0.7 * n_nodes), int(_SEEDS_A_TASK * grow ** (len(config.dims) - 1)))
     return {
         "parameters, gradients, Adam, best copy": 5 * parameters * floats,
-        "graph": graph,
+        "graph": n_edges * _BYTES_AN_EDGE,
         "shared tables": tables,
-        "rows of the tasks": 4 * rows * widest * floats,
+        "rows of the tasks": copies * rows * at_once * widest * floats,
     }
+
+
+def graph_sizes(view: TrainView) -> tuple[int, int, int]:
+    """Return nodes, edges at most, and edge types of the graph that a view will become, without building it."""
+    facts = len(view.interactions) + len(view.graph.entity) + len(view.graph.user)
+    return view.n_users + view.n_entities, 2 * facts, 2 * view.n_relations + 2
 
 
 def check_memory(parts: dict[str, int], available: int | None) -> None:

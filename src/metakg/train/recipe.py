@@ -13,12 +13,13 @@ from metakg.data import TrainView
 from metakg.models.base import Recommender
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
+from metakg.models.metakg_released import network_of
 from metakg.train.adapt import AdaptConfig, CoAdapting, PairBatches
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.initialise import BprConfig, InitConfig, initialise, initialise_by_bpr
 from metakg.train.log import Sink
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress, Source
-from metakg.train.memory import available_bytes, check_memory, estimate_bytes
+from metakg.train.memory import available_bytes, check_memory, estimate_bytes, graph_sizes
 from metakg.train.meta import MetaConfig, TaskBatches
 from metakg.train.online import OnlineConfig
 from metakg.types import Json
@@ -83,10 +84,8 @@ def train_metakg(
         CheckpointError: `resume` found another run's checkpoint.
     """
     config, meta = _ablate(config, recipe)
-    model = MetaKG(config, view, random.torch_generator(seed, "init/metakg-paper"))
-    sizes = (model.graph.n_nodes, model.graph.n_edges, model.graph.n_relations)
-    check_memory(estimate_bytes(config, *sizes, meta.at_once), available_bytes() if device == "cpu" else None)
-    model = model.to(device)
+    check_memory(estimate_bytes(config, *graph_sizes(view), meta.at_once), available_bytes() if device == "cpu" else None)
+    model = network_of(config)(config, view, random.torch_generator(seed, "init/metakg-paper")).to(device)
     model.use_generator(random.torch_generator(seed, "model", device))
     identity = {
         "data": view_fingerprint(view),
