@@ -532,12 +532,25 @@ def test_a_bundle_without_figures_says_so(visit: Visit) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_is_not_ready_is_shown_as_such(visit: Visit) -> None:
-    fail(visit, "/api/health/ready", 503, times=99)
+def test_a_server_that_is_not_ready_is_shown_until_it_is(visit: Visit) -> None:
+    fail(visit, "/api/health/ready", 503, times=2)
     visit.go("model")
     expect(visit.page.locator(".lights li").first).to_contain_text("answers")
     expect(visit.page.locator(".lights li").nth(1)).to_contain_text("not ready")
     expect(visit.page.locator(".light.bad")).to_have_count(1)
+    expect(visit.page.locator(".lights li").nth(1)).to_contain_text("takes requests")
+
+
+@pytest.mark.slow
+def test_the_figures_of_the_server_go_on_by_themselves(visit: Visit) -> None:
+    visit.page.clock.install()
+    visit.go("model")
+    total = visit.page.locator("dt", has_text="in all").locator("+ dd")
+    before = int(total.text_content().replace(",", ""))
+    visit.page.clock.run_for(6_000)
+    expect(total).not_to_have_text(f"{before:,}")
+    assert int(total.text_content().replace(",", "")) > before
+    assert len([request for request in visit.asked if request.url.endswith("/api/status")]) == 2
 
 
 # ------------------------------------------------------------------------------------------------ when things go wrong

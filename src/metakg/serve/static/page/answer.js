@@ -13,10 +13,11 @@ const IDLE = { data: null, problem: null, busy: false, nextTry: null };
  * @param question (signal) => promise of the answer; null asks nothing.
  * @param inputs values that the question depends on.
  * @param delayMs how long the inputs must rest before the question goes out.
+ * @param everyMs ask again so long after each answer, for as long as the page is in sight; null asks once.
  * @returns {data, problem, busy, nextTry, retry}: `data` is the last good answer, kept while a newer one is on its way;
  *   `nextTry` is when the page asks again by itself (ms since 1970), or null.
  */
-export function useAnswer(question, inputs, delayMs = 0) {
+export function useAnswer(question, inputs, { delayMs = 0, everyMs = null } = {}) {
   const [state, setState] = useState(IDLE);
   const [round, retry] = useReducer((number) => number + 1, 0);
   const failures = useRef(0);
@@ -35,16 +36,22 @@ export function useAnswer(question, inputs, delayMs = 0) {
       automatic.current = true;
       retry();
     };
+    const next = () => {
+      if (document.hidden) timer = setTimeout(next, everyMs);
+      else again();
+    };
     const go = async () => {
       try {
         const data = await question(mine.signal);
         if (mine.signal.aborted) return;
         failures.current = 0;
         setState({ ...IDLE, data });
+        if (everyMs !== null) timer = setTimeout(next, everyMs);
       } catch (error) {
         if (mine.signal.aborted) return;
         if (!(error instanceof Problem)) throw error;
-        const wait = error.again && failures.current < TRIES ? waitS(error, failures.current) * 1000 : null;
+        const patient = everyMs !== null || failures.current < TRIES;
+        const wait = error.again && patient ? waitS(error, failures.current) * 1000 : null;
         failures.current += 1;
         setState((old) => ({ data: old.data, problem: error, busy: false, nextTry: wait === null ? null : Date.now() + wait }));
         if (wait !== null) timer = setTimeout(again, wait);

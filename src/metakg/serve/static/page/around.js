@@ -7,13 +7,14 @@ import { Trouble } from "./problem.js";
 
 const ITEMS = 4; // more than this is a hairball
 const ENTITIES = 11;
+const REST_MS = 120;
 
 /** The facts of the last few liked things; what two of them share comes first. */
 export function Around({ liked }) {
   const shown = liked.slice(-ITEMS);
   const ids = shown.map(({ id }) => id);
   const question = (signal) => Promise.all(ids.map((id) => ask("GET", ["items", id], { signal })));
-  const answer = useAnswer(ids.length > 0 ? question : null, [ids.join("\n")], 120);
+  const answer = useAnswer(ids.length > 0 ? question : null, [ids.join("\n")], { delayMs: REST_MS });
   const items = answer.data;
   return html`
     <section class="around card" aria-labelledby="around-head" aria-busy=${answer.busy ? "true" : "false"}>

@@ -29,7 +29,7 @@ export function Combobox({ label, hint, kind, taken = [], suggestions = [], chos
   const wanted = text.trim();
   const asking = open && wanted !== "";
   const search = (signal) => ask("GET", ["search"], { query: { q: wanted, kind, limit: 10 + taken.length }, signal });
-  const answer = useAnswer(asking ? search : null, [wanted, kind], REST_MS);
+  const answer = useAnswer(asking ? search : null, [wanted, kind], { delayMs: REST_MS });
   const offered = asking ? (answer.data?.results ?? []) : open && chosen === null ? suggestions : [];
   const found = offered.filter((hit) => !taken.includes(hit.id)).slice(0, 10);
   const fresh = asking && !answer.busy && !answer.problem;

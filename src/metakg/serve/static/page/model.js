@@ -1,7 +1,7 @@
 // The third view: how good the model is where it is hard, and how the server does.
 import { useAnswer } from "./answer.js";
 import { ask, times } from "./api.js";
-import { html, useEffect, useState } from "./html.js";
+import { html, useState } from "./html.js";
 import { Trouble } from "./problem.js";
 import { count, duration, scenario } from "./words.js";
 
@@ -10,16 +10,10 @@ const METRICS = { recall: "Recall", ndcg: "NDCG", precision: "Precision", hit: "
 const OTHER = ["coverage", "tied"]; // rows beside the metrics: not a user's figures
 
 export function Model() {
-  const status = useAnswer((signal) => ask("GET", ["status"], { signal }), []);
-  const live = useAnswer((signal) => ask("GET", ["health", "live"], { signal }), []);
-  const ready = useAnswer((signal) => ask("GET", ["health", "ready"], { signal }), []);
-  useEffect(() => {
-    const clock = setInterval(() => {
-      if (document.hidden) return;
-      for (const answer of [status, live, ready]) answer.retry();
-    }, EVERY_MS);
-    return () => clearInterval(clock);
-  }, []);
+  const often = { everyMs: EVERY_MS };
+  const status = useAnswer((signal) => ask("GET", ["status"], { signal }), [], often);
+  const live = useAnswer((signal) => ask("GET", ["health", "live"], { signal }), [], often);
+  const ready = useAnswer((signal) => ask("GET", ["health", "ready"], { signal }), [], often);
   const data = status.data;
   return html`
     <div class="hero">

@@ -19,7 +19,7 @@ export function NewItem({ onPick }) {
   const [facts, setFacts] = useState([]);
   const body = { label: label.trim(), facts: facts.map(({ relation, entity }) => ({ relation: relation.id, entity: entity.id })), n: SHOWN };
   const preview = (signal) => ask("POST", ["items", "preview"], { body, signal });
-  const answer = useAnswer(facts.length > 0 ? preview : null, [JSON.stringify(body.facts)], REST_MS);
+  const answer = useAnswer(facts.length > 0 ? preview : null, [JSON.stringify(body.facts)], { delayMs: REST_MS });
 
   useEffect(() => {
     if (answer.data) announce(`It would reach ${many(answer.data.users.length, "person", "people")} first, and is similar to ${many(answer.data.similar.length, "thing")}.`);

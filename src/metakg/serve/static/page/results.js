@@ -14,7 +14,7 @@ const REST_MS = 120;
 export function Results({ liked, disliked, onPick }) {
   const body = { liked: liked.map(({ id }) => id), disliked: disliked.map(({ id }) => id), n: SHOWN, explain: true };
   const answer = useAnswer(
-    (signal) => ask("POST", ["session", "recommend"], { body, signal }), [JSON.stringify(body)], REST_MS);
+    (signal) => ask("POST", ["session", "recommend"], { body, signal }), [JSON.stringify(body)], { delayMs: REST_MS });
   const items = answer.data?.items ?? null;
   const [opened, setOpened] = useState(null);
   const list = useRef(null);
