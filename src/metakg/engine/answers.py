@@ -77,9 +77,9 @@ class ProfileAnswers:
         """Return who asks as the model sees him; what he refused is not among his clicks."""
         return self.recommender.person(asked.row, asked.liked, asked.disliked)
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, asked: Asked, person: Person | None = None) -> Answer:
         """Score every item for one person."""
-        model, person = self.recommender, self.person(asked)
+        model, person = self.recommender, person or self.person(asked)
         scores, speaks = model.score_person(person)
         return Answer(scores, speaks, person.seen, self._way(asked, person, speaks))
 

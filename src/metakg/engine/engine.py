@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from metakg.data import IdMap, KnowledgeGraph, Support, TrainView, Vocabulary
 from metakg.engine.answers import (
@@ -251,10 +252,11 @@ class Engine:
             models = "the floors and metakg"
             raise ConfigError(f"model {self.model}", "no explanations", expected=f"one of {models}", fix="Ask one of them.")
         model, asked = answers.recommender, self._asked(user, liked, disliked)
-        answer, person = self._answer(asked), answers.person(asked)
+        person = answers.person(asked)
+        answer = answers.answer(asked, person)
         reasons = model.reasons_for(person, row, limit)
         cut = Cut(edge for reason in reasons for edge in reason.edges)
-        raw, _ = model.score_person(person)
+        raw, scores = answer.scores, self._refused(asked, answer.scores)
         less = raw if not len(cut) else model.score_person(person, cut)[0]
         without = self._refused(asked, less)
         shown = self._may_be_shown(answer, asked, True, None, ())
@@ -264,8 +266,8 @@ class Engine:
             item,
             self.recommender.view.vocabulary.items.label(row),
             in_words(self.recommender.view, reasons),
-            score=float(answer.scores[row]),
-            rank=1 + int((answer.scores[shown] > answer.scores[row]).sum()),
+            score=float(scores[row]),
+            rank=1 + int((scores[shown] > scores[row]).sum()),
             score_without=float(without[row]),
             rank_without=1 + int((without[shown] > without[row]).sum()),
             faithfulness=part_lost(float(raw[row]), float(less[row]), model.bare_score(person, row)) if reasons else 0.0,
@@ -571,13 +573,12 @@ class Engine:
 
     def _best(self, answer: Answer, shown: Mask, k: int) -> Rows:
         """Return the rows of the best k of some items; of equal scores, the more popular and then the earlier one first."""
+        scores = answer.scores
+        if k < len(scores):
+            least = torch.topk(torch.from_numpy(np.where(shown, scores, -np.inf)), k, sorted=False).values.min().item()
+            shown = shown & (scores >= least)
         items = np.flatnonzero(shown).astype(np.int32)
-        scores = answer.scores[items]
-        if k < len(items):
-            least = np.partition(scores, len(items) - k)[len(items) - k]
-            items = items[scores >= least]
-            scores = answer.scores[items]
-        return items[np.lexsort((items, -self.recommender.view.popularity[items], -scores))][:k]
+        return items[np.lexsort((items, -self.recommender.view.popularity[items], -scores[items]))][:k]
 
     def _trained(self, row: int | None) -> Rows:
         history = self.recommender.view.history

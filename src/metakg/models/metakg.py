@@ -227,10 +227,15 @@ class MetaKG(ProfileRecommender):
 
     def gather_person(self, person: Person, cut: Cut | None = None) -> Gathered:
         """Return the candidates of one person and their evidence, without some edges of it."""
+        if cut is None and "gathered" in person.notes:
+            return person.notes["gathered"]  # type: ignore[no-any-return]
         row = np.array([-1 if person.row is None else person.row], np.int32)
         shape, ends = person.profile.shape, np.array([0, len(person.seen)], np.int32)
         seen = sparse.csr_array((np.ones(len(person.seen), np.float32), person.seen, ends), shape=shape)
-        return self.evidence.gather(row, person.profile, self.config.candidates, self.config.own_items, seen, cut)
+        found = self.evidence.gather(row, person.profile, self.config.candidates, self.config.own_items, seen, cut)
+        if cut is None:
+            person.notes["gathered"] = found
+        return found
 
     def about(self, row: int) -> Floats | None:
         """Follow the walk from facts about the user, where there are any."""
@@ -268,6 +273,8 @@ class MetaKG(ProfileRecommender):
 
     def _silenced(self, person: Person, item: int) -> npt.NDArray[np.float32] | None:
         """Return f of an item with each channel silent, with all silent, and as it is: (C + 2,); None where f has no say."""
+        if ("silenced", item) in person.notes:
+            return person.notes["silenced", item]  # type: ignore[no-any-return]
         found = self.gather_person(person)
         place = np.flatnonzero(found.items[0] == item)
         if not len(place) or found.prior[0, item] <= 0:
@@ -280,7 +287,8 @@ class MetaKG(ProfileRecommender):
             silent = torch.arange(c)
             rows[0, silent, silent] = rows[0, silent, silent + c] = 0.0
             rows[0, c, : 2 * c] = rows[0, c, -1] = 0.0
-            return np.asarray(self.score(rows, gamma)[0].detach().numpy())
+            person.notes["silenced", item] = scores = np.asarray(self.score(rows, gamma)[0].detach().numpy())
+        return scores
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights, the clicks of each item in training, and the recent pairs."""

@@ -5,8 +5,8 @@ They learn nothing by gradient, so `adapt` only extends the data they read from:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -39,11 +39,13 @@ class Person:
         row: user row, or None for somebody the view does not know.
         profile: (1, I) weighted clicks, summing to 1 (or empty).
         seen: (n,) item rows that he has clicked, ascending.
+        notes: what a model has worked out of him already; an explanation asks several times about one person.
     """
 
     row: int | None
     profile: sparse.csr_array
     seen: Rows
+    notes: dict[object, Any] = field(default_factory=dict)
 
 
 class ProfileRecommender(Recommender):
