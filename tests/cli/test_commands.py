@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,23 @@ def test_help_answers_without_loading_anything_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "[]"
+
+
+def test_tune_writes_settings_that_train_takes(folder, tmp_path) -> None:
+    pytest.importorskip("optuna", reason="extra `tune`")
+    out, log = tmp_path / "best.toml", tmp_path / "trials.jsonl"
+    small = ["--set", "dim=4", "--set", "training.loop.epochs=2", "--set", "training.batch_size=512"]
+    command = ["tune", folder / "split", "--model", "fm", "--trials", "2", "--every", "1", "--out", out, "--log", log, *small]
+    said = run(*command)
+    assert "best: trial" in said
+    assert "training.loop.learning_rate=0.001" in said, "the defaults are tried first"
+    found = tomllib.loads(out.read_text())["fm"]
+    assert found["dim"] == 4
+    assert found["training"]["loop"]["epochs"] in (1, 2)
+    assert len(log.read_text().splitlines()) == 3
+    run("train", folder / "split", "--model", "fm", "--settings", out, "--out", tmp_path / "bundle")
+    with pytest.raises(DataError, match="--overwrite"):
+        run(*command)
+    with pytest.raises(DataError, match="--resume"):
+        run(*command, "--overwrite")
+    assert json.loads(run(*command, "--overwrite", "--resume", "--json"))["trials"] == 2

@@ -108,6 +108,15 @@ def test_settings_are_completed_and_what_was_given_is_left_alone() -> None:
         assert settings_for(name, {"training": json.loads(json.dumps(dumped))})[1] == kind()
 
 
+def test_one_setting_of_a_group_leaves_the_others_as_they_are() -> None:
+    for name, kind in TRAINING.items():
+        _, how = settings_for(name, {"training": {"loop": {"epochs": 7}}})
+        loop = kind().loop.model_copy(update={"epochs": 7})
+        assert how == kind().model_copy(update={"loop": loop}), name
+    assert settings_for("metakg", {"training": {"scheduler": {"pool": 5}}})[1].scheduler == SchedulerConfig(pool=5)
+    assert settings_for("metakg-paper", {"training": {"meta": {"scheduler": None}}})[1].meta.scheduler is None
+
+
 def test_every_model_that_learns_has_training_settings() -> None:
     view = toy_view(tasks=True)
     for name in MODELS:

@@ -24,6 +24,7 @@ from metakg.cli.serve import keys, serve
 from metakg.cli.split import split
 from metakg.cli.store import store
 from metakg.cli.train import train
+from metakg.cli.tune import tune
 from metakg.cli.validate import validate
 from metakg.errors import MetakgError
 
@@ -43,6 +44,7 @@ _COMMANDS = (
     split,
     metapaths,
     train,
+    tune,
     evaluate,
     compare,
     experiment,

@@ -20,7 +20,7 @@ which tracks lie on one release than the graph itself does; docs/results/last-fm
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self, TypeAlias
+from typing import ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +34,19 @@ from metakg.models.evidence import Evidence, Gathered
 from metakg.models.factors import Cut, Reason
 from metakg.models.nn.dropout import dropout
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
+from metakg.models.space import Choice, Space, Span
 from metakg.models.walk import Walk, WalkConfig
 from metakg.types import Floats, Mask, Rows
 
 
 class MetaKGConfig(ProfileConfig):
     """Settings of `metakg`; the defaults were chosen on validation scenarios (docs/results/metakg.md)."""
+
+    space: ClassVar[Space] = {
+        "hidden": Choice((32, 64, 128)),
+        "inner_lr": Span(0.01, 1.0, log=True),
+        "message_dropout": Choice((0.0, 0.1, 0.3)),
+    }
 
     kind: Literal["metakg"] = "metakg"
     hidden: PositiveInt = 64

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field as Setting
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from metakg.models.base import ModelConfig
+from metakg.models.space import Choice, Space, Span
 
 
 class MetaKGConfig(ModelConfig):
     """Settings of MetaKG as the paper writes it. The defaults follow it where it speaks."""
+
+    space: ClassVar[Space] = {
+        "weight_decay": Span(1e-6, 1e-1, log=True),
+        "dims": Choice(((64, 64, 64), (64, 32, 16))),
+        "inner_lr": Span(1e-3, 1e-1, log=True),
+        "kg_weight": Span(0.1, 10.0, log=True),
+        "outer": Choice(("gate_fix", "joint")),
+    }
 
     kind: Literal["metakg-paper"] = "metakg-paper"
     arch: Literal["paper", "code"] = "paper"

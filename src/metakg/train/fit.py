@@ -67,7 +67,7 @@ def settings_for(name: str, settings: dict[str, Any]) -> tuple[ModelConfig, Base
             raise ConfigError(f"{name}.training", repr(given), expected="no such settings", fix=f"{name} needs no training.")
         return config, None
     try:
-        return config, kind.model_validate({} if given is None else given)
+        return config, kind.model_validate(_over(kind().model_dump(mode="json"), {} if given is None else given))
     except ValidationError as err:
         first = err.errors()[0]
         place = ".".join(["training", *(str(part) for part in first["loc"])])
@@ -178,6 +178,13 @@ def scenario_mean(recommender: Recommender, split: Split) -> float:
     results = evaluate(recommender, split, k=20, metric_names=("recall", "ndcg")).results
     means = [float(values.mean()) for result in results for values in result.values.values()]
     return sum(means) / len(means)
+
+
+def _over(defaults: Any, given: Any) -> Any:
+    """Return settings laid over their defaults, group by group: naming one setting of a group leaves the others as they are."""
+    if not isinstance(defaults, dict) or not isinstance(given, dict):
+        return given
+    return {**defaults, **{name: _over(defaults.get(name), value) for name, value in given.items()}}
 
 
 def _tell(report: Report, phase: str, step: int, total: int, seconds_left: float) -> None:

@@ -43,7 +43,9 @@ class LoopConfig(BaseModel):
     clip_norm: NonNegativeFloat = 5.0
     """Longest gradient allowed, over all parameters; longer ones are scaled down. 0 switches it off."""
     validate_every: PositiveInt | None = None
-    """Steps between two validations; None validates after every epoch."""
+    """Steps between two validations; None counts epochs instead."""
+    validate_epochs: PositiveInt = 1
+    """Epochs between two validations, where `validate_every` is None."""
     patience: PositiveInt = 5
     """Validations without a better result before the run stops."""
     checkpoint_minutes: PositiveFloat = 10.0
@@ -246,7 +248,7 @@ class Loop:
         return NonFiniteLoss(where, found, expected="finite numbers", fix=f"Lower the learning rate and train again.{kept}")
 
     def _judge(self) -> None:
-        every = self.config.validate_every or len(self.source)
+        every = self.config.validate_every or self.config.validate_epochs * len(self.source)
         if self.validate is None or (self.step % every and self.step != self.total):
             return
         self.model.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from metakg.errors import DataError
 from metakg.models.evidence import Evidence
 from metakg.models.metakg import EvidenceTasks, MetaKG, as_tasks
 from metakg.models.profile import weigh
+from metakg.models.space import Choice, Space, Span
 from metakg.sample.worlds import Situation, WorldRules, draw_world
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
@@ -31,6 +32,12 @@ class PracticeConfig(BaseModel):
     """How `metakg` practises."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    space: ClassVar[Space] = {
+        "loop.learning_rate": Span(1e-4, 1e-2, log=True),
+        "unclicked": Choice((0.0, 0.5, 1.0)),
+        "tasks": Choice((32, 64, 128)),
+    }
 
     worlds: PositiveInt = 5
     """Worlds to practise in; one more is drawn to stop by."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,6 +14,7 @@ from metakg.models.base import Recommender
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.models.metakg_released import network_of
+from metakg.models.space import Choice, Space, Span
 from metakg.train.adapt import AdaptConfig, CoAdapting, PairBatches
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.initialise import BprConfig, InitConfig, initialise, initialise_by_bpr
@@ -32,6 +33,13 @@ class Recipe(BaseModel):
     """Everything that training MetaKG needs beside the model's own settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    space: ClassVar[Space] = {
+        "start": Choice(("transr", "bpr", "xavier")),
+        "loop.learning_rate": Span(1e-4, 1e-2, log=True),
+        "adapt.learning_rate": Span(1e-4, 1e-2, log=True),
+        "adapt.epochs": Span(1, 50, log=True, whole=True),
+    }
 
     start: Literal["transr", "bpr", "xavier"] = "transr"
     """Where the node vectors start: TransR on the training graph (eq. 9), BPR on the training pairs, or random."""

@@ -1,0 +1,86 @@
+"""`metakg tune`: search for a model's settings on the validation scenarios of a split."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metakg.cli.common import (
+    JsonOption,
+    SeedOption,
+    SetOption,
+    SettingsOption,
+    SplitArgument,
+    merged,
+    model_settings,
+    open_split,
+    print_json,
+    settings_from,
+)
+from metakg.errors import DataError
+
+
+def tune(
+    folder: SplitArgument,
+    out: Annotated[Path, typer.Option(help="TOML file for the best settings.")],
+    model: Annotated[str, typer.Option(help="Name of a model that learns by gradient; `metakg doctor` lists them.")] = "metakg",
+    minutes: Annotated[float, typer.Option(min=0.0, help="Budget of the whole search.")] = 30.0,
+    trials: Annotated[int | None, typer.Option(min=1, help="Stop after so many trials.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Epochs between two validations.")] = 5,
+    seed: SeedOption = 1,
+    settings_file: SettingsOption = None,
+    settings: SetOption = None,
+    log: Annotated[Path | None, typer.Option(help="File that gets one JSON line a trial.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the trials in --log.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier settings file.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for good settings, by what they reach on the validation scenarios. Settings that are given are not searched."""
+    from rich.console import Console
+
+    from metakg import files
+    from metakg.train.tune import as_toml
+    from metakg.train.tune import tune as run
+
+    if out.exists() and not overwrite:
+        raise DataError(str(out), "a file", expected="no such file", fix="Name another, or replace it with --overwrite.")
+    cut = open_split(folder, seed)
+    fixed = merged(model_settings(settings_file, None).get(model, {}), settings_from(settings))
+    with Console(stderr=True).status("searching") as status:
+        found = run(
+            cut,
+            model,
+            minutes=minutes,
+            trials=trials,
+            every=every,
+            seed=seed,
+            settings=fixed,
+            log=log,
+            resume=resume,
+            report=status.update,
+        )
+    command = shlex.join(["metakg", *sys.argv[1:]])
+    about = (
+        f"# Chosen on the validation scenarios by: {command}\n"
+        f"# trial {found.best.number} of {len(found.trials)}, mean of Recall@20 and NDCG@20 {found.best.score:.4f}\n\n"
+    )
+    with files.atomic_file(out) as temporary:
+        temporary.write_text(about + as_toml(model, found.settings), encoding="utf-8")
+    if as_json:
+        print_json({"model": model, "settings": found.settings, "score": found.best.score, "trials": len(found.trials)})
+        return
+    for trial in found.trials:
+        score = "-" if trial.score is None else f"{trial.score:.4f}"
+        values = "  ".join(f"{name}={_short(value)}" for name, value in trial.values.items())
+        typer.echo(
+            f"{trial.number:3d}  {score:>6}  {trial.state:<6}  {trial.seconds:6.0f} s  {values}  {trial.remark}".rstrip()
+        )
+    typer.echo(f"best: trial {found.best.number}, {found.best.score:.4f}; settings in {out}")
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,377 @@
+"""A search over a model's settings: Optuna's TPE on the validation scenarios, with median pruning, within a budget of time.
+
+Where it looks stands beside the settings (`space` of a model's and of its training's); what is given is not searched. Every
+trial trains on the training part of the validation split and is judged on its scenarios, after adapting to each, every few
+epochs; a trial that falls behind the median is pruned. The first trial has the defaults, so a search never ends below them.
+Every trial is a line in a log, from which a search that was cut short goes on (its time counts).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metakg import files
+from metakg import rng as random
+from metakg.data import Split
+from metakg.errors import ConfigError, DataError, TrainingError
+from metakg.models.base import Recommender
+from metakg.models.registry import MODELS
+from metakg.models.space import Choice, Space, Span
+from metakg.train.checkpoint import view_fingerprint
+from metakg.train.fit import TRAINING, fit, scenario_mean, settings_for
+from metakg.types import Json
+
+if TYPE_CHECKING:
+    import optuna
+
+Report = Callable[[str], None]
+
+_STARTUP = 5
+"""Trials before pruning and the model of the search set in."""
+
+
+@dataclass
+class Trial:
+    """One setting, tried.
+
+    Attributes:
+        number: from 0.
+        values: searched settings, by dotted name.
+        state: "done", "pruned", "cut" (the budget ran out), or "failed".
+        scores: the validation results, in order of epochs.
+        epochs: after which epoch each was taken.
+        seconds: time spent.
+        remark: why it failed.
+    """
+
+    number: int
+    values: dict[str, Any]
+    state: str = "done"
+    scores: list[float] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    remark: str = ""
+
+    @property
+    def score(self) -> float | None:
+        """The best validation result, or None if there was none."""
+        return max(self.scores, default=None)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch after which it was reached."""
+        return self.epochs[self.scores.index(max(self.scores))]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found.
+
+    Attributes:
+        settings: of the model and, under `training`, of its training, as `fit` takes them, with the best number of epochs.
+        best: the trial they come from.
+        trials: all, earlier parts of a resumed search included.
+    """
+
+    settings: Json
+    best: Trial
+    trials: tuple[Trial, ...]
+
+
+class _CutShort(Exception):  # noqa: N818 - it ends a trial; nothing is wrong
+    """The budget ran out."""
+
+
+def space_of(model: str) -> Space:
+    """Return where a search over a model's settings looks, by dotted name ("weight_decay", "training.loop.learning_rate")."""
+    config, training = settings_for(model, {})
+    found = dict(config.space)
+    found |= {f"training.{name}": where for name, where in getattr(training, "space", {}).items()}
+    return found
+
+
+def tune(
+    split: Split,
+    model: str,
+    *,
+    minutes: float,
+    trials: int | None = None,
+    every: int = 5,
+    seed: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    log: Path | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+) -> Tuned:
+    """Search for good settings on the validation scenarios of a split; no query of the split itself is looked at.
+
+    Args:
+        split: with a validation split.
+        model: registry name of a model that learns by gradient.
+        minutes: budget; the trial that it ends in counts with the best it reached.
+        trials: stop after so many.
+        every: epochs between two validations.
+        seed: of the search and of every training.
+        settings: what is fixed; not searched.
+        log: a file that gets one JSON line a trial; None keeps nothing.
+        resume: go on from the trials in `log`.
+        report: called with a few words at each new step of the work.
+
+    Raises:
+        ConfigError: the extra `tune` is not installed, the model has nothing to search, or a fixed setting is wrong.
+        DataError: there is no validation split, or the log holds another search.
+        TrainingError: no trial reached a validation.
+    """
+    search = _optuna()
+    if split.validation is None:
+        raise DataError("split", "no validation split", expected="one to choose by", fix="Split again with validation.")
+    if model not in MODELS or model not in TRAINING:
+        raise ConfigError("model", repr(model), expected=f"one of {', '.join(sorted(TRAINING))}", fix="Check the spelling.")
+    fixed = dict(settings or {})
+    settings_for(model, fixed)
+    space = {name: where for name, where in space_of(model).items() if not _has(fixed, name)}
+    if not space:
+        raise ConfigError(
+            f"search over {model}", "nothing to search", expected="a setting left open", fix="Fix fewer settings."
+        )
+    about: Json = {
+        "event": "search",
+        "model": model,
+        "data": view_fingerprint(split.validation.train),
+        "space": {name: repr(where) for name, where in space.items()},
+        "fixed": fixed,
+        "every": every,
+        "seed": seed,
+    }
+    past = _open_log(log, about, resume)
+    study = search.create_study(
+        direction="maximize",
+        sampler=search.samplers.TPESampler(seed=random.derive(seed, f"tune/{len(past)}") % 2**32, n_startup_trials=_STARTUP),
+        pruner=search.pruners.MedianPruner(n_startup_trials=_STARTUP, n_warmup_steps=every),
+    )
+    for trial in past:
+        study.add_trial(_as_past(search, trial, space))
+    if not past:
+        study.enqueue_trial(_defaults(model, fixed, space))
+    done = list(past)
+    ends = time.monotonic() + 60 * minutes - sum(trial.seconds for trial in past)
+    while time.monotonic() < ends and (trials is None or len(done) < trials):
+        asked = study.ask(_distributions(search, space))
+        trial = Trial(len(done), {name: _decode(value) for name, value in asked.params.items()})
+        _run(search, asked, trial, split.validation, model, fixed, every, seed, ends, report)
+        if trial.state == "failed" or trial.score is None:
+            study.tell(asked, state=search.trial.TrialState.FAIL)
+        else:
+            pruned = trial.state == "pruned"
+            study.tell(asked, None if pruned else trial.score, search.trial.TrialState.PRUNED if pruned else None)
+        done.append(trial)
+        _append(log, trial)
+    judged = [trial for trial in done if trial.score is not None]
+    if not judged:
+        reason = f"; the last one failed: {done[-1].remark}" if done and done[-1].remark else ""
+        raise TrainingError(
+            f"search over {model}",
+            f"no trial that reached a validation{reason}",
+            expected="at least one",
+            fix="Give more minutes, or validate more often.",
+        )
+    best = max(judged, key=lambda trial: trial.score or 0.0)
+    chosen = _nested(best.values, fixed)
+    chosen = _nested({"training.loop.epochs": best.best_epoch}, chosen)
+    return Tuned(chosen, best, tuple(done))
+
+
+def _run(
+    search: Any,
+    asked: optuna.trial.Trial,
+    trial: Trial,
+    validation: Split,
+    model: str,
+    fixed: Json,
+    every: int,
+    seed: int,
+    ends: float,
+    report: Report | None,
+) -> None:
+    """Train and judge one setting; what came of it goes into `trial`."""
+    began = time.monotonic()
+
+    def judge(recommender: Recommender) -> float:
+        score = scenario_mean(recommender, validation)
+        trial.scores.append(score)
+        trial.epochs.append(every * len(trial.scores))
+        asked.report(score, trial.epochs[-1])
+        if time.monotonic() > ends:
+            raise _CutShort
+        if asked.should_prune():
+            raise search.TrialPruned
+        return score
+
+    def tell(words: str) -> None:
+        if report is not None:
+            report(f"trial {trial.number}: {words}")
+        if time.monotonic() > ends and trial.scores:
+            raise _CutShort
+
+    try:
+        config, training = settings_for(model, _nested(trial.values, fixed))
+        assert training is not None
+        training = training.model_copy(update={"loop": training.loop.model_copy(update={"validate_epochs": every})})  # type: ignore[attr-defined]
+        fit(config, training, validation.train, seed, report=tell, validate=judge)
+        last = training.loop.epochs  # type: ignore[attr-defined]
+        trial.epochs = [min(epoch, last) for epoch in trial.epochs]
+    except _CutShort:
+        trial.state = "cut"
+    except search.TrialPruned:
+        trial.state = "pruned"
+    except (ConfigError, TrainingError) as err:
+        trial.state, trial.remark = "failed", str(err)
+    trial.seconds = time.monotonic() - began
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as err:
+        raise ConfigError(
+            "tune", f"no module {err.name}", expected="the extra `tune`", fix='Install it: pip install "metakg[tune]".'
+        ) from err
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+# -- the space, as Optuna wants it ---------------------------------------------------------------------------------------------
+
+
+def _distributions(search: Any, space: Space) -> dict[str, Any]:
+    found = {}
+    for name, where in space.items():
+        if isinstance(where, Choice):
+            found[name] = search.distributions.CategoricalDistribution([_encode(option) for option in where.options])
+        elif where.whole:
+            found[name] = search.distributions.IntDistribution(int(where.low), int(where.high), log=where.log)
+        else:
+            found[name] = search.distributions.FloatDistribution(where.low, where.high, log=where.log)
+    return found
+
+
+def _encode(option: Any) -> Any:
+    """Return a choice as a plain value: several numbers go as JSON text."""
+    return json.dumps(option) if isinstance(option, tuple | list) else option
+
+
+def _decode(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+
+
+def _as_past(search: Any, trial: Trial, space: Space) -> Any:
+    """Return a trial of an earlier part of the search."""
+    states = search.trial.TrialState
+    state = {"pruned": states.PRUNED, "failed": states.FAIL}.get(trial.state, states.COMPLETE)
+    return search.trial.create_trial(
+        state=state if trial.score is not None else states.FAIL,
+        params={name: _encode(value) for name, value in trial.values.items()},
+        distributions=_distributions(search, space),
+        value=trial.score if state == states.COMPLETE and trial.score is not None else None,
+        intermediate_values=dict(zip(trial.epochs, trial.scores, strict=True)),
+    )
+
+
+def _defaults(model: str, fixed: Json, space: Space) -> Json:
+    """Return the default of each searched setting, brought into its range."""
+    config, training = settings_for(model, fixed)
+    whole: Json = {**config.model_dump(mode="json"), "training": training.model_dump(mode="json") if training else {}}
+    found: Json = {}
+    for name, where in space.items():
+        value: Any = whole
+        for part in name.split("."):
+            value = value[part]
+        if isinstance(where, Span):
+            found[name] = min(max(value, where.low), where.high)
+        else:
+            options = [_encode(option) for option in where.options]
+            found[name] = _encode(value) if _encode(value) in options else options[0]
+    return found
+
+
+# -- nested settings and the log -----------------------------------------------------------------------------------------------
+
+
+def _has(settings: Json, name: str) -> bool:
+    for part in name.split("."):
+        if not isinstance(settings, dict) or part not in settings:
+            return False
+        settings = settings[part]
+    return True
+
+
+def _nested(values: Mapping[str, Any], below: Json) -> Json:
+    """Return nested settings with some set by dotted name."""
+    result: Json = json.loads(json.dumps(below))
+    for name, value in values.items():
+        *path, last = name.split(".")
+        place = result
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return result
+
+
+def _open_log(log: Path | None, about: Json, resume: bool) -> list[Trial]:
+    """Return the trials of a log, or begin one.
+
+    Raises:
+        DataError: there is a log and `resume` is off, or it belongs to another search.
+    """
+    if log is None:
+        return []
+    if not log.exists():
+        with files.atomic_file(log) as temporary:
+            temporary.write_text(json.dumps(about) + "\n", encoding="utf-8")
+        return []
+    if not resume:
+        raise DataError(
+            str(log), "the log of a search", expected="no such file", fix="Go on with it (--resume), or name another."
+        )
+    try:
+        first, *rest = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+        past = [Trial(**{k: v for k, v in row.items() if k in Trial.__dataclass_fields__}) for row in rest]
+    except (ValueError, TypeError) as err:
+        raise DataError(
+            str(log),
+            str(err),
+            expected="the log of a search",
+            fix="Remove its last line, if a kill cut it short.",
+        ) from err
+    different = sorted(name for name in about if first.get(name) != json.loads(json.dumps(about[name])))
+    if different:
+        found = f"a search with another {' and '.join(different)}"
+        raise DataError(str(log), found, expected="the same search", fix="Name another log.")
+    return past
+
+
+def _append(log: Path | None, trial: Trial) -> None:
+    if log is not None:
+        record = {"event": "trial", **vars(trial), "score": trial.score}
+        with log.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(record) + "\n")
+
+
+def as_toml(model: str, settings: Json) -> str:
+    """Return settings as TOML tables of one model; JSON's text of a number, a string or a list is TOML's as well."""
+    tables: list[tuple[str, Json]] = []
+
+    def collect(path: str, group: Json) -> None:
+        tables.append((path, {name: value for name, value in group.items() if not isinstance(value, dict)}))
+        for name, value in group.items():
+            if isinstance(value, dict):
+                collect(f"{path}.{name}", value)
+
+    collect(model, settings)
+    parts = ["\n".join([f"[{path}]", *(f"{k} = {json.dumps(v)}" for k, v in group.items())]) for path, group in tables if group]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,158 @@
+"""The search over settings: what it looks at, what it keeps, how it stops and goes on."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("optuna", reason="extra `tune`")
+
+from metakg.data import Split
+from metakg.errors import ConfigError, DataError, TrainingError
+from metakg.models.space import Choice, Span
+from metakg.testing import planted_split
+from metakg.train import tune as module
+from metakg.train.fit import TRAINING, fit, scenario_mean, settings_for
+from metakg.train.tune import Trial, as_toml, space_of, tune
+
+FIXED: dict[str, Any] = {
+    "dim": 4,
+    "training": {"batch_size": 1024, "loop": {"epochs": 6, "patience": 2}, "adapt": {"epochs": 2}, "start": "xavier"},
+}
+
+
+@pytest.fixture
+def split() -> Split:
+    """A split whose validation split is the planted problem; its own scenarios are never to be looked at."""
+    known = planted_split()
+    return replace(known, scenarios={}, validation=known)
+
+
+def test_every_model_that_learns_has_a_space_and_its_defaults_lie_in_it() -> None:
+    for name in TRAINING:
+        space = space_of(name)
+        assert any(place.endswith("learning_rate") for place in space), name
+        values = module._defaults(name, {}, space)
+        settings_for(name, module._nested({k: module._decode(v) for k, v in values.items()}, {}))
+        config, training = settings_for(name, {})
+        whole = {**config.model_dump(mode="json"), "training": training.model_dump(mode="json")}  # type: ignore[union-attr]
+        for place, where in space.items():
+            default: Any = whole
+            for part in place.split("."):
+                default = default[part]
+            if isinstance(where, Span):
+                assert where.low <= default <= where.high, f"{name}: the default of {place} lies outside"
+            else:
+                assert default in [list(o) if isinstance(o, tuple) else o for o in where.options], f"{name}: {place}"
+
+
+def test_a_search_keeps_the_best_settings_with_the_best_number_of_epochs(split: Split, tmp_path: Path) -> None:
+    found = tune(split, "fm", minutes=5, trials=3, every=2, settings=FIXED, log=tmp_path / "trials.jsonl")
+    assert [trial.number for trial in found.trials] == [0, 1, 2]
+    assert found.best.score == max(trial.score or 0 for trial in found.trials)
+    assert found.best.best_epoch in (2, 4, 6)
+    assert found.settings["training"]["loop"]["epochs"] == found.best.best_epoch
+    assert found.settings["dim"] == 4
+    assert found.trials[0].values["training.loop.learning_rate"] == 1e-3, "the defaults are tried first"
+    assert not {"training.start", "training.adapt.epochs"} & set(found.best.values), "what is given is not searched"
+    config, training = settings_for("fm", found.settings)
+    assert split.validation is not None
+    again = scenario_mean(fit(config, training, split.validation.train, 1), split.validation)
+    assert again == pytest.approx(found.best.score, abs=1e-6), "these settings reach that score again"
+    lines = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["search", "trial", "trial", "trial"]
+    assert [line["score"] for line in lines[1:]] == [trial.score for trial in found.trials]
+
+
+def test_the_same_search_finds_the_same_and_another_seed_looks_elsewhere(split: Split) -> None:
+    values = [
+        [trial.values for trial in tune(split, "fm", minutes=5, trials=2, every=6, seed=seed, settings=FIXED).trials]
+        for seed in (1, 1, 2)
+    ]
+    assert values[0] == values[1]
+    assert values[0][1] != values[2][1]
+
+
+def test_a_search_goes_on_and_refuses_the_log_of_another(split: Split, tmp_path: Path) -> None:
+    log = tmp_path / "trials.jsonl"
+    first = tune(split, "fm", minutes=5, trials=2, every=6, settings=FIXED, log=log)
+    with pytest.raises(DataError, match="--resume"):
+        tune(split, "fm", minutes=5, trials=3, every=6, settings=FIXED, log=log)
+    later = tune(split, "fm", minutes=5, trials=3, every=6, settings=FIXED, log=log, resume=True)
+    assert [vars(t) for t in later.trials[:2]] == [vars(t) for t in first.trials]
+    assert len(later.trials) == 3
+    assert tune(split, "fm", minutes=0, every=6, settings=FIXED, log=log, resume=True).best == later.best, "its time counts"
+    with pytest.raises(DataError, match="a search with another every"):
+        tune(split, "fm", minutes=5, every=2, settings=FIXED, log=log, resume=True)
+    with pytest.raises(DataError, match="another fixed and space"):
+        tune(split, "fm", minutes=5, every=6, settings={**FIXED, "weight_decay": 0.1}, log=log, resume=True)
+    log.write_text(log.read_text()[:-30])
+    with pytest.raises(DataError, match="last line"):
+        tune(split, "fm", minutes=5, every=6, settings=FIXED, log=log, resume=True)
+
+
+def test_a_trial_that_the_budget_ends_counts_with_the_best_it_reached(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(seconds)))
+    found = tune(split, "fm", minutes=10, every=1, settings={**FIXED, "training": {"loop": {"epochs": 10_000}}})
+    assert len(found.trials) == 1
+    assert found.best.state == "cut"
+    assert found.best.score == max(found.best.scores)
+
+
+def test_a_trial_behind_the_median_is_pruned(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    quality, asked = iter([0.5, 0.5, 0.5, 0.5, 0.5, 0.1, 0.6]), []
+
+    def score(recommender: Any, judged: Split) -> float:
+        key = id(recommender.model)
+        if not asked or asked[-1][0] != key:
+            asked.append((key, next(quality)))
+        return float(asked[-1][1])
+
+    monkeypatch.setattr(module, "scenario_mean", score)
+    found = tune(split, "fm", minutes=5, trials=7, every=1, settings=FIXED)
+    assert [trial.state for trial in found.trials] == ["done"] * 5 + ["pruned", "done"]
+    assert found.best.number == 6
+    assert len(found.trials[5].scores) < 3
+
+
+def test_settings_that_explode_are_a_failed_trial(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(*_: Any, **__: Any) -> None:
+        raise TrainingError("step 1", "nan", expected="a number", fix="Lower the learning rate.")
+
+    monkeypatch.setattr(module, "fit", fit)
+    with pytest.raises(TrainingError, match="no trial that reached a validation; the last one failed: step 1"):
+        tune(split, "fm", minutes=5, trials=2, settings=FIXED)
+
+
+def test_what_cannot_be_searched_is_said(split: Split) -> None:
+    with pytest.raises(DataError, match="no validation split"):
+        tune(planted_split(), "fm", minutes=1)
+    with pytest.raises(ConfigError, match="'blend'"):
+        tune(split, "blend", minutes=1)
+    with pytest.raises(ConfigError, match="no_such"):
+        tune(split, "fm", minutes=1, settings={"no_such": 1})
+
+
+def test_settings_as_toml_read_back() -> None:
+    settings = {
+        "dim": 8,
+        "hidden": [64, 32],
+        "unit_ball": True,
+        "cold": 'a "word"',
+        "training": {"batch_size": 4, "loop": {"learning_rate": 1e-05, "epochs": 3}, "adapt": {"mode": "none"}},
+    }
+    assert tomllib.loads(as_toml("metakg-paper", settings)) == {"metakg-paper": settings}
+    assert tomllib.loads(as_toml("fm", {"training": {"loop": {"epochs": 3}}})) == {"fm": {"training": {"loop": {"epochs": 3}}}}
+
+
+def test_the_best_epoch_is_the_first_of_the_best() -> None:
+    trial = Trial(0, {}, scores=[0.1, 0.3, 0.3], epochs=[5, 10, 15])
+    assert (trial.score, trial.best_epoch) == (0.3, 10)
+    assert Trial(0, {}).score is None
+    assert Choice((1, 2)).options == (1, 2)
