@@ -50,7 +50,8 @@ def create_app(service: Service, keys: Keys) -> FastAPI:
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Busy, _busy)
     _describe(app)
-    app.mount("/static", Files(directory=STATIC, check_dir=False), name="static")
+    if STATIC.is_dir():
+        app.mount("/static", Files(directory=STATIC), name="static")
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:
@@ -65,6 +66,10 @@ def create_app(service: Service, keys: Keys) -> FastAPI:
 
 class Files(StaticFiles):
     """The page's files, with the types that browsers insist on whatever the machine's own table says."""
+
+    def lookup_path(self, path: str) -> tuple[str, stat_result | None]:
+        """Return a file within the folder; a name that no file can have is none."""
+        return ("", None) if "\0" in path else super().lookup_path(path)
 
     def file_response(self, full_path: Any, stat_result: stat_result, scope: Scope, status_code: int = 200) -> Response:
         """Return one file."""

@@ -272,10 +272,13 @@ def _name(host: str) -> str:
 def _path(scope: Scope) -> str:
     """Return the path with a slash inside one of its parts (`%2F`) kept apart from those between them: ids may hold one."""
     raw: bytes | None = scope.get("raw_path")
+    scope["path"] = scope["path"].replace(SLASH, "\0")  # sent as such it is no slash, and no part of an id either
     if raw is None or b"%2f" not in raw.lower() or not scope["path"].startswith("/api/"):
         return str(scope["path"])
     parts = raw.partition(b"?")[0].split(b"/")
-    return "/".join(unquote_to_bytes(part).decode("utf-8", "replace").replace("/", SLASH) for part in parts)
+    return "/".join(
+        unquote_to_bytes(part).decode("utf-8", "replace").replace(SLASH, "\0").replace("/", SLASH) for part in parts
+    )
 
 
 def _route(scope: Scope) -> str:
