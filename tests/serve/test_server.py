@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from metakg.errors import ConfigError, StoreError
+from metakg.serve.server import Settings, run
 from metakg.store import Store
 from metakg.testing.server import Running
 
@@ -94,6 +96,7 @@ def test_slow_clients_are_cut_off_and_hold_nobody_up(server) -> None:
 
 
 def test_clients_that_vanish_leave_nothing_behind(server) -> None:
+    before = server.ask("GET", "/api/status")[1]["requests"]["by_status"].get("5xx", 0)  # not ready yet, at the start
     event = json.dumps([{"user": "gone", "item": "i03", "kind": "like"}]).encode()
     whole = head("POST", "/api/feedback", Content_Type="application/json", Content_Length=len(event)) + event
     for cut in (10, len(whole) - len(event), len(whole) - 5, len(whole)):
@@ -108,7 +111,7 @@ def test_clients_that_vanish_leave_nothing_behind(server) -> None:
         time.sleep(0.05)
         status = server.ask("GET", "/api/status")[1]
     assert (status["requests"]["waiting"], status["store"]["unwritten"]) == (1, 0)
-    assert "5xx" not in status["requests"]["by_status"]
+    assert status["requests"]["by_status"].get("5xx", 0) == before
 
 
 def test_many_requests_in_one_breath_are_answered_in_turn(server) -> None:
@@ -182,19 +185,25 @@ def start(*words: object, environment: dict[str, str] | None = None) -> subproce
 
 
 def test_what_cannot_be_served_ends_with_one_line(bundles, tmp_path) -> None:
+    for words, found in (
+        ([tmp_path], "expected a bundle manifest"),
+        ([bundles / "one", "--host", "0.0.0.0"], "and no keys; expected keys"),
+    ):
+        done = start(*words, "--port", 0, "--store", tmp_path / "s")
+        assert done.returncode == 2, done.stderr
+        assert found in done.stderr.splitlines()[-1], done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_what_is_missing_or_taken_is_said_before_anything_is_loaded(bundles, tmp_path) -> None:
     (tmp_path / "text").write_text("x" * 5000)
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
-        for words, found in (
-            ([tmp_path, "--port", 0, "--store", tmp_path / "s"], "expected a bundle manifest"),
-            ([bundles / "one", "--port", 0, "--store", tmp_path / "s", "--host", "0.0.0.0"], "and no keys; expected keys"),
-            ([bundles / "one", "--port", port, "--store", tmp_path / "s"], "in use"),
-            ([bundles / "one", "--port", 0, "--store", tmp_path / "text"], "not a database"),
-        ):
-            done = start(*words)
-            assert done.returncode == 2, done.stderr
-            assert found in done.stderr.splitlines()[-1], done.stderr
-            assert "Traceback" not in done.stderr
+        with pytest.raises(ConfigError, match="in use.*Name another port"):
+            run(Settings(bundles / "one", str(tmp_path / "s"), port=taken.getsockname()[1]))
+    with pytest.raises(StoreError, match="not a database"):
+        run(Settings(bundles / "one", str(tmp_path / "text"), port=0))
+    with pytest.raises(ConfigError, match="--backups .*no such folder"):
+        run(Settings(bundles / "one", str(tmp_path / "s"), port=0, backups=tmp_path / "none"))
 
 
 def faults(*words: object) -> str:

@@ -87,7 +87,7 @@ def explanation(
         "user": user,
         "item": {"item": found.item, "label": found.label},
         "score": found.score,
-        "faithfulness": getattr(found, "faithfulness", None),
+        "faithfulness": found.faithfulness,
         "reasons": [path.as_json() for path in found.paths],
     }
 
