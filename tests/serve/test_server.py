@@ -197,12 +197,12 @@ def test_what_cannot_be_served_ends_with_one_line(bundles, tmp_path) -> None:
 
 def test_what_is_missing_or_taken_is_said_before_anything_is_loaded(bundles, tmp_path) -> None:
     (tmp_path / "text").write_text("x" * 5000)
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        with pytest.raises(ConfigError, match="in use.*Name another port"):
-            run(Settings(bundles / "one", str(tmp_path / "s"), port=taken.getsockname()[1]))
+    taken = socket.create_server(("127.0.0.1", 0))
+    with closing(taken), pytest.raises(ConfigError, match=r"in use.*Name another port"):
+        run(Settings(bundles / "one", str(tmp_path / "s"), port=taken.getsockname()[1]))
     with pytest.raises(StoreError, match="not a database"):
         run(Settings(bundles / "one", str(tmp_path / "text"), port=0))
-    with pytest.raises(ConfigError, match="--backups .*no such folder"):
+    with pytest.raises(ConfigError, match=r"--backups .*no such folder"):
         run(Settings(bundles / "one", str(tmp_path / "s"), port=0, backups=tmp_path / "none"))
 
 
