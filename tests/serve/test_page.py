@@ -13,11 +13,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 
@@ -49,6 +53,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def ready(address: str) -> bool:
+    try:
+        urlopen(f"{address}/api/health/ready", timeout=10).close()
+    except HTTPError as err:  # the bundle is still being loaded
+        err.close()
+        return False
+    return True
+
+
 @contextmanager
 def served(bundle: Path, folder: Path, keys: str | None = None) -> Iterator[str]:
     """Run `metakg serve` and return its address; it must end well when it is told to."""
@@ -65,7 +78,12 @@ def served(bundle: Path, folder: Path, keys: str | None = None) -> Iterator[str]
             line = process.stdout.readline()
             found = re.search(r"http://\S+", line)
             assert found, (line, (folder / "log").read_text())
-            yield found.group().rstrip("/")
+            address = found.group().rstrip("/")
+            end = time.monotonic() + 60
+            while not ready(address):
+                assert time.monotonic() < end, (folder / "log").read_text()
+                time.sleep(0.05)
+            yield address
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
@@ -93,6 +111,8 @@ class Visit:
 
     page: Any
     server: str
+    routes: list[re.Pattern[str]]
+    """The documented interface; the page may use nothing else."""
     asked: list[Any] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     excused: list[str] = field(default_factory=list)
@@ -125,18 +145,29 @@ class Visit:
         assert grave == []
         foreign = [request.url for request in self.asked if not request.url.startswith((self.server, "data:", "blob:"))]
         assert foreign == []
+        asked = {f"{r.method} {urlsplit(r.url).path}" for r in self.asked if urlsplit(r.url).path.startswith("/api/")}
+        assert [request for request in asked if not any(route.fullmatch(request) for route in self.routes)] == []
         assert self.page.evaluate("globalThis.planted") is None
 
 
+@pytest.fixture(scope="module")
+def routes(browser: Any, server: str) -> list[re.Pattern[str]]:
+    page = browser.new_page()
+    paths = page.request.get(f"{server}/api/openapi.json").json()["paths"]
+    page.close()
+    shapes = [(method.upper(), re.sub(r"\{\w+\}", "[^/]+", path)) for path, methods in paths.items() for method in methods]
+    return [re.compile(f"{method} {shape}") for method, shape in shapes]
+
+
 @pytest.fixture
-def visitor(browser: Any, server: str) -> Iterator[Any]:
+def visitor(browser: Any, server: str, routes: list[re.Pattern[str]]) -> Iterator[Any]:
     """Return a function that opens a visit; all of them are checked at the end."""
     visits: list[Visit] = []
 
     def come(width: int = 1280, height: int = 900, server: str = server, **context: Any) -> Visit:
         page = browser.new_context(viewport={"width": width, "height": height}, **context).new_page()
         page.set_default_timeout(10_000)
-        visit = Visit(page, server)
+        visit = Visit(page, server, routes)
         page.on("request", lambda request: visit.asked.append(request))
         page.on("console", lambda message: visit.errors.append(message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: visit.errors.append(str(error)))
@@ -607,11 +638,32 @@ def test_what_does_not_pass_waits_for_the_visitor(visit: Visit, status: int, sai
 
 @pytest.mark.slow
 def test_a_reason_that_cannot_be_had_leaves_the_rest_alone(visit: Visit) -> None:
-    fail(visit, "/api/session/explain", 409, message="Model m2 cannot take its scores apart.")
+    fail(visit, "/api/session/explain", 500)
     visit.go(query=LIKED)
     visit.rows().first.get_by_role("button", name="Why this?").click()
-    expect(visit.rows().first.get_by_role("alert")).to_contain_text("Model m2 cannot take its scores apart.")
+    expect(visit.rows().first.get_by_role("alert")).to_contain_text("The server made a mistake.")
     expect(visit.rows()).to_have_count(10)
+    visit.rows().first.get_by_role("button", name="Try again").click()
+    visit.wait_for_picture(".why")
+
+
+@pytest.mark.slow
+def test_a_model_without_paths_recommends_all_the_same(visitor: Any, tmp_path: Path) -> None:
+    from metakg import fit
+    from metakg.testing import toy_view
+
+    plain = fit("fm", toy_view(), training={"loop": {"epochs": 1}})
+    assert not plain.explains
+    plain.save(tmp_path / "bundle")
+    with served(tmp_path / "bundle", tmp_path) as address:
+        visit = visitor(server=address)
+        visit.excused.append("status of 422")
+        visit.go()
+        visit.rows().first.get_by_role("button", name="Like").click()
+        expect(visit.page.locator(".way.adapted").first).to_be_visible()
+        expect(visit.page.locator(".reason").first).to_have_text("fits your picks as a whole")
+        visit.rows().first.get_by_role("button", name="Why this?").click()
+        expect(visit.rows().first).to_contain_text("This model cannot take its answers apart")
 
 
 def test_a_key_is_asked_for_used_and_kept_for_this_tab_only(visitor: Any, bundle: Path, tmp_path: Path) -> None:
