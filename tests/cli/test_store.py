@@ -8,8 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from metakg.cli.main import app
+from metakg.engine import fit, load
 from metakg.errors import StoreError
 from metakg.store import Append, Draft, Store
+from metakg.testing import toy_view
 
 
 def run(*words: object) -> str:
@@ -34,6 +36,18 @@ def test_the_way_of_a_store(tmp_path) -> None:
     assert run("forgotten", tmp_path / "new.sqlite") == "ann\nben\n"
     with pytest.raises(StoreError, match="expected an empty store"):
         run("restore", tmp_path / "b.jsonl", tmp_path / "new.sqlite")
+
+
+def test_rebuilding_leads_to_a_bundle_that_knows_what_was_clicked(tmp_path) -> None:
+    fit("kg-knn", toy_view()).save(tmp_path / "bundle")
+    opened = Store(str(tmp_path / "store.sqlite"))
+    opened.append([Append((Draft("like", "new", "i03"), Draft("drop-item", item="i04")))])
+    opened.close()
+    made = json.loads(run("rebuild", tmp_path / "bundle", tmp_path / "store.sqlite", "--out", tmp_path / "next", "--json"))
+    assert (made["adapted_users"], made["items"], made["left_out"], made["version"][-2:]) == (1, 11, 0, ".2")
+    engine = load(tmp_path / "next")
+    assert engine.recommend("new", 1)[0].item == "i05"
+    assert engine.unknown(["i03", "i04"]) == ["i04"]
 
 
 def test_commands_that_only_read_make_nothing(tmp_path) -> None:

@@ -3,6 +3,7 @@
 metakg store migrate STORE                bring it up to date, or make a new one
 metakg store backup STORE FILE            all of it as JSON lines, while the service goes on
 metakg store restore FILE STORE           into an empty store, of either database
+metakg store rebuild BUNDLE STORE         what a service would know; with --out, as a bundle of its own
 metakg store forgotten STORE              whom the next training must leave out
 
 STORE is a path (SQLite) or a postgresql:// address; METAKG_STORE keeps a password off the command line.
@@ -78,6 +79,35 @@ def restore(
             print_json(made)
         else:
             typer.echo(f"{opened.name}: {made['events']:,} events up to number {made['last']:,}; forgot {made['forgotten']:,}")
+
+
+@store.command("rebuild")
+def rebuild(
+    bundle: Annotated[Path, typer.Argument(help="The bundle that the service was started with.", show_default=False)],
+    address: StoreArgument,
+    out: Annotated[Path | None, typer.Option(help="Write it all as a new bundle folder.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Apply every event of a store to a bundle, as a service does when it starts, and show what it comes to."""
+    from metakg.serve.live import Live
+
+    with _opened(address) as opened:
+        live = Live(opened)
+        state = live.swap(bundle)
+    if out is not None:
+        state.engine.save(out)
+    made = {
+        "version": state.version,
+        **state.engine.counts,
+        "adapted_users": len(state.engine.adapted),
+        "left_out": live.refused,
+    }
+    if as_json:
+        print_json(made)
+        return
+    typer.echo("  ".join(f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in made.items()))
+    if out is not None:
+        typer.echo(f"bundle: {out}")
 
 
 @store.command("forgotten")

@@ -1,0 +1,54 @@
+"""`metakg keys` and what `metakg serve` makes of its words."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from metakg.cli.main import app
+from metakg.errors import ConfigError
+from metakg.serve import server
+from metakg.serve.auth import Keys
+
+
+def run(*words: object) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_new_key_is_shown_once_and_kept_as_its_digest(tmp_path) -> None:
+    file = tmp_path / "keys"
+    first = json.loads(run("keys", "new", "shop", "--role", "write", "--file", file, "--json"))
+    run("keys", "new", "other", "--file", file)
+    text = file.read_text()
+    assert first["key"] not in text
+    assert file.stat().st_mode & 0o077 == 0
+    found = Keys.load(file, None).find(first["key"])
+    assert found is not None
+    assert (found.name, found.role) == ("shop", "write")
+    for words in (("shop",), ("x y",), ("boss", "--role", "root")):
+        with pytest.raises(ConfigError):
+            run("keys", "new", *words, "--file", file)
+    assert file.read_text() == text
+
+
+def test_words_become_settings(tmp_path, monkeypatch) -> None:
+    seen: list[server.Settings] = []
+    monkeypatch.setattr(server, "run", lambda settings, **_: seen.append(settings))
+    key = json.loads(run("keys", "new", "a", "--json"))
+    monkeypatch.setenv("METAKG_KEYS", key["line"])
+    monkeypatch.setenv("METAKG_STORE", "postgresql://u:secret@h/d")
+    run("serve", tmp_path / "bundle", "--host", "0.0.0.0", "--port", 9, "--rate", 7, "--deadline", 2, "--threads", 3)
+    monkeypatch.delenv("METAKG_STORE")
+    monkeypatch.delenv("METAKG_KEYS")
+    run("serve", tmp_path / "bundle")
+    first, second = seen
+    assert (first.host, first.port, first.store) == ("0.0.0.0", 9, "postgresql://u:secret@h/d")
+    assert (first.limits.rate, first.limits.deadline_s, first.limits.threads) == (7, 2, 3)
+    assert first.keys.find(key["key"]) is not None
+    assert (second.host, second.store, bool(second.keys)) == ("127.0.0.1", str(tmp_path / "store.sqlite"), False)
+    with pytest.raises(ConfigError, match="--log-level"):
+        run("serve", tmp_path / "bundle", "--log-level", "loud")
