@@ -549,6 +549,27 @@ def test_the_figures_are_those_of_the_bundle(visit: Visit) -> None:
     expect(page.locator(".figures").first).to_contain_text(status["model"])
     expect(page.locator(".figures").first).to_contain_text(f"{status['counts']['interactions']:,}")
     expect(page.get_by_role("region", name="Health")).to_contain_text("events kept")
+    expect(page.get_by_role("region", name="Health")).to_contain_text(re.compile(r"half within\d"))
+
+
+def test_latency_is_read_from_the_buckets(visit: Visit) -> None:
+    text = "\n".join(
+        f'metakg_request_seconds_bucket{{le="{le}",route="{route}"}} {count}'
+        for route, counts in {
+            "/api/search": (40.0, 60.0, 98.0, 100.0),
+            "/api/items/{item}": (0.0, 20.0, 100.0, 100.0),
+            "/api/health/live": (9000.0, 9000.0, 9000.0, 9000.0),
+            "/static/x": (9000.0, 9000.0, 9000.0, 9000.0),
+        }.items()
+        for le, count in zip(("0.001", "0.005", "0.25", "+Inf"), counts, strict=True)
+    )
+    visit.go()
+    latency = "async (text) => (await import('/static/page/model.js')).latency(text)"
+    # 200 answers: 40 within 1 ms, 80 within 5 ms, 198 within 250 ms
+    assert visit.page.evaluate(latency, text) == {"answers": 200, "half_within": "250 ms", "99%_within": "250 ms"}
+    slower = text.replace("98.0", "97.0")
+    assert visit.page.evaluate(latency, slower)["99%_within"] == "more than 250 ms"
+    assert visit.page.evaluate(latency, "# nothing yet\n") == {}
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ export const key = {
 };
 
 /**
- * Ask the server and return its JSON answer, or throw a Problem. Aborting the signal throws the signal's reason.
+ * Ask the server and return its answer (JSON as what it says, else text), or throw a Problem. Aborting the signal throws the signal's reason.
  *
  * @param path parts of the path under /api/; each is escaped.
  */
@@ -92,7 +92,8 @@ export async function ask(method, path, { query = {}, body, signal } = {}) {
       method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: own.signal, cache: "no-store",
     });
     if (!response.ok) throw await problemOf(response);
-    const answer = response.status === 204 ? null : await response.json();
+    const json = response.headers.get("Content-Type")?.startsWith("application/json");
+    const answer = json ? await response.json() : await response.text();
     took(performance.now() - begin);
     return answer;
   } catch (error) {

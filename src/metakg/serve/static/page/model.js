@@ -14,6 +14,7 @@ export function Model() {
   const status = useAnswer((signal) => ask("GET", ["status"], { signal }), [], often);
   const live = useAnswer((signal) => ask("GET", ["health", "live"], { signal }), [], often);
   const ready = useAnswer((signal) => ask("GET", ["health", "ready"], { signal }), [], often);
+  const metrics = useAnswer((signal) => ask("GET", ["..", "metrics"], { signal }), [], often);
   const data = status.data;
   return html`
     <div class="hero">
@@ -40,6 +41,7 @@ export function Model() {
         </ul>
         ${data && html`
           <${Figures} title="Requests" group=${{ up_s: data.uptime_s, ...data.requests }} />
+          ${metrics.data && html`<${Figures} title="Answers, timed by the server" group=${latency(metrics.data)} />`}
           <${Figures} title="Answers, timed by this page" group=${seen()} />
           <${Figures} title="Store" group=${data.store} />`}
       </section>
@@ -64,6 +66,28 @@ function Figures({ title, group }) {
   return html`
     ${title && html`<h3>${title}</h3>`}
     <dl class="figures">${flat(group ?? {}).map(([term, value]) => html`<div key=${term}><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+/**
+ * Within what time the server answered half, and nearly all, of the questions since it started: upper bounds, read from the
+ * buckets of Prometheus' text format, of all routes that answer a question.
+ */
+export function latency(text) {
+  const buckets = new Map();
+  for (const [, labels, number] of text.matchAll(/^metakg_request_seconds_bucket\{(.*)\} (\S+)$/gm)) {
+    const { le, route } = Object.fromEntries([...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, name, value]) => [name, value]));
+    if (!route.startsWith("/api/") || route.startsWith("/api/health/")) continue;
+    const bound = le === "+Inf" ? Infinity : Number(le);
+    buckets.set(bound, (buckets.get(bound) ?? 0) + Number(number));
+  }
+  const bounds = [...buckets.keys()].sort((a, b) => a - b);
+  const all = buckets.get(Infinity) ?? 0;
+  if (all === 0) return {};
+  const within = (part) => {
+    const bound = bounds.find((each) => buckets.get(each) >= part * all);
+    return bound === Infinity ? `more than ${bounds.at(-2) * 1000} ms` : `${Number((bound * 1000).toPrecision(3))} ms`;
+  };
+  return { answers: all, half_within: within(0.5), "99%_within": within(0.99) };
 }
 
 function seen() {
