@@ -545,6 +545,9 @@ def test_the_figures_are_those_of_the_bundle(visit: Visit) -> None:
     recalls = [row["mean"] for row in status["cold_start"] if row["metric"] == "recall" and row["k"] == 20]
     expect(page.locator(".chart .value")).to_have_text([f"{mean:.4f}" for mean in recalls])
     expect(page.get_by_role("columnheader")).to_have_text(["Scenario", "Recall@20", "NDCG@20", "Judged users"])
+    expect(page.locator("main")).to_contain_text(
+        "Protocol: strict. Every item is ranked; what the user had picked is left out."
+    )
     expect(page.locator(".lights .good")).to_have_count(2)
     expect(page.locator(".figures").first).to_contain_text(status["model"])
     expect(page.locator(".figures").first).to_contain_text(f"{status['counts']['interactions']:,}")

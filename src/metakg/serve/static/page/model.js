@@ -156,8 +156,8 @@ function ColdStart({ rows }) {
             <td class="number">${count(line.n_users)}</td></tr>`)}</tbody>
       </table>
     </div>
-    <p class="quiet">Protocol: ${[...new Set(all.map(({ protocol }) => protocol))].join(", ")}.
-      ${all.every(({ candidates }) => candidates === "scenario") ? "Only items that can be right are ranked" : "Every item is ranked"};
+    <p class="quiet">Protocol: ${[...new Set(all.map(({ protocol }) => protocol))].join(", ")}.${" "}
+      ${all.every(({ candidates }) => candidates === "scenario") ? "Only items that can be right are ranked" : "Every item is ranked"};${" "}
       what the user had picked is left out.</p>`;
 }
 
