@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from metakg.data import Interactions, TrainView
 from metakg.errors import DataError
-from metakg.models.nn.ckg import EdgeSet
+from metakg.models.nn.ckg import EdgeSet, edge_keys
 from metakg.sample.keys import Ints, sorted_set
 from metakg.sample.neighbours import Edges
 from metakg.sample.ripples import neighbourhoods, offsets, ripples
@@ -43,14 +43,7 @@ def fact_edges(view: TrainView, inverse: Inverse) -> EdgeSet:
     alone = np.setdiff1d(np.arange(n), heads)
     heads, tails = np.concatenate([heads, alone]), np.concatenate([tails, alone])
     relations = np.concatenate([relations, np.full(len(alone), types - 1)])
-    if float(n) ** 2 * types >= 2**63:
-        raise DataError(
-            "the graph",
-            f"{n} entities and {types} edge types",
-            expected="entities * entities * types below 2^63",
-            fix="Cut the graph into parts, or drop entities that no item reaches.",
-        )
-    keys = sorted_set((heads * types + relations) * n + tails)
+    keys = sorted_set(edge_keys(heads, relations, tails, n, types))
     heads, rest = np.divmod(keys, n * types)
     return EdgeSet(heads, rest // n, rest % n, n)
 
