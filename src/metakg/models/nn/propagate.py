@@ -93,13 +93,13 @@ class _Layer(torch.autograd.Function):
         m = _bag(e, adjacency.edges.cols, adjacency.edges.rowptr, adjacency.weights)
         n = e.shape[0] if rows is None else rows.shape[0]
         out = e.new_empty(n, w1.shape[0])
-        signs = [torch.empty(out.shape, dtype=torch.bool, device=e.device) for _ in range(2)]
+        signs = [torch.empty(out.shape, dtype=torch.bfloat16, device=e.device) for _ in range(2)]  # the sign is all that counts
         for part in _pieces(n, e):
             x, y = _read(e, rows, part), _read(m, rows, part)
             total: Tensor | None = None
-            for z, w, b, positive in ((x + y, w1, b1, signs[0][part]), (x * y, w2, b2, signs[1][part])):
+            for z, w, b, sign in ((x + y, w1, b1, signs[0][part]), (x * y, w2, b2, signs[1][part])):
                 h = torch.addmm(b, z, w.T)
-                torch.gt(h, 0, out=positive)
+                sign.copy_(h)
                 leaky_relu_(h, SLOPE)
                 total = h if total is None else total.add_(h)
             assert total is not None
@@ -126,7 +126,7 @@ class _Layer(torch.autograd.Function):
                 g = _numbers(keep[part], g).mul_(g).mul_(ctx.scale)
             back = []
             for i, (z, w) in enumerate(((x + y, w1), (x * y, w2))):
-                h = torch.ops.aten.leaky_relu_backward(g, _numbers(signs[i][part], g), SLOPE, False)
+                h = torch.ops.aten.leaky_relu_backward(g, signs[i][part].to(g.dtype), SLOPE, False)
                 to_w[i].addmm_(h.T, z)
                 to_b[i] += h.sum(0)
                 back.append(h @ w)
@@ -157,7 +157,7 @@ def _pieces(n: int, like: Tensor) -> Iterator[slice]:
 
 
 def _numbers(flags: Tensor, like: Tensor) -> Tensor:
-    """Return flags as 0 and 1; by way of bytes, since kernels that mix numbers and flags are many times slower."""
+    """Return flags as 0 and 1, by way of bytes: kernels that mix numbers and flags are many times slower."""
     return flags.view(torch.uint8).to(like.dtype)
 
 
