@@ -26,7 +26,7 @@ class TestFmOfIdsAlone(LearntContract):
 def build(view: TrainView, **settings: object) -> FM:
     model = FM(FmConfig(**{"dim": 3, **settings}), view, torch.Generator().manual_seed(3))
     with torch.no_grad():
-        model.weight.copy_(torch.linspace(-1, 1, view.n_entities)[:, None])
+        model.weight.copy_(torch.linspace(-1, 1, len(model.weight))[:, None])
     return model
 
 

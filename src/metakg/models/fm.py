@@ -46,16 +46,24 @@ class FmConfig(LearntConfig):
 
 
 class FactorisationMachine(Learnt):
-    """The tables that `fm` and `nfm` share, and what a pair's features sum to."""
+    """The tables that `fm` and `nfm` share, and what a pair's features sum to.
+
+    Without features from facts the tables hold items alone: an optimiser need not pass over entities that nothing reads.
+    """
 
     rows: ClassVar[Mapping[str, Kind]] = {"user": "user", "entity": "entity", "weight": "entity"}
 
-    def __init__(self, config: LearntConfig, view: TrainView, rng: torch.Generator, features: ItemFeatures) -> None:
+    def __init__(
+        self, config: LearntConfig, view: TrainView, rng: torch.Generator, *, facts: bool, tail_norm: TailNorm
+    ) -> None:
         super().__init__(config, view, rng)
-        self.features = features
+        if not facts:
+            self.rows = {"user": "user", "entity": "item", "weight": "item"}  # type: ignore[misc]  # of this instance
+        n = view.n_entities if facts else view.n_items
+        self.features = ItemFeatures(view, facts=facts, norm=tail_norm)
         self.user = embedding(view.n_users, config.dim, rng)  # V of users, (U, D)
-        self.entity = embedding(view.n_entities, config.dim, rng)  # V of items and entities, (E, D)
-        self.weight = nn.Parameter(torch.zeros(view.n_entities, 1))  # w, (E, 1)
+        self.entity = embedding(n, config.dim, rng)  # V of items and entities, (E, D), or (I, D)
+        self.weight = nn.Parameter(torch.zeros(n, 1))  # w, (E, 1), or (I, 1)
 
     def trained_rows(self, name: str) -> Mask:
         """Say which rows training moved: users with a pair, and the features of items with a pair."""
@@ -63,7 +71,7 @@ class FactorisationMachine(Learnt):
             return super().trained_rows(name)
         clicked = np.zeros(self.view.n_items, np.bool_)
         clicked[self.view.interactions.items] = True
-        return self.features.read_by(clicked, self.view.n_entities)
+        return self.features.read_by(clicked, len(self.entity))
 
     def batch_sums(self, batch: PairBatch) -> tuple[Sums, Tensor]:
         """Return the sums of the distinct items of a batch, and where its positives and negatives stand: (2, B)."""
@@ -82,7 +90,7 @@ class FM(FactorisationMachine):
     config: FmConfig
 
     def __init__(self, config: FmConfig, view: TrainView, rng: torch.Generator) -> None:
-        super().__init__(config, view, rng, ItemFeatures(view, facts=config.features == "ui+kg", norm=config.tail_norm))
+        super().__init__(config, view, rng, facts=config.features == "ui+kg", tail_norm=config.tail_norm)
         self.prepare(view.interactions.pairs_only())
 
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:

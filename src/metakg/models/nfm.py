@@ -25,7 +25,7 @@ from metakg.data import TrainView
 from metakg.models.fm import FactorisationMachine, FmConfig
 from metakg.models.learnt import LearntConfig, embedding
 from metakg.models.nn.dropout import dropout
-from metakg.models.nn.features import ItemFeatures, Sums, TailNorm
+from metakg.models.nn.features import Sums, TailNorm
 from metakg.models.space import Choice, Space
 from metakg.sample.episodes import PairBatch
 
@@ -64,7 +64,7 @@ class NFM(FactorisationMachine):
     config: NfmConfig
 
     def __init__(self, config: NfmConfig, view: TrainView, rng: torch.Generator) -> None:
-        super().__init__(config, view, rng, ItemFeatures(view, facts=config.features == "ui+kg", norm=config.tail_norm))
+        super().__init__(config, view, rng, facts=config.features == "ui+kg", tail_norm=config.tail_norm)
         widths = (config.dim, *config.hidden)
         layers = list(zip(widths[1:], widths[:-1], strict=True))
         self.layers = nn.ParameterList([embedding(out, width, rng) for out, width in layers])  # W_k, (D_k, D_{k-1})

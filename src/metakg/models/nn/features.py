@@ -80,10 +80,10 @@ class ItemFeatures(nn.Module):
         part = slice(int(self.rowptr[item]), int(self.rowptr[item + 1]))
         return self.cols[part], self.x[part]
 
-    def read_by(self, items: Mask, n_entities: int) -> Mask:
-        """Say which entities are features of some of these items: (I,) bool -> (E,) bool."""
+    def read_by(self, items: Mask, n: int) -> Mask:
+        """Say which of the first n entities are features of some of these items: (I,) bool -> (n,) bool."""
         rows = edge_rows(self.rowptr).cpu().numpy()
-        found = np.zeros(n_entities, np.bool_)
+        found = np.zeros(n, np.bool_)
         found[self.cols.cpu().numpy()[items[rows]]] = True
         return found
 
