@@ -58,6 +58,7 @@ class ItemFeatures(nn.Module):
 
     def __init__(self, view: TrainView, *, facts: bool, norm: TailNorm) -> None:
         super().__init__()
+        self.facts = facts
         n_items, n_entities = view.n_items, view.n_entities
         own = np.arange(n_items, dtype=np.int64)
         keys = np.empty(0, np.int64)
@@ -92,6 +93,9 @@ class ItemFeatures(nn.Module):
 
         Each row of the tables is gathered once, however many items of a batch share the entity.
         """
+        if not self.facts:
+            used, weights = (table, weight) if items is None else (table.index_select(0, items), weight.index_select(0, items))
+            return Sums(used, used.square(), weights.squeeze(1), used, weights)
         if items is None:
             edges, x, used, weights = Edges(self.rowptr, self.cols), self.x, table, weight
         else:
