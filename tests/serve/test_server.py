@@ -175,6 +175,25 @@ def test_what_has_begun_is_finished_when_told_to_stop(bundles, tmp_path) -> None
     opened.close()
 
 
+def test_two_processes_on_one_database_come_to_the_same_answers(bundles, postgres) -> None:
+    words = ("--store", postgres.new_database(), "--rate", 0)
+    with Running(bundles / "one", *words, ready=False) as first, Running(bundles / "one", *words) as second:
+        first.wait_ready()
+        event = {"user": "new", "item": "i03", "kind": "like"}
+        key = {"Idempotency-Key": "k"}
+        assert first.ask("POST", "/api/feedback", event, headers=key)[1]["accepted"] == 1
+        assert second.ask("POST", "/api/feedback", event, headers=key) == (200, {"accepted": 1, "duplicates": 0})
+        second.ask("PUT", "/api/items/n1", {"label": "New", "facts": [{"relation": "part_of", "entity": "e5"}]})
+        end = time.monotonic() + 30
+        answers = [{}, {}]
+        while time.monotonic() < end and not (answers[0] == answers[1] and "n1" in str(answers[0])):
+            time.sleep(0.1)
+            answers = [server.ask("GET", "/api/recommend/new?n=20")[1] for server in (first, second)]
+        assert answers[0] == answers[1]
+        assert answers[0]["way"] == "adapted"
+        assert first.ask("GET", "/api/status")[1]["store"]["events"] == 2
+
+
 def start(*words: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     import os
 

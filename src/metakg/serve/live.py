@@ -28,6 +28,7 @@ from metakg.store.events import CLICKS
 
 LOG = logging.getLogger("metakg.serve")
 _CHUNK = 10_000
+_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +198,9 @@ class Live:
             try:
                 self._build()
             except Exception:
-                LOG.exception("changes could not be worked in")
+                LOG.exception("changes could not be worked in; tried again in a moment")
+                self._stopping.wait(_AGAIN_S)
+                self._wake.set()
 
     def _build(self) -> None:
         """Work the waiting changes into a new base, while the old one answers."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from uuid import uuid4
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -218,17 +219,19 @@ async def recommend(
     """An unknown user is answered too; `way` says how each answer was made."""
     shared = service(request)
     state = shared.state
-    question = (n, filter_seen, diversity, explain, tuple(deny), None if allow is None else tuple(allow))
+
+    def make() -> bytes:
+        answer = answers.recommendations(
+            state, user, n, filter_seen=filter_seen, allow=allow, deny=deny, diversity=diversity, explain=explain
+        )
+        shared.metrics.way(answer["way"])
+        return dump(answer)
+
+    if deny or allow is not None:  # hardly ever asked twice, and lists of ids would fill the memory
+        return _bytes(await shared.ask(make))
+    question = (n, filter_seen, diversity, explain)
     found = shared.kept.find(state, user, question)
     if found is None:
-
-        def make() -> bytes:
-            answer = answers.recommendations(
-                state, user, n, filter_seen=filter_seen, allow=allow, deny=deny, diversity=diversity, explain=explain
-            )
-            shared.metrics.way(answer["way"])
-            return dump(answer)
-
         found = await shared.ask(lambda: shared.kept.answer(state, user, question, make))
     return _bytes(found)
 
@@ -591,7 +594,7 @@ async def back_up(request: Request) -> Response:
     shared = service(request)
     if shared.backups is None:
         raise Refusal(409, "the server was started without --backups FOLDER", code="no_backups")
-    file = shared.backups / f"metakg-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{time.time_ns() % 1000:03d}.jsonl"
+    file = shared.backups / f"metakg-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid4().hex[:6]}.jsonl"
     try:
         made = await shared.heavy.run(lambda: backup(shared.store, file), 3600.0)
     except StoreError as err:

@@ -11,6 +11,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 import threading
 from asyncio.events import TimerHandle
 from collections.abc import Callable
@@ -125,6 +126,8 @@ def run(settings: Settings, *, listening: Callable[[str], None] = lambda _: None
     settings.check()
     # One request uses one core; two threads of the pool then fill two cores instead of waiting for each other's helpers.
     torch.set_num_threads(1)
+    # The event loop must not wait five milliseconds for each of them whenever it has something to do.
+    sys.setswitchinterval(0.001)
     listener = _socket(settings)
     try:
         store = Store(settings.store)
