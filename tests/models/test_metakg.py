@@ -368,7 +368,7 @@ def test_adapting_keeps_what_training_knew() -> None:
     model = model_of()
     adapted = model.adapt(arriving()).adapt(Support.clicks("lou", ["i90", "i00"]))
     assert (adapted.trained_clicks == model.view.popularity).all()
-    assert adapted.kinds == model.kinds
+    assert adapted.evidence.kinds == model.evidence.kinds
     assert adapted.evidence.n_features == model.evidence.n_features
     for one, other in zip(parameters(adapted), parameters(model), strict=True):
         assert torch.equal(one, other)
@@ -434,7 +434,7 @@ class TestContract(ModelContract):
         shown = replace(view, interactions=view.interactions.select(~asked), tasks=None)
         users = np.unique(query.users)
         seen_by = MetaKG(model.config, shown, torch_generator(seed, "init/metakg"))
-        seen_by.evidence = type(model.evidence)(shown, shown.popularity, model.kinds, model.config.max_items)
+        seen_by.evidence = type(model.evidence)(shown, shown.popularity, model.evidence.kinds, model.config.max_items)
         found = seen_by.gather(users, seen_by.profiles(users))
         truth = query.csr(view.n_users, view.n_items)[users].toarray() > 0
         return [as_tasks(found, np.take_along_axis(truth, found.items.astype(np.int64), axis=1))]

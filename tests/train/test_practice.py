@@ -158,7 +158,7 @@ def test_a_task_holds_the_evidence_of_its_world_alone() -> None:
         evidence = Evidence(
             TrainView(model.view.vocabulary, visible, model.view.graph),
             np.bincount(situation.clicks.items, minlength=model.view.n_items),
-            model.kinds,
+            model.evidence.kinds,
             model.config.max_items,
         )
         users = np.unique(situation.query.users)

@@ -67,7 +67,7 @@ class Interactions:
 
     def pairs_only(self) -> Interactions:
         """Return the same pairs without values and times."""
-        return Interactions(self.users, self.items)
+        return self if self.values is None and self.times_s is None else Interactions(self.users, self.items)
 
     def keys(self, n_items: int) -> Times:
         """Return one int64 per pair, equal for equal pairs: user * n_items + item."""

@@ -78,6 +78,17 @@ class Recommender(nn.Module):
                 f"tensors of {self.config.kind}", str(err), expected="those of an equal model", fix="Save the bundle again."
             ) from err
 
+    @classmethod
+    def from_tensors(cls, config: ModelConfig, view: TrainView, rng: torch.Generator, tensors: dict[str, Tensor]) -> Self:
+        """Return the recommender of this config and view whose `tensors` these are.
+
+        Raises:
+            CheckpointError: a tensor is missing, unexpected, or of another shape.
+        """
+        model = cls(config, view, rng)
+        model.load_tensors(tensors)
+        return model
+
     def over(self, view: TrainView) -> Self:
         """Return this recommender over a view with the same rows from which clicks or facts were taken away.
 

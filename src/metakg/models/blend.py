@@ -9,6 +9,7 @@ This is the floor that a learnt model has to beat.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 import numpy as np
@@ -16,9 +17,11 @@ from pydantic import Field, NonNegativeFloat
 from scipy import sparse
 from torch import Tensor
 
+from metakg.data import TrainView
+from metakg.models.base import ModelConfig
 from metakg.models.factors import Cut, Reason, Step
 from metakg.models.item_knn import ItemKnn, ItemKnnConfig
-from metakg.models.kg_knn import KgKnn, KgKnnConfig
+from metakg.models.kg_knn import KgKnn, KgKnnConfig, check_lift
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
 from metakg.models.walk import Walk, WalkConfig
 from metakg.types import Floats, Rows
@@ -49,13 +52,15 @@ class Blend(ProfileRecommender):
     """Weighted sum of three neighbourhood scores."""
 
     config: BlendConfig
+    parts: tuple[ProfileRecommender, ...]
+    learns = ("lift",)
 
-    def prepare(self, previous: Self | None) -> None:
+    def prepare(self, previous: Self | None, learnt: Mapping[str, Tensor] | None) -> None:
         """Build the parts over the same view and the same recent clicks."""
         config = self.config
         rule = {"history_weight": config.history_weight, "exclude_seen": config.exclude_seen}
         old = previous.parts if previous is not None else (None, None, None)
-        kinds = (
+        kinds: tuple[tuple[type[ProfileRecommender], ProfileConfig, float], ...] = (
             (ItemKnn, config.item_knn, config.item_knn_weight),
             (KgKnn, config.kg_knn, config.kg_knn_weight),
             (Walk, config.walk, config.walk_weight),
@@ -65,19 +70,21 @@ class Blend(ProfileRecommender):
         self.unknown = np.flatnonzero(facts[: self.view.n_items] == 0)
         self.unclicked = np.flatnonzero((self.view.popularity == 0) & (facts[: self.view.n_items] > 0))
         self.weights = tuple(weight for _, _, weight in kinds)
-        self.parts: tuple[ProfileRecommender, ...] = tuple(
-            kind(settings.model_copy(update=rule), self.view, self.rng, recent=self.recent, previous=before)
-            for (kind, settings, _), before in zip(kinds, old, strict=True)
-        )
+        made: list[ProfileRecommender] = []
+        for (kind, settings, _), before in zip(kinds, old, strict=True):
+            told = learnt if kind.learns else None
+            ruled = settings.model_copy(update=rule)
+            made.append(kind(ruled, self.view, self.rng, recent=self.recent, previous=before, learnt=told))
+        self.parts = tuple(made)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the recent pairs and the relation weights of `kg-knn`."""
         return {**super().tensors(), "lift": self.parts[1].tensors()["lift"]}
 
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over the recent pairs and relation weights of an equal recommender."""
-        super().load_tensors({name: tensor for name, tensor in tensors.items() if name != "lift"})
-        self.parts[1].load_tensors(tensors)
+    @classmethod
+    def check_learnt(cls, config: ModelConfig, view: TrainView, learnt: Mapping[str, Tensor]) -> None:
+        """Check the relation weights."""
+        check_lift(config, view, learnt["lift"])
 
     def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""

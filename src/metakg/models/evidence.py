@@ -121,7 +121,13 @@ class Evidence:
     @property
     def n_features(self) -> int:
         """F, the number of features of a candidate."""
-        return 2 * len(self.channels) + len(ITEM_FEATURES)
+        return n_features(len(self.kinds))
+
+    def is_of(self, view: TrainView) -> bool:
+        """Say whether a view has the clicks and facts that this was built from; labels and facts about users do not matter."""
+        mine = self.view
+        sizes = (view.n_users, view.n_items, view.n_entities) == (mine.n_users, mine.n_items, mine.n_entities)
+        return sizes and view.interactions is mine.interactions and view.graph.entity is mine.graph.entity
 
     def gather(
         self,
@@ -237,6 +243,11 @@ class Evidence:
                 given = weights * _lookup(self.factors.left, items, himself[rows])
                 part[c, known] += (there[rows] - given) * _lookup(self.factors.back, items, himself[rows])
         return part
+
+
+def n_features(n_kinds: int) -> int:
+    """Return F of evidence with so many kinds of facts: two a channel, and what describes an item."""
+    return 2 * (n_kinds + 4) + len(ITEM_FEATURES)
 
 
 def _from_clicks(

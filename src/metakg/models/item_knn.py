@@ -12,11 +12,13 @@ matrix is never formed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field
 from scipy import sparse
+from torch import Tensor
 
 from metakg.models.factors import Channel, Cut, Factors, Reason
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, power
@@ -38,7 +40,7 @@ class ItemKnn(ProfileRecommender):
 
     config: ItemKnnConfig
 
-    def prepare(self, previous: Self | None) -> None:
+    def prepare(self, previous: Self | None, learnt: Mapping[str, Tensor] | None) -> None:
         """Build both factors from the clicks of the view."""
         clicks = self.view.history
         damp_items = sparse.diags_array(power(self.view.popularity, -self.config.item_exponent))

@@ -13,6 +13,7 @@ With two hops a second set of facts is added in the same way: (entity reached ov
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from metakg.data import TrainView
 from metakg.errors import CheckpointError
+from metakg.models.base import ModelConfig
 from metakg.models.factors import ENTITY, REACHED, Channel, Cut, Factors, Reason
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, power
 from metakg.types import Floats, Rows
@@ -112,9 +114,9 @@ class KgKnn(ProfileRecommender):
     facts: Facts
     lift: Floats
     evidence: Factors
-    _loaded_lift: Floats | None = None
+    learns = ("lift",)
 
-    def prepare(self, previous: Self | None) -> None:
+    def prepare(self, previous: Self | None, learnt: Mapping[str, Tensor] | None) -> None:
         """Build the facts and their weights; they depend on clicks only through the relation weights of the first fit."""
         config = self.config
         if previous is not None and previous.view.graph is self.view.graph:
@@ -124,12 +126,13 @@ class KgKnn(ProfileRecommender):
         incidence = self.facts.incidence
         size = np.bincount(incidence.indices, minlength=incidence.shape[1])
         rarity = power(size, -config.rarity) * ((size > 1) & (size <= config.max_items))
-        learnt = previous.lift if previous is not None else self._loaded_lift
-        if learnt is None:
+        if learnt is not None:
+            self.lift = learnt["lift"].numpy()
+        elif previous is None:
             self.lift = relation_lift(self.view, self.facts, rarity)
         else:  # relation rows never move; a relation that has just arrived counts like a random pair
             self.lift = np.ones(self.view.n_relations, np.float32)
-            self.lift[: len(learnt)] = learnt
+            self.lift[: len(previous.lift)] = previous.lift
         scale = self.lift / max(float(self.lift.max(initial=1.0)), 1e-12)
         weights = rarity * power(scale, config.relation_exponent)[self.facts.relations]
         kept = sparse.csr_array(incidence @ sparse.diags_array((weights > 0).astype(np.float32)))
@@ -148,20 +151,10 @@ class KgKnn(ProfileRecommender):
         """Return the recent pairs and the relation weights, which come from training clicks alone."""
         return {**super().tensors(), "lift": torch.from_numpy(self.lift)}
 
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over the recent pairs and relation weights of an equal recommender."""
-        rest = dict(tensors)
-        lift = rest.pop("lift", torch.empty(0)).numpy()
-        if lift.shape != (self.view.n_relations,) or not (np.isfinite(lift) & (lift > 0)).all():
-            raise CheckpointError(
-                "tensors of kg-knn",
-                f"relation weights of shape {lift.shape}",
-                expected=f"{self.view.n_relations} positive numbers",
-                fix="Save the bundle again.",
-            )
-        self._loaded_lift = lift
-        super().load_tensors(rest)
-        self.prepare(None)
+    @classmethod
+    def check_learnt(cls, config: ModelConfig, view: TrainView, learnt: Mapping[str, Tensor]) -> None:
+        """Check the relation weights."""
+        check_lift(config, view, learnt["lift"])
 
     def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""
@@ -173,6 +166,18 @@ class KgKnn(ProfileRecommender):
         """Return the shared facts that carry most of the score, and the entities shared over another."""
         weights = np.array([1.0, self.config.second_hop_weight])[: self.evidence.n_channels]
         return self.evidence.reasons(self.view, person.profile, item, limit, weights)
+
+
+def check_lift(config: ModelConfig, view: TrainView, lift: Tensor) -> None:
+    """Check relation weights that were read: (R,).
+
+    Raises:
+        CheckpointError: there are more or fewer than relations, or one is no positive number.
+    """
+    if lift.shape != (view.n_relations,) or lift.dtype != torch.float32 or not bool((lift.isfinite() & (lift > 0)).all()):
+        found = f"relation weights 'lift' of shape {tuple(lift.shape)}"
+        expected = f"{view.n_relations} positive float32 numbers"
+        raise CheckpointError(f"tensors of {config.kind}", found, expected=expected, fix="Save the bundle again.")
 
 
 def second_hop(view: TrainView, config: KgKnnConfig) -> tuple[sparse.csr_array, sparse.csr_array]:

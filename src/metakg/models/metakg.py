@@ -19,6 +19,7 @@ which tracks lie on one release than the graph itself does; docs/results/last-fm
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, TypeAlias
 
@@ -29,8 +30,9 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from scipy import sparse
 from torch import Tensor, nn
 
-from metakg.errors import CheckpointError
-from metakg.models.evidence import Evidence, Gathered
+from metakg.data import TrainView
+from metakg.models.base import ModelConfig
+from metakg.models.evidence import Evidence, Gathered, n_features
 from metakg.models.factors import Cut, Reason
 from metakg.models.nn.dropout import dropout
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
@@ -100,37 +102,41 @@ class MetaKG(ProfileRecommender):
 
     config: MetaKGConfig
     deterministic = False
+    evidence: Evidence
     trained_clicks: npt.NDArray[np.int64]
-    kinds: tuple[tuple[int, bool], ...] | None
     omega: nn.Parameter
     w1: nn.Parameter
     b1: nn.Parameter
     w2: nn.Parameter
-    _loaded: tuple[npt.NDArray[np.int64], tuple[tuple[int, bool], ...]] | None = None
+    learns = ("omega", "w1", "b1", "w2", "kinds", "trained_clicks")
 
-    def prepare(self, previous: Self | None) -> None:
-        """Build the evidence of the view; a fitted `previous` hands on its weights."""
+    def prepare(self, previous: Self | None, learnt: Mapping[str, Tensor] | None) -> None:
+        """Build the evidence of the view; the weights are drawn, or taken from `previous` or `learnt`."""
         view, config = self.view, self.config
-        self.trained_clicks = view.popularity if previous is None else previous.trained_clicks
-        self.kinds = None if previous is None else previous.kinds
-        if self._loaded is not None:
-            self.trained_clicks, self.kinds = self._loaded
-        self.evidence = Evidence(view, self.trained_clicks, self.kinds, config.max_items)
-        self.kinds = self.evidence.kinds
+        self.trained_clicks, kinds = view.popularity, None
+        if learnt is not None:
+            self.trained_clicks = learnt["trained_clicks"].numpy()
+            kinds = tuple((int(relation), bool(inverse)) for relation, inverse in learnt["kinds"].tolist())
+        elif previous is not None:
+            self.trained_clicks, kinds = previous.trained_clicks, previous.evidence.kinds
+        if previous is not None and previous.evidence.is_of(view):
+            self.evidence = previous.evidence
+        else:
+            self.evidence = Evidence(view, self.trained_clicks, kinds, config.max_items)
         rule = {"history_weight": config.history_weight, "exclude_seen": config.exclude_seen}
         knows_users = len(view.graph.user) > 0
         self.walk = Walk(WalkConfig(**rule), view, self.rng, recent=self.recent) if knows_users else None
-        if previous is not None:
+        if learnt is not None:
+            self.omega, self.w1, self.b1, self.w2 = (nn.Parameter(learnt[name].float()) for name in self.learns[:4])
+        elif previous is not None:
             self.omega, self.w1, self.b1, self.w2 = previous.omega, previous.w1, previous.b1, previous.w2
             self.train(previous.training)
-            return
-        if self._loaded is not None:
-            return
-        n_features = self.evidence.n_features
-        self.omega = nn.Parameter(torch.zeros(n_features))
-        self.w1 = nn.Parameter(_normal((config.hidden, n_features), n_features, self.rng))
-        self.b1 = nn.Parameter(torch.zeros(config.hidden))
-        self.w2 = nn.Parameter(_normal((config.hidden,), config.hidden, self.rng))
+        else:
+            n_features = self.evidence.n_features
+            self.omega = nn.Parameter(torch.zeros(n_features))
+            self.w1 = nn.Parameter(_normal((config.hidden, n_features), n_features, self.rng))
+            self.b1 = nn.Parameter(torch.zeros(config.hidden))
+            self.w2 = nn.Parameter(_normal((config.hidden,), config.hidden, self.rng))
 
     def forward(self, batch: EvidenceTasks) -> dict[str, Tensor]:
         """Return the query loss of some tasks at their adapted weights, as the named loss `query`."""
@@ -303,35 +309,18 @@ class MetaKG(ProfileRecommender):
         kinds = torch.tensor(self.evidence.kinds, dtype=torch.int32).reshape(-1, 2)
         return {**super().tensors(), **weights, "kinds": kinds, "trained_clicks": torch.from_numpy(self.trained_clicks)}
 
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` of an equal model returned.
-
-        Raises:
-            CheckpointError: a tensor is missing, unexpected, or of another shape; nothing was taken over.
-        """
-        rest = dict(tensors)
-        try:
-            kinds, clicks = rest.pop("kinds"), rest.pop("trained_clicks")
-            weights = {name: rest.pop(name) for name in ("omega", "w1", "b1", "w2")}
-        except KeyError as err:
-            raise self._unfit(tensors) from err
-        view, h = self.view, self.config.hidden
-        if kinds.ndim != 2 or kinds.shape[1] != 2 or clicks.ndim != 1 or len(clicks) > view.n_items:
-            raise self._unfit(tensors)
-        if ((kinds < 0) | (kinds >= torch.tensor([view.n_relations, 2]))).any():
-            raise self._unfit(tensors)
-        f = self.evidence.n_features + 2 * (len(kinds) - len(self.evidence.kinds))
-        if [tuple(w.shape) for w in weights.values()] != [(f,), (h, f), (h,), (h,)]:
-            raise self._unfit(tensors)
-        super().load_tensors(rest)
-        self._loaded = clicks.numpy(), tuple((int(relation), bool(inverse)) for relation, inverse in kinds.tolist())
-        self.prepare(None)
-        for name, weight in weights.items():
-            setattr(self, name, nn.Parameter(weight.float()))
-
-    def _unfit(self, tensors: dict[str, Tensor]) -> CheckpointError:
-        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(tensors.items()))
-        return CheckpointError("tensors of metakg", shapes, expected="those of an equal model", fix="Save the bundle again.")
+    @classmethod
+    def check_learnt(cls, config: ModelConfig, view: TrainView, learnt: Mapping[str, Tensor]) -> None:
+        """Check shapes and ranges of the weights, the kinds of facts, and the clicks of training."""
+        assert isinstance(config, MetaKGConfig)
+        kinds, clicks, h = learnt["kinds"], learnt["trained_clicks"], config.hidden
+        fits = kinds.ndim == 2 and kinds.shape[1] == 2 and clicks.ndim == 1 and len(clicks) <= view.n_items
+        fits = fits and bool(((kinds >= 0) & (kinds < torch.tensor([view.n_relations, 2]))).all()) and bool((clicks >= 0).all())
+        f = n_features(len(kinds)) if fits else 0
+        shapes = [tuple(learnt[name].shape) for name in cls.learns[:4]]
+        if not fits or shapes != [(f,), (h, f), (h,), (h,)]:
+            found = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(learnt.items()))
+            raise cls._unfit(config, found, "those of an equal model")
 
 
 def as_tasks(found: Gathered, hits: np.ndarray | None = None) -> EvidenceTasks:

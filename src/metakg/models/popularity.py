@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 import numpy as np
 from scipy import sparse
+from torch import Tensor
 
 from metakg.models.factors import Cut, Reason
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
@@ -23,7 +25,7 @@ class Popularity(ProfileRecommender):
 
     config: PopularityConfig
 
-    def prepare(self, previous: Self | None) -> None:
+    def prepare(self, previous: Self | None, learnt: Mapping[str, Tensor] | None) -> None:
         """Nothing to build: the view counts."""
 
     def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:

@@ -5,8 +5,9 @@ They learn nothing by gradient, so `adapt` only extends the data they read from:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -59,10 +60,13 @@ class ProfileRecommender(Recommender):
         rng: unused by closed forms; part of the common signature.
         recent: (U, I) pairs that arrived after training, or None.
         previous: the recommender this one was adapted from, whose unchanged structures may be shared.
+        learnt: what the first fit learnt (the tensors named by `learns`), for one that is read from a bundle.
     """
 
     config: ProfileConfig
     deterministic = True
+    learns: ClassVar[tuple[str, ...]] = ()
+    """Names of the tensors that neither the view nor the recent pairs tell."""
 
     def __init__(
         self,
@@ -72,13 +76,17 @@ class ProfileRecommender(Recommender):
         *,
         recent: sparse.csr_array | None = None,
         previous: Self | None = None,
+        learnt: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(config, view, rng)
         self.recent = recent
-        self.prepare(previous)
+        self.prepare(previous, learnt)
 
-    def prepare(self, previous: Self | None) -> None:
-        """Build what scoring reads, from `self.view`; share with `previous` what did not change."""
+    def prepare(self, previous: Self | None, learnt: Mapping[str, Tensor] | None) -> None:
+        """Build what scoring reads, from `self.view`; share with `previous` what did not change.
+
+        At most one of both is given; without either, this is the first fit.
+        """
         raise NotImplementedError
 
     def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
@@ -182,21 +190,48 @@ class ProfileRecommender(Recommender):
         pairs = self.recent.tocoo()
         return {"recent": torch.from_numpy(np.stack([pairs.row, pairs.col], axis=1).astype(np.int32))}
 
+    @classmethod
+    def from_tensors(cls, config: ModelConfig, view: TrainView, rng: torch.Generator, tensors: dict[str, Tensor]) -> Self:
+        """Return the recommender of this config and view whose `tensors` these are, built once.
+
+        Raises:
+            CheckpointError: a tensor is missing, unexpected, or of another shape.
+        """
+        learnt = {name: tensor for name, tensor in tensors.items() if name != "recent"}
+        if set(learnt) != set(cls.learns):
+            names = ", ".join(sorted(tensors)) or "none"
+            raise cls._unfit(config, names, f"{', '.join(cls.learns) or 'none'}, and at most 'recent' beside")
+        cls.check_learnt(config, view, learnt)
+        pairs, shape = tensors.get("recent"), (view.n_users, view.n_items)
+        if pairs is None:
+            return cls(config, view, rng, learnt=learnt)  # type: ignore[arg-type]
+        inside = pairs.ndim == 2 and pairs.shape[1] == 2 and bool(((pairs >= 0) & (pairs < torch.tensor(shape))).all())
+        if not inside:
+            raise cls._unfit(config, f"'recent' of shape {tuple(pairs.shape)}", "pairs of user and item rows of the view")
+        users, items = pairs.numpy().T
+        recent = sparse.csr_array((np.ones(len(pairs), np.float32), (users, items)), shape=shape)
+        return cls(config, view, rng, recent=recent, learnt=learnt)  # type: ignore[arg-type]
+
+    @classmethod
+    def check_learnt(cls, config: ModelConfig, view: TrainView, learnt: Mapping[str, Tensor]) -> None:
+        """Check the shapes and values of what was learnt.
+
+        Raises:
+            CheckpointError: they are not those of an equal model.
+        """
+
+    @staticmethod
+    def _unfit(config: ModelConfig, found: str, expected: str) -> CheckpointError:
+        return CheckpointError(f"tensors of {config.kind}", found, expected=expected, fix="Save the bundle again.")
+
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over the recent pairs of an equal recommender."""
-        shape = (self.view.n_users, self.view.n_items)
-        pairs = tensors.get("recent", torch.empty(0, 2, dtype=torch.int32)).numpy()
-        inside = pairs.ndim == 2 and pairs.shape[1:] == (2,) and bool(((pairs >= 0) & (pairs < shape)).all())
-        if set(tensors) - {"recent"} or not inside:
-            raise CheckpointError(
-                f"tensors of {self.config.kind}",
-                ", ".join(sorted(tensors)),
-                expected="one tensor 'recent' of user and item rows",
-                fix="Save the bundle again.",
-            )
-        if len(pairs):
-            self.recent = sparse.csr_array((np.ones(len(pairs), np.float32), (pairs[:, 0], pairs[:, 1])), shape=shape)
-            self.prepare(None)
+        """Become what `tensors` of an equal recommender returned; on an error, stay as it was.
+
+        Raises:
+            CheckpointError: a tensor is missing, unexpected, or of another shape.
+        """
+        other = type(self).from_tensors(self.config, self.view, self.rng, tensors)
+        self.__dict__.update(other.__dict__)
 
     def over(self, view: TrainView) -> Self:
         """Return this recommender over a view with the same rows from which clicks or facts were taken away."""

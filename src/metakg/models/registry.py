@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
+from torch import Tensor
 
 from metakg import rng as random
 from metakg.data import TrainView
@@ -107,3 +108,13 @@ def build(config: ModelConfig, view: TrainView, seed: int) -> Recommender:
     if isinstance(config, PaperMetaKGConfig):  # two networks under one name
         return network_of(config)(config, view, generator)
     return MODELS[config.kind](config, view, generator)
+
+
+def rebuild(config: ModelConfig, view: TrainView, seed: int, tensors: dict[str, Tensor]) -> Recommender:
+    """Return the model of these settings and this view whose tensors these are.
+
+    Raises:
+        CheckpointError: a tensor is missing, unexpected, or of another shape.
+    """
+    generator = random.torch_generator(seed, f"init/{config.kind}")
+    return MODELS[config.kind].from_tensors(config, view, generator, tensors)

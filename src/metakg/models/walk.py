@@ -11,6 +11,7 @@ A user without a click starts at himself, so that facts about him (age band, cit
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Literal, Self
@@ -47,7 +48,7 @@ class Walk(ProfileRecommender):
     block = 64
     """Walkers moved at once by the dense steps: N x 64 floats stay near the memory limit of the sparse product."""
 
-    def prepare(self, previous: Self | None) -> None:
+    def prepare(self, previous: Self | None, learnt: Mapping[str, Tensor] | None) -> None:
         """Build the transition matrix, by rows for reasons and transposed for walking."""
         view, n_users = self.view, self.view.n_users
         n = n_users + view.n_entities

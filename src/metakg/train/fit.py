@@ -26,7 +26,7 @@ from metakg.models.learnt import Learnt
 from metakg.models.metakg import MetaKG
 from metakg.models.metakg_paper import MetaKG as PaperMetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig as PaperConfig
-from metakg.models.registry import build, config_for
+from metakg.models.registry import build, config_for, rebuild
 from metakg.train.adapt import CoAdapting
 from metakg.train.baseline import Adapting, BaselineConfig, UgrecTraining, train_baseline
 from metakg.train.practice import PracticeConfig, practise
@@ -144,9 +144,7 @@ def restore(
     Raises:
         CheckpointError: the tensors are not those of an equal model.
     """
-    model = build(config, view, seed)
-    model.load_tensors(tensors)
-    model.eval()
+    model = rebuild(config, view, seed, tensors).eval()
     if isinstance(training, BaselineConfig):
         assert isinstance(model, Learnt)
         return Adapting(model, training, seed)
