@@ -244,3 +244,56 @@ def test_tune_writes_settings_that_train_takes(folder, tmp_path) -> None:
     with pytest.raises(DataError, match="--resume"):
         run(*command, "--overwrite")
     assert json.loads(run(*command, "--overwrite", "--resume", "--json"))["trials"] == 2
+
+
+def test_recommend_takes_every_option_of_the_engine(folder, bundle) -> None:
+    from metakg.data import Dataset
+
+    first, second, third = (Dataset.load(folder / "data").vocabulary.items.id(row) for row in range(3))
+
+    def listed(*options: str) -> list[str]:
+        lines = run("recommend", bundle, "me", "--json", "-k", "5", "--liked", first, *options).splitlines()
+        return [json.loads(line)["item"] for line in lines]
+
+    best = listed()
+    assert len(best) == 5
+    assert best[0] not in listed("--deny", best[0])
+    assert best[1] not in listed("--disliked", best[1])
+    assert set(listed("--allow", best[2], "--allow", best[3])) == {best[2], best[3]}
+    assert listed("--diversity", "0.9")[0] == best[0]
+    assert first not in listed("--allow", first, "--allow", second)
+    assert first in listed("--allow", first, "--allow", second, "--no-filter-seen")
+    assert listed("--disliked", "unheard-of", "--deny", third) == listed("--deny", third)
+
+
+def test_explain_says_what_the_item_would_lose(folder, bundle) -> None:
+    from metakg.data import Dataset
+
+    liked = Dataset.load(folder / "data").vocabulary.items.id(0)
+    best = json.loads(run("recommend", bundle, "me", "--json", "-k", "1", "--liked", liked).splitlines()[0])
+    told = json.loads(run("explain", bundle, "me", best["item"], "--liked", liked, "--json"))
+    assert 0 < told["faithfulness"] <= 1 + 1e-6
+    assert told["rank"] == 1 <= told["rank_without"]
+    assert "Without these paths it would lose" in run("explain", bundle, "me", best["item"], "--liked", liked)
+
+
+def test_export_carries_the_figures_of_the_model(folder, bundle, tmp_path) -> None:
+    import metakg
+
+    rows = run("evaluate", bundle, folder / "split", "--json")
+    (tmp_path / "rows.jsonl").write_text(rows + json.dumps({"model": "another", "mean": 1.0}) + "\n")
+    told = json.loads(run("export", bundle, "--out", tmp_path / "ready", "--figures", tmp_path / "rows.jsonl", "--json"))
+    assert told["figures"] == len(rows.splitlines())
+    figures = metakg.load(tmp_path / "ready").figures
+    assert {row["model"] for row in figures} == {told["model"]}
+    metakg.load(bundle).adapt("zoe", [metakg.load(bundle).search("the")[0].id]).save(tmp_path / "clicked")
+    assert json.loads(run("export", tmp_path / "clicked", "--out", tmp_path / "kept", "--json"))["adapted_users"] == 1
+    assert "0 users have clicked since training" in run(
+        "export", tmp_path / "clicked", "--out", tmp_path / "bare", "--no-clicks"
+    )
+    (tmp_path / "other.jsonl").write_text(json.dumps({"model": "another", "mean": 1.0}) + "\n")
+    for wrong, says in (("other.jsonl", "no row of"), ("nowhere.jsonl", "rows of an evaluation")):
+        result = CliRunner().invoke(
+            app, ["export", str(bundle), "--out", str(tmp_path / "x"), "--figures", str(tmp_path / wrong)]
+        )
+        assert says in str(result.exception)

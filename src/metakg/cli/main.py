@@ -15,6 +15,7 @@ from metakg.cli.doctor import doctor
 from metakg.cli.evaluate import evaluate
 from metakg.cli.experiment import experiment
 from metakg.cli.explain import explain
+from metakg.cli.export import export
 from metakg.cli.generate import generate
 from metakg.cli.metapaths import metapaths
 from metakg.cli.prepare import prepare
@@ -51,6 +52,7 @@ _COMMANDS = (
     report,
     recommend,
     explain,
+    export,
     serve,
     doctor,
 )

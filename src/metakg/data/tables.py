@@ -45,7 +45,7 @@ def read(
     """
     path = folder / f"{name}.parquet"
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, memory_map=True)
     except (OSError, pa.ArrowException) as err:
         raise DataError(str(path), f"no readable Parquet table ({err})", expected="a whole table", fix=fix) from err
     missing = [column for column in columns if column not in table.column_names and column not in optional]
@@ -63,7 +63,7 @@ def read(
             raise DataError(str(path), found, expected="a value in every row", fix=fix)
     try:
         return table.cast(pa.schema(list(present.items())))
-    except pa.ArrowInvalid as err:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as err:
         expected = ", ".join(f"{column} as {dtype}" for column, dtype in present.items())
         raise DataError(str(path), f"values that do not fit their column ({err})", expected=expected, fix=fix) from err
 

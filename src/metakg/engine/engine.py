@@ -489,6 +489,12 @@ class Engine:
             return self
         return self._with(recommender=self.recommender.over(TrainView(named, view.interactions.pairs_only(), view.graph)))
 
+    def with_figures(self, rows: Iterable[Json]) -> Engine:
+        """Return an engine that carries the rows of an evaluation (`Evaluation.rows`), for those who ask how good it is."""
+        made = self._with()
+        made.figures = tuple(rows)
+        return made
+
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
         """Write everything needed to recommend, adapt and explain as a bundle folder (see `metakg.load`)."""
         from metakg import bundle
