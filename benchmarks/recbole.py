@@ -15,10 +15,10 @@ validation items), mean over users of hits in the first 20 / number of held-out 
 
 Equal on both sides: batch (2,048), width (64), Adam at 1e-3, one uniform negative, threads, at most so many epochs, validation
 every few epochs with the same patience, best epoch kept. Everything else is each side's default, except that `fm` and `nfm`
-here read ids alone, and `nfm` has RecBole's three hidden layers without dropout. (Where RecBole labels single pairs, as in FM and NFM,
-it counts a positive and its negative as two: its batches hold 1,024 clicks, so an epoch has twice as many steps.) An epoch is
-training alone, without validation: RecBole's is the median of its epochs, ours is timed before and after it, so that a machine
-that slows down slows both.
+here read ids alone, and `nfm` has RecBole's three hidden layers without dropout. (Where RecBole labels single pairs, as in FM
+and NFM, it counts a positive and its negative as two: its batches hold 1,024 clicks, and an epoch has twice as many steps.) An
+epoch is training alone, without validation: RecBole's is the median of its epochs, ours is timed before and after it, so that
+a machine that slows down slows both.
 """
 
 from __future__ import annotations
