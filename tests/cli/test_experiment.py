@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -54,3 +60,31 @@ def test_bad_words_are_refused_before_anything_is_written(tmp_path, monkeypatch,
 
 def test_durations() -> None:
     assert [duration(s) for s in (5, 99, 100, 5999, 9000)] == ["5 s", "99 s", "2 min", "100 min", "2.5 h"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no kill -9")
+def test_a_killed_run_goes_on_to_the_same_digits(tmp_path) -> None:
+    words = ["--models", "floors,metakg", "--seeds", "1", "--set", "metakg.training.worlds=1", "--set", "metakg.hidden=8"]
+    words += ["--set", "metakg.training.tasks_each=40", "--set", "metakg.training.loop.epochs=2"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-m", "metakg.cli.main", "experiment", "table3", str(killed), *words]
+    child = subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    rows, began = killed / "table3.jsonl", time.monotonic()
+    while not (rows.exists() and rows.read_bytes().count(b'{"unit"') >= 2):
+        assert child.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() - began < 120
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    done = len(read(rows).units)
+    assert 2 <= done < 6
+    shown = run("experiment", "table3", killed, *words, "--resume")
+    assert f"{6 - done} units done, {done} were done before." in shown
+    run("experiment", "table3", whole, *words)
+
+    def digits(folder: Path) -> list[tuple[object, ...]]:
+        found = read(folder / "table3.jsonl").rows
+        return sorted((r["key"], r["scenario"], r["metric"], r["mean"]) for r in found if r["what"] == "quality")
+
+    assert digits(killed) == digits(whole)
+    assert not (killed / "work").exists() or not any((killed / "work").iterdir())

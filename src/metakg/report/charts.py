@@ -309,9 +309,8 @@ def _scale(values: Sequence[float], axis: Axis, start: float, end: float) -> _Sc
         return _Scale(min(low, *ticks), max(high, *ticks), start, end, True, ticks)
     if axis.zero:
         low = min(low, 0.0)
-        high = 1.0 if high == 0 else high
     if high == low:
-        low, high = low - abs(low) * 0.1 - 1e-9, high + abs(high) * 0.1 + 1e-9
+        low, high = (0.0, 1.0) if high == 0 else (low - abs(low) * 0.1, high + abs(high) * 0.1)
     if axis.ticks is not None:
         return _Scale(min(low, *axis.ticks), max(high, *axis.ticks), start, end, False, axis.ticks)
     step = _step((high - low) / 3)

@@ -52,7 +52,8 @@ def page(runs: Runs) -> str:
 
 
 def _what(runs: Runs) -> str:
-    ran = ", ".join(f"{name} ({len(record.units)} units)" for name, record in runs.records.items())
+    counts = {name: len(record.units) for name, record in runs.records.items()}
+    ran = ", ".join(f"{name} ({n:,} unit{'s' * (n != 1)})" for name, n in counts.items())
     return f"Protocol {runs.manifest['protocol']}, lists of {runs.k}. {ran}."
 
 

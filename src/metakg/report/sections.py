@@ -136,7 +136,7 @@ def _leaderboard(runs: Runs, rows: Sequence[Json], metric: str) -> Table:
     cells = {(r["model"], r["scenario"]): r for r in rows if r["metric"] == metric}
     models = list(dict.fromkeys(row["model"] for row in rows))
     best = {s: max(cells[m, s]["mean"] for m in models if (m, s) in cells) for s in names}
-    floors = {s: max((cells[m, s]["mean"] for m in models if m in FLOORS and (m, s) in cells), default=0.0) for s in names}
+    baselines, floors = (_best(cells, group, names) for group in ([m for m in models if m not in (*FLOORS, *OURS)], FLOORS))
     marks = {(t["model"], t["scenario"]): mark(t) for t in runs.tests.get("table3", []) if t["metric"] == metric}
     body = []
     for model in models:
@@ -150,6 +150,8 @@ def _leaderboard(runs: Runs, rows: Sequence[Json], metric: str) -> Table:
             small = "" if low_high is None else f"{low_high[0]:.4f} to {low_high[1]:.4f}"
             if model not in FLOORS and floors[scenario]:
                 small += f"\n{row['mean'] / floors[scenario] - 1:+.1%} on the best floor"
+            if model in OURS and baselines[scenario]:
+                small += f"\n{row['mean'] / baselines[scenario] - 1:+.1%} on the best baseline"
             text = f"{row['mean']:.4f}" + ("" if row["std"] is None else f" ± {row['std']:.4f}")
             text += marks.get((model, scenario), "")
             line.append(Cell(text, small, 0 < row["mean"] == best[scenario], row["mean"]))
@@ -163,6 +165,11 @@ def _leaderboard(runs: Runs, rows: Sequence[Json], metric: str) -> Table:
     groups = ["floor" if m in FLOORS else "ours" if m in OURS else "learnt" for m in models]
     caption = f"{METRIC_NAMES[metric]}@{runs.k}; in brackets the number of users"
     return Table(header, body, ["", *names], foreign, caption, "scores", groups=groups)
+
+
+def _best(cells: Mapping[tuple[str, str], Json], models: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    """Return by scenario the best mean of some models, 0 where none was judged."""
+    return {s: max((cells[m, s]["mean"] for m in models if (m, s) in cells), default=0.0) for s in names}
 
 
 def mark(test: Json) -> str:
