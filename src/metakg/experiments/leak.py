@@ -154,7 +154,9 @@ def units(lab: Lab) -> list[Unit]:
                         part: model[part] for part in ("model", "training")
                     }
                     work = partial(_network, lab=lab, rule=network)
-                    found.append(Unit("leak", f"metakg-paper, {label}", network, work, tier, like="leak/metakg-paper"))
+                    first = scenario == next(iter(lab.split.scenarios))
+                    main = tier if first or tier == "seeds" else "trials"
+                    found.append(Unit("leak", f"metakg-paper, {label}", network, work, main, like="leak/metakg-paper"))
     return found
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from metakg.experiments.lab import Lab
+from metakg.experiments.lab import OURS, Lab
 from metakg.experiments.rows import key_of
 from metakg.experiments.runner import Desk, Kind, Unit
+from metakg.models.registry import FLOORS
 from metakg.types import Json
 
 SHOTS = (0, 1, 2, 5, 10, 20, 40, 80)
@@ -45,7 +46,8 @@ def _units_of(lab: Lab, seed: int, *, first: bool) -> Iterator[Unit]:
             rule = lab.rule(model, seed, experiment="sensitivity", study="shots", shots=list(SHOTS))
             name = f"shots, {model}" + ("" if rule["seed"] is None else f", seed {seed}")
             work = partial(_shots, lab=lab, model=model, seed=seed, rule=rule)
-            yield Unit("sensitivity", name, rule, work, "essential" if first else "seeds", like=f"shots/{model}")
+            tier: Kind = "seeds" if not first else "essential" if model in (*FLOORS, *OURS) else "trials"
+            yield Unit("sensitivity", name, rule, work, tier, like=f"shots/{model}")
     for study, models in STUDIES.items():
         for model, (values, change) in models.items():
             for value in values if model in lab.models else ():
@@ -53,7 +55,7 @@ def _units_of(lab: Lab, seed: int, *, first: bool) -> Iterator[Unit]:
                 work = partial(_value, lab=lab, model=model, seed=seed, rule=rule, changes=change(value))
                 name = f"{study} {value}, {model}, seed {seed}"
                 weight = max(value, 1) / values[-1] if study == "local updates" else 1.0
-                tier: Kind = "trials" if first else "seeds"
+                tier = "trials" if first else "seeds"
                 yield Unit("sensitivity", name, rule, work, tier, like=f"{study}/{model}", weight=weight)
 
 

@@ -13,7 +13,7 @@ from metakg.report.charts import Figure
 from metakg.report.collect import Runs
 from metakg.report.sections import SCENARIO_NAMES, Cell, Section, Table, missing, scenario_names, sections
 
-_LONG = 24
+_LONG = 16
 """Tables with more rows than this are folded on the screen; never on paper."""
 
 
