@@ -80,6 +80,16 @@ def test_what_is_not_named_needs_the_highest_role() -> None:
     assert {needed("GET", path) for path in PUBLIC} == {None}
 
 
+def test_each_caller_has_his_own_request_keys(locked) -> None:
+    client, secrets = locked
+    for role, item in (("write", "i03"), ("admin", "i04")):
+        headers = {"X-API-Key": secrets[role], "Idempotency-Key": "1"}
+        for _ in range(2):
+            answer = client.post("/api/feedback", json={"user": "new", "item": item, "kind": "like"}, headers=headers)
+            assert answer.json() == {"accepted": 1, "duplicates": 0}
+    assert client.get("/api/users/new", headers={"X-API-Key": secrets["read"]}).json()["liked"] == ["i03", "i04"]
+
+
 def test_two_keys_at_once_are_none(locked) -> None:
     client, secrets = locked
     both = [("X-API-Key", secrets["read"]), ("X-API-Key", secrets["admin"])]

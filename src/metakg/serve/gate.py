@@ -119,6 +119,7 @@ class Gate:
         scope["path"] = _path(scope)
         try:
             who = self._admit(scope)
+            scope.setdefault("state", {})["caller"] = who
             exchange.expect(scope)
             await self._app(scope, exchange.receive, exchange.send)
         except Refusal as refusal:

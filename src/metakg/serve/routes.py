@@ -274,11 +274,12 @@ async def feedback(
 ) -> Response:
     """One event or a list; all or nothing. On disk when answered, and in the next answer of this server.
 
-    The same `Idempotency-Key` with the same body is answered alike and has no second effect, for 30 days.
+    The same `Idempotency-Key` of the same caller with the same body is answered alike and has no second effect, for 30 days.
     """
+    key = None if idempotency_key is None else f"{request.state.caller} {idempotency_key}"
     events = sent if isinstance(sent, list) else [sent]
     drafts = [Draft(event.kind, event.user, event.item, time_s=event.time_s, client_id=event.id) for event in events]
-    return _json(await service(request).keep(drafts, idempotency_key))
+    return _json(await service(request).keep(drafts, key))
 
 
 @router.describe("GET", "/api/explain/{user}/{item}", "Why an item for a user", schemas.Explanation, _EXPLAINED, fails=(404,))

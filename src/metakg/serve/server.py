@@ -149,7 +149,7 @@ def run(settings: Settings, *, listening: Callable[[str], None] = lambda _: None
         )
         server = _Server(config, service)
         failures: list[BaseException] = []
-        loading = threading.Thread(target=_load, args=(service, settings.bundle, server, failures), name="metakg-loader")
+        loading = threading.Thread(target=_load, args=(service, settings.bundle, server, failures), daemon=True)
         loading.start()
         # uvicorn repeats the signal that stopped it, which would end the process before the rest is put away
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -159,7 +159,7 @@ def run(settings: Settings, *, listening: Callable[[str], None] = lambda _: None
         try:
             server.run(sockets=[listener])
         finally:
-            loading.join()
+            loading.join(settings.grace_s)
             service.writer.stop()
             service.live.stop()
             service.pool.stop()
