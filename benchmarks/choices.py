@@ -5,12 +5,14 @@
 
 A trial is a name, optionally followed by a colon and settings as on the command line, with spaces between. The figure is the
 mean of Recall@20 and NDCG@20 over the validation scenarios (or those asked for), as in `benchmarks/floors.py`. No query of the
-split itself is looked at. Trials of `metakg-paper` that differ in how it adapts (`training.adapt`) share one training.
+split itself is looked at. Trials of `metakg-paper` that differ in how it adapts (`training.adapt`) share one training; with
+`--keep FOLDER` it is kept there, to be gone on with or used again.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--settings", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scenarios", nargs="+", help="only these")
+    parser.add_argument("--keep", type=Path, help="where trainings of metakg-paper are kept")
     parser.add_argument("--trial", action="append", required=True)
     arguments = parser.parse_args()
     validation = load(arguments.split).validation
@@ -47,9 +50,8 @@ def main() -> None:
     for trial in arguments.trial:
         name, _, words = trial.partition(":")
         begin = time.perf_counter()
-        recommender = fit_once(
-            arguments.model, merged(base, settings_from(words.split())), validation.train, arguments.seed, fitted
-        )
+        settings = merged(base, settings_from(words.split()))
+        recommender = fit_once(arguments.model, settings, validation.train, arguments.seed, fitted, arguments.keep)
         fit_s = time.perf_counter() - begin
         found = evaluate(recommender, validation, scenarios=names, k=20, metric_names=("recall", "ndcg"))
         means = {(r["scenario"], r["metric"]): r["mean"] for r in found.rows if r["metric"] in ("recall", "ndcg")}
@@ -59,14 +61,17 @@ def main() -> None:
         print(f"{figure:.4f}  {name}  (fit {fit_s:.0f} s, judge {judge_s:.0f} s)  {text}", flush=True)
 
 
-def fit_once(model: str, settings: dict[str, Any], train: TrainView, seed: int, fitted: dict[str, Recommender]) -> Recommender:
+def fit_once(
+    model: str, settings: dict[str, Any], train: TrainView, seed: int, fitted: dict[str, Recommender], keep: Path | None
+) -> Recommender:
     """Return a fitted recommender; one that was trained before, where a trial changes its adaptation alone."""
     config, how = settings_for(model, settings)
     if not isinstance(how, Recipe):
         return fit(config, how, train, seed)
-    key = json.dumps([config.model_dump(mode="json"), how.model_dump(mode="json", exclude={"adapt", "online"})])
+    key = json.dumps([seed, config.model_dump(mode="json"), how.model_dump(mode="json", exclude={"adapt", "online"})])
     if key not in fitted:
-        fitted[key] = fit(config, how, train, seed)
+        folder = None if keep is None else keep / hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
+        fitted[key] = fit(config, how, train, seed, folder=folder, resume=folder is not None)
     trained = fitted[key]
     assert isinstance(trained, CoAdapting)
     return CoAdapting(trained.model, how.adapt, seed, how.online)

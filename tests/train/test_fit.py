@@ -164,6 +164,18 @@ def test_too_little_data_is_said() -> None:
         fit("metakg-paper", toy_view(), training=RECIPE, **PAPER)
 
 
+def test_the_papers_model_stops_by_a_split_and_keeps_its_best(tmp_path: Path) -> None:
+    split = planted_split()
+    loop = {"epochs": 3, "patience": 1, "learning_rate": 0.05}
+    config, how = settings_for("metakg-paper", {**PAPER, "training": {**RECIPE, "loop": loop}})
+    fitted = training.fit(config, how, split.train, 1, validate=split, folder=tmp_path)
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    seen = [event["score"] for event in events if event["event"] == "validation"]
+    assert len(seen) == 3 or seen.index(max(seen)) == len(seen) - 1 - loop["patience"]
+    assert training.scenario_mean(fitted, split) == pytest.approx(max(seen))
+    assert len(set(seen)) > 1
+
+
 # -- bundles -----------------------------------------------------------------------------------------------------------------
 
 

@@ -75,7 +75,17 @@ def test_a_run_resumes_in_every_phase(world, tmp_path: Path, start: str, stop: t
     everyone = torch.arange(30)
     assert torch.equal(again.score_all(everyone), whole.score_all(everyone))
     with pytest.raises(CheckpointError, match="seed: found 1; expected 2"):
-        train_metakg(SMALL, settings, world.view, seed=2, folder=tmp_path, resume=True)
+        train_metakg(SMALL, settings, world.view, seed=2, validate=validate, folder=tmp_path, resume=True)
+
+
+def test_how_it_adapts_is_no_part_of_the_training_unless_it_is_judged_by_that(world, tmp_path: Path) -> None:
+    other = recipe(adapt=AdaptConfig(epochs=3), online=None)
+    first, _ = train_metakg(SMALL, recipe(), world.view, seed=1, folder=tmp_path)
+    again, _ = train_metakg(SMALL, other, world.view, seed=1, folder=tmp_path, resume=True)
+    assert torch.equal(again.score_all(torch.arange(30)), first.score_all(torch.arange(30)))
+    assert (again.settings.epochs, again.online) == (3, None)
+    with pytest.raises(CheckpointError, match="recipe"):
+        train_metakg(SMALL, other, world.view, seed=1, folder=tmp_path, resume=True, validate=lambda _: 0.0)
 
 
 def test_other_data_has_another_fingerprint(world) -> None:

@@ -98,7 +98,8 @@ def train_metakg(
     identity = {
         "data": view_fingerprint(view),
         "model": config.model_dump(mode="json"),
-        "recipe": recipe.model_dump(mode="json"),
+        # How it will adapt has no part in the training, unless it is judged by that.
+        "recipe": recipe.model_dump(mode="json", exclude={"adapt", "online"} if validate is None else None),
         "seed": seed,
         "device": device.split(":")[0],
     }
