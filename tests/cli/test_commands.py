@@ -88,19 +88,6 @@ def test_evaluate_prints_a_table_and_json_rows(folder, bundle) -> None:
     assert {row["model"] for row in rows} == {"kg-knn"}
 
 
-def test_evaluate_attaches_its_figures_and_changes_nothing_else(folder, bundle, tmp_path) -> None:
-    import metakg
-
-    before = metakg.load(bundle).adapt("new", ["book-00001"], ["book-00002"]).remove_item("book-00003")
-    before.save(tmp_path / "bundle")
-    printed = run("evaluate", tmp_path / "bundle", folder / "split", "--scenarios", "user_cold", "--json", "--attach")
-    after = metakg.load(tmp_path / "bundle")
-    assert before.figures == ()
-    assert list(after.figures) == [json.loads(line) for line in printed.splitlines()]
-    assert after.recommend("new", 9) == before.recommend("new", 9)
-    assert (after.removed, after.adapted, after.settings) == (before.removed, before.adapted, before.settings)
-
-
 def test_evaluate_keeps_every_user(folder, bundle, tmp_path) -> None:
     from metakg.evaluation import Evaluation
 

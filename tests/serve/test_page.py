@@ -443,12 +443,27 @@ def test_numbers_and_ids_in_words(visit: Visit) -> None:
     visit.go()
     found = visit.page.evaluate(
         """async () => {
-          const { duration, many, slug } = await import('/static/page/words.js');
+          const { duration, joined, many, slug } = await import('/static/page/words.js');
           return [duration(0.4), duration(59.6), duration(3700), duration(266400), many(1, 'path'), many(1200, 'path'),
-                  slug("The Owl's  Nést!"), slug('…')];
+                  slug("The Owl's  Nést!"), slug('…'),
+                  joined({ kind: 'item' }, { relation: null, label: 'clicked by' }),
+                  joined({ kind: 'crowd' }, { relation: null, label: 'clicked by' }),
+                  joined({ kind: 'item' }, { relation: 'by', label: 'written by' })];
         }"""
     )
-    assert found == ["0 s", "1 min", "1 h 1 min", "3 d 2 h", "1 path", "1,200 paths", "the-owls-nest", ""]
+    assert found == [
+        "0 s",
+        "1 min",
+        "1 h 1 min",
+        "3 d 2 h",
+        "1 path",
+        "1,200 paths",
+        "the-owls-nest",
+        "",
+        "clicked by",
+        "who also clicked",
+        "written by",
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ a new item

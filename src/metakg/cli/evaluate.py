@@ -28,17 +28,15 @@ def evaluate(
     mask: MaskOption = None,
     candidates: CandidatesOption = "all",
     out: Annotated[Path | None, typer.Option(help="Keep the results, per user, in this folder.")] = None,
-    attach: Annotated[bool, typer.Option(help="Keep the figures in the bundle too: a server shows them on its page.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a bundle in the scenarios of a split: all items ranked, every user kept."""
-    from metakg.engine import Engine, load
+    from metakg.engine import load
     from metakg.evaluation import evaluate as judge
     from metakg.evaluation.report import aggregate, tables
 
-    engine = load(bundle)
     found = judge(
-        engine,
+        load(bundle),
         open_split(folder, seed=1),
         k=k or [20],
         scenarios=chosen(scenarios),
@@ -48,15 +46,6 @@ def evaluate(
     )
     if out is not None:
         found.save(out)
-    if attach:
-        Engine(
-            engine.recommender,
-            engine.settings,
-            overlay=engine.overlay,
-            removed=engine.removed,
-            arrived=engine.arrived,
-            figures=found.rows,
-        ).save(bundle, overwrite=True)
     if as_json:
         for row in found.rows:
             print_json(row)

@@ -116,7 +116,7 @@ function ColdStart({ rows }) {
   const measures = [...new Map(judged.map((row) => [`${row.metric}@${row.k}`, row])).keys()];
   const [chosen, setChosen] = useState(null);
   if (judged.length === 0) {
-    return html`<p class="nothing">The bundle carries no figures. <code>metakg evaluate BUNDLE SPLIT --attach</code> puts them into it.</p>`;
+    return html`<p class="nothing">The bundle carries no figures. <code>metakg export</code> puts those of an evaluation into it.</p>`;
   }
   const measure = chosen ?? (measures.includes("ndcg@20") ? "ndcg@20" : measures[0]);
   const lines = new Map();

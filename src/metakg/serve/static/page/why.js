@@ -5,7 +5,7 @@ import { ask } from "./api.js";
 import { Graph } from "./graph.js";
 import { html, useEffect } from "./html.js";
 import { Trouble } from "./problem.js";
-import { aloud, count, many, percent } from "./words.js";
+import { aloud, count, joined, many, percent } from "./words.js";
 
 export function Why({ item, label, liked, disliked }) {
   const body = { liked: liked.map(({ id }) => id), disliked: disliked.map(({ id }) => id), item, limit: 3 };
@@ -41,7 +41,7 @@ function PathLine({ reason }) {
     <span class="path" aria-hidden="true">${reason.path.map((part, place) =>
       place % 2 === 0
         ? html`<b class=${place === 0 ? "own" : part.kind}>${part.label}</b>`
-        : html`<span class="relation"> ${part.inverse ? "←" : "→"} ${part.label} </span>`)}</span>
+        : html`<span class="relation"> ${part.inverse ? "←" : "→"} ${joined(reason.path[place - 1], part)} </span>`)}</span>
     <span class="unseen">${aloud(reason.path)}</span>`;
 }
 
@@ -68,7 +68,8 @@ function merged(reasons, item) {
       }
       const from = name(path[place - 1], place - 1);
       const to = name(path[place + 1], place + 1);
-      const { relation, label, inverse } = part;
+      const { relation, inverse } = part;
+      const label = joined(path[place - 1], part);
       const about = `${from} | ${relation} | ${inverse} | ${to}`;
       edges.set(about, { from, to, relation, label, inverse, share: (edges.get(about)?.share ?? 0) + share });
     });

@@ -61,6 +61,9 @@ export function oneLine(path) {
   return between.length > 0 ? `reached from ${own} by way of ${between.join(" and ")}` : `linked to ${own}`;
 }
 
+/** The name of an edge; people who clicked one thing are those "who also clicked" the next. */
+export const joined = (before, edge) => (edge.relation === null && before.kind === "crowd" ? "who also clicked" : edge.label);
+
 /** A path as sentences, each fact in its own direction, for those who hear it: "A by X; Z by X." */
 export function aloud(path) {
   const facts = [];
