@@ -97,6 +97,18 @@ def test_explaining_an_unknown_item_says_what_to_do(view: TrainView) -> None:
         fit("blend", view).explain("ann", "zzz")
 
 
+@pytest.mark.parametrize("model", ["blend", "walk", "popularity"])
+def test_the_reasons_of_a_list_are_those_of_each_item(view: TrainView, model: str) -> None:
+    engine = fit(model, view).adapt("zoe", ["a"], ["d"])
+    shown = [entry.item for entry in engine.recommend("zoe", 4, liked=["c"])]
+    apart = [engine.explain("zoe", item, 2, liked=["c"]).paths for item in shown]
+    assert engine.reasons("zoe", shown, 2, liked=["c"]) == apart
+    assert any(apart) == (model != "popularity")
+    assert engine.reasons("zoe", []) == []
+    with pytest.raises(DataError, match="item 'zzz'"):
+        engine.reasons("zoe", [*shown, "zzz"])
+
+
 def test_wrong_arguments_are_value_errors(view: TrainView) -> None:
     engine = fit("popularity", view)
     with pytest.raises(ValueError, match="k is a positive number"):

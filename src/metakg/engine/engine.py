@@ -31,6 +31,7 @@ from metakg.engine.overlay import Clicks, Overlay
 from metakg.engine.search import SearchIndex
 from metakg.errors import ConfigError, DataError
 from metakg.explain import Explanation, in_words, part_lost
+from metakg.explain import Path as ReasonPath
 from metakg.models.base import Recommender
 from metakg.models.factors import Cut
 from metakg.models.profile import ProfileRecommender
@@ -246,11 +247,7 @@ class Engine:
             DataError: the item is unknown (an unknown user simply has no path).
             ConfigError: the model cannot take its scores apart (see `explains`).
         """
-        row = self._known_item(item)
-        answers = self._base.answers
-        if not isinstance(answers, ProfileAnswers):
-            models = "the floors and metakg"
-            raise ConfigError(f"model {self.model}", "no explanations", expected=f"one of {models}", fix="Ask one of them.")
+        row, answers = self._known_item(item), self._profile_answers()
         model, asked = answers.recommender, self._asked(user, liked, disliked)
         person = answers.person(asked)
         answer = answers.answer(asked, person)
@@ -272,6 +269,20 @@ class Engine:
             rank_without=1 + int((without[shown] > without[row]).sum()),
             faithfulness=part_lost(float(raw[row]), float(less[row]), model.bare_score(person, row)) if reasons else 0.0,
         )
+
+    def reasons(
+        self, user: str | None, items: Iterable[str], limit: int = 3, *, liked: Sequence[str] = (), disliked: Sequence[str] = ()
+    ) -> list[tuple[ReasonPath, ...]]:
+        """Return the paths of `explain` for each item of a list, without measuring what they carry: a third of the time.
+
+        Raises:
+            DataError: an item is unknown.
+            ConfigError: the model cannot take its scores apart (see `explains`).
+        """
+        rows, answers = [self._known_item(item) for item in items], self._profile_answers()
+        person = answers.person(self._asked(user, liked, disliked))
+        model = answers.recommender
+        return [in_words(model.view, model.reasons_for(person, row, limit)) for row in rows]
 
     def similar(self, item: str, k: int = 20) -> list[Recommendation]:
         """Return the neighbours of an item, closest first; the closest has score 1. Fewer than k if no more are close.
@@ -552,6 +563,13 @@ class Engine:
         clicks = (self.overlay[user] if user is not None else Clicks()).then(liked, disliked)
         row = None if user is None else self.recommender.view.vocabulary.users.row(user)
         return Asked(user, row, self._rows(clicks.liked), self._rows(clicks.disliked))
+
+    def _profile_answers(self) -> ProfileAnswers:
+        answers = self._base.answers
+        if not isinstance(answers, ProfileAnswers):
+            models = "the floors and metakg"
+            raise ConfigError(f"model {self.model}", "no explanations", expected=f"one of {models}", fix="Ask one of them.")
+        return answers
 
     def _answer(self, asked: Asked) -> Answer:
         answer = self._base.answers.answer(asked)

@@ -58,9 +58,10 @@ def recommendations(
     way = found[0].way if found else engine.way(asking, liked, disliked)
     items = [recommended(entry) for entry in found]
     if explain:
-        for item in items:
-            reasons = explanation(state, user, item["item"], _REASONS, liked, disliked)["reasons"] if engine.explains else []
-            item["reasons"] = reasons
+        shown = [entry.item for entry in found] if engine.explains else []
+        paths = engine.reasons(asking, shown, _REASONS, liked=liked, disliked=disliked) if shown else [()] * len(items)
+        for item, reasons in zip(items, paths, strict=True):
+            item["reasons"] = [path.as_json() for path in reasons]
     return {"user": user, "way": way, "model": engine.model, "version": state.version, "items": items}
 
 
