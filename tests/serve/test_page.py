@@ -42,14 +42,13 @@ QUIET_MS = 600
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bookshop with the figures of its evaluation."""
     from metakg import evaluate, fit
-    from metakg.engine import Engine
     from metakg.generator import planted
     from metakg.splits import split
 
     cut = split(planted("demo", seed=1).dataset, protocol="strict", seed=1)
     fitted = fit("kg-knn", cut.train, seed=1)
     folder = tmp_path_factory.mktemp("shop") / "bundle"
-    Engine(fitted.recommender, fitted.settings, figures=evaluate(fitted, cut, k=20).rows).save(folder)
+    fitted.with_figures(evaluate(fitted, cut, k=20).rows).save(folder)
     return folder
 
 

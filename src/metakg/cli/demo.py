@@ -21,7 +21,7 @@ def demo(
     """Make a small bookshop, measure cold start honestly, and recommend to a brand-new reader, with reasons."""
     from metakg.comparison import compare
     from metakg.data import Dataset
-    from metakg.engine import Engine, fit
+    from metakg.engine import fit
     from metakg.generator import planted
     from metakg.splits import save, split
 
@@ -45,9 +45,8 @@ def demo(
     assert cut.validation is not None  # split() cuts one unless told otherwise
     best = compare(cut.validation).best_floor("ndcg")
     assert best is not None  # all floors were just judged
-    fitted = fit(best, cut.train, seed=seed)
     figures = [row for judged in board.evaluations if judged.model == best for row in judged.rows]
-    engine = Engine(fitted.recommender, fitted.settings, figures=figures)
+    engine = fit(best, cut.train, seed=seed).with_figures(figures)
     engine.save(out / "bundle", overwrite=True)
 
     newcomer = cut.scenarios["user_cold"]
