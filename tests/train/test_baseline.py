@@ -371,6 +371,13 @@ def test_a_bundle_gives_back_what_was_fitted_and_adapts_as_before(name: str, tmp
     torch.testing.assert_close(both[1].score_all(everyone), both[0].score_all(everyone), rtol=1e-4, atol=1e-5)
 
 
+def test_draws_for_cold_rows_are_the_same_from_a_bundle_and_after_adapting(tmp_path: Path) -> None:
+    engine = fit("fm", toy_view(), seed=3, cold="xavier", dim=4, training=QUICK)
+    engine.save(tmp_path / "bundle")
+    both = [e.adapt(support=arriving()).adapt(support=newcomers()) for e in (engine, metakg.load(tmp_path / "bundle"))]
+    assert same(state(both[0].recommender), state(both[1].recommender))
+
+
 # -- validation --------------------------------------------------------------------------------------------------------------
 
 

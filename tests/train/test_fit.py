@@ -157,6 +157,22 @@ def test_the_default_model_is_taught_and_tells_how_far_it_is(tmp_path: Path) -> 
         fit("metakg", view, seed=3, folder=tmp_path, resume=True, hidden=8, training=PRACTICE)
 
 
+def test_the_default_model_stops_by_a_judge_if_there_is_one() -> None:
+    asked: list[float] = []
+
+    def judge(recommender: Any) -> float:
+        assert isinstance(recommender, MetaKG)
+        asked.append(float(recommender.w1.detach().sum()))
+        return -float(len(asked))  # the first is the best
+
+    practice = {**PRACTICE, "loop": {"epochs": 3}}
+    config, how = settings_for("metakg", {"hidden": 8, "training": practice})
+    fitted = training.fit(config, how, planted_split().train, 2, validate=judge)
+    assert isinstance(fitted, MetaKG)
+    assert len(set(asked)) == 3
+    assert float(fitted.w1.detach().sum()) == asked[0]
+
+
 def test_too_little_data_is_said() -> None:
     with pytest.raises(DataError, match="blend"):
         fit("metakg", toy_view(), hidden=8, training=PRACTICE)

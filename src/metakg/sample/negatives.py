@@ -59,7 +59,7 @@ class NegativeSampler:
                     f"user row {users[row]}",
                     f"all {len(self.pool)} items that could be negatives among the known ones",
                     expected="at least one item that the user is not known to like",
-                    fix="Leave this user out, or let the negatives come from all items (negatives = 'all').",
+                    fix="Leave this user out, or let negatives come from all items (pool = 'all', or all_negatives = true).",
                 )
             items[row] = self.rng.choice(free)
         return items

@@ -241,6 +241,7 @@ class Adapting(Recommender):
         Loop(adapted, source, training.loop.model_copy(update=changes)).run()
         for parameter in frozen:
             parameter.requires_grad_(True)
+        adapted.use_generator(random.torch_generator(self.seed, "model", str(self.rng.device)))  # as one from a bundle has it
         adapted.on_epoch_start()
         adapted.eval()
         return int(source.state_dict()["presented"])

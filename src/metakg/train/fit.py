@@ -147,6 +147,7 @@ def restore(
     model = rebuild(config, view, seed, tensors).eval()
     if isinstance(training, BaselineConfig):
         assert isinstance(model, Learnt)
+        model.use_generator(random.torch_generator(seed, "model"))
         return Adapting(model, training, seed)
     if isinstance(training, Recipe):
         assert isinstance(model, PaperMetaKG)
