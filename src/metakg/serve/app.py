@@ -111,6 +111,8 @@ def _describe(app: FastAPI) -> None:
 async def _refused(_: Request, err: Exception) -> Response:
     assert isinstance(err, HTTPException)
     headers = dict(err.headers or {})
+    if err.status_code == 400 and not isinstance(err, Refusal):  # FastAPI's answer to bytes that are no text, or too deep
+        err = Refusal(422, "no valid JSON", field="body")
     if err.status_code in (408, 413):
         headers["connection"] = "close"  # the rest of the body is not waited for
     body = err.body if isinstance(err, Refusal) else error_body(err.status_code, str(err.detail))

@@ -152,7 +152,7 @@ class Router(APIRouter):
         failures = sorted({*fails, *((401, 403, 429, 503) if role else ()), 500} - {500})
         shown: dict[int | str, dict[str, Any]] = {
             200: {"model": model, "description": "Done.", "content": {"application/json": {"example": example}}},
-            **{status: {"model": schemas.Error} for status in (*failures, 413, 422)},
+            **{status: {"model": schemas.Error} for status in (*failures, 408, 413, 415, 422)},
         }
         more: dict[str, Any] = {"x-role": role or "none", **({"security": [{"key": []}]} if role else {})}
         if body is not None:
