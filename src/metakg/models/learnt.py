@@ -172,6 +172,10 @@ class Learnt(Recommender):
         """Return a recommender that knows what arrived, without a step; `metakg.train.baseline.Adapting` takes steps."""
         return self.extend(support)
 
+    def anew(self, view: TrainView, rng: torch.Generator) -> Self:
+        """Return a fresh model of the same settings over another view; override to pass on what was decided in training."""
+        return type(self)(self.config, view, rng)
+
     def extend(self, support: Support) -> Self:
         """Return a copy over the larger view: trained rows stay bit for bit, cold ones start as `config.cold` says.
 
@@ -180,7 +184,7 @@ class Learnt(Recommender):
         old = self.view
         larger = old.extend(support)
         view = TrainView(larger.vocabulary, larger.interactions, larger.graph)
-        new = type(self)(self.config, view, torch.Generator().manual_seed(self.rng.initial_seed()))
+        new = self.anew(view, torch.Generator().manual_seed(self.rng.initial_seed()))
         new = new.to(next(self.parameters()).device)
         new.use_generator(torch.Generator(self.rng.device).manual_seed(self.rng.initial_seed()))
         same = view.vocabulary is old.vocabulary and view.interactions is old.interactions and view.graph is old.graph

@@ -104,9 +104,10 @@ class PathFinder:
         first = self.items(path.links[0])
         if len(path.links) == 1:
             return first, first
-        return sparse.csr_array(first @ self._middle(path.links[1])), self.items(path.links[2])
+        return sparse.csr_array(first @ self.step(path.links[1])), self.items(path.links[2])
 
-    def _middle(self, link: Link) -> sparse.csr_array:
+    def step(self, link: Link) -> sparse.csr_array:
+        """Return the (E, E) matrix of a typed relation between entities, without what leads to too many."""
         matrix = self.entities(link)
         wide = np.diff(matrix.indptr) > self.hub
         return sparse.csr_array(sparse.diags_array((~wide).astype(np.float32)) @ matrix) if wide.any() else matrix
@@ -158,7 +159,7 @@ class PathFinder:
             between: tuple[int, ...] = (x,) if path.links else ()
             if len(path.links) == 3:
                 over = self.items(path.links[0])[[i]].indices
-                into = self._middle(path.links[1])[over][:, [x]].toarray().ravel()
+                into = self.step(path.links[1])[over][:, [x]].toarray().ravel()
                 between = (int(over[into > 0][0]), x)
             found.append(Example(i, between, j, int(shared[at]) + (0 if path.links else 1)))
             if len(found) == n:
@@ -206,7 +207,7 @@ class PathFinder:
         found: list[tuple[float, MetaPath]] = []
         relations = np.unique(self.view.graph.entity.relations)
         for middle in (Link(int(r), inverse) for r in relations for inverse in (False, True)):
-            matrix = self._middle(middle)
+            matrix = self.step(middle)
             opens = ((matrix @ there) > 0).astype(np.float32)  # (E, ends) whether e leads to an e' that items have
             possible = np.minimum(at.T @ opens / self.view.n_items, 1.0)  # (first, last)
             half = at.T @ np.diff(matrix.indptr)

@@ -24,6 +24,9 @@ from metakg.models.item_knn import ItemKnn, ItemKnnConfig
 from metakg.models.kg_knn import KgKnn, KgKnnConfig
 from metakg.models.kgat import KGAT, KgatConfig
 from metakg.models.kgcn import KGCN, KgcnConfig
+from metakg.models.mcrec import Mcrec, McrecConfig
+from metakg.models.melu import Melu, MeluConfig
+from metakg.models.metahin import MetaHin, MetaHinConfig
 from metakg.models.metakg import MetaKG, MetaKGConfig
 from metakg.models.metakg_paper import MetaKG as PaperMetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig as PaperMetaKGConfig
@@ -44,6 +47,9 @@ MODELS: dict[str, type[Recommender]] = {
     "kg-knn": KgKnn,
     "kgat": KGAT,
     "kgcn": KGCN,
+    "mcrec": Mcrec,
+    "melu": Melu,
+    "metahin": MetaHin,
     "metakg": MetaKG,
     "metakg-paper": PaperMetaKG,
     "nfm": NFM,
@@ -67,6 +73,9 @@ AnyModelConfig = Annotated[
     | KgatConfig
     | KgcnConfig
     | KgKnnConfig
+    | McrecConfig
+    | MeluConfig
+    | MetaHinConfig
     | MetaKGConfig
     | NfmConfig
     | PaperMetaKGConfig

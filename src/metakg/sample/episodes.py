@@ -69,13 +69,20 @@ class EpisodeSampler:
         all_items: draw negatives from all items; else only from items that occur in training pairs (an item that is new
             later would otherwise be learnt as a negative, and as nothing else).
         support_size: draw so many support pairs with replacement, as the authors' code does; None takes each once.
+        negatives: items drawn for each pair; with several, a pair stands several times in a row.
 
     Raises:
         DataError: the view has no tasks, or a task has no support or no query.
     """
 
     def __init__(
-        self, view: TrainView, rng: np.random.Generator, *, all_items: bool = False, support_size: int | None = None
+        self,
+        view: TrainView,
+        rng: np.random.Generator,
+        *,
+        all_items: bool = False,
+        support_size: int | None = None,
+        negatives: int = 1,
     ) -> None:
         if view.tasks is None or not len(view.tasks):
             raise DataError(
@@ -85,7 +92,7 @@ class EpisodeSampler:
                 fix="Split the data with meta-training tasks (metakg split), or lower its minimum number of items.",
             )
         self.users = view.tasks.users.astype(np.int64)
-        self.support_size = support_size
+        self.support_size, self.negatives = support_size, negatives
         self.rng = rng
         self._support = _by_task(view.tasks, view.tasks.support, view.n_users, "support")
         self._query = _by_task(view.tasks, view.tasks.query, view.n_users, "query")
@@ -122,6 +129,8 @@ class EpisodeSampler:
         else:
             tasks = np.repeat(np.arange(len(chosen)), counts)
             picked = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts) + starts[tasks]
+        if self.negatives > 1:
+            tasks, picked = np.repeat(tasks, self.negatives), np.repeat(picked, self.negatives)
         users = self.users[chosen]
         negatives = self._negatives[side].draw(users[tasks])
         return Episodes(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (users, tasks, items[picked], negatives)))
@@ -235,3 +244,11 @@ class PairsAndFacts:
 
     pairs: PairBatch
     facts: TripleBatch
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """One outer step of a model that learns to adapt: what each task may adapt on, and what it is then judged on."""
+
+    support: Episodes
+    query: Episodes

@@ -74,3 +74,49 @@ class NegativeSampler:
 
     def _is_known(self, users: Ints, items: Ints) -> npt.NDArray[np.bool_]:
         return contains(self.known, users * self.n_items + items)
+
+
+class KeyedNegatives:
+    """Negatives for scoring: the same item for the same user and click, whoever else is asked for and how often.
+
+    A model that adapts to a user's clicks while it scores must leave no trace, so it cannot draw from a generator; here the
+    draw is a hash of the user, the click, the number of the draw, and a salt.
+
+    Args:
+        pool: (p,) item rows that may be drawn, each once.
+        known: pairs that are never drawn.
+        n_items: I.
+        salt: makes the draws of two models differ.
+    """
+
+    def __init__(self, pool: Rows, known: Interactions, n_items: int, salt: int) -> None:
+        self.pool = np.asarray(pool, np.int64)
+        self.n_items = n_items
+        self.known = sorted_set(known.keys(n_items))
+        self.salt = np.uint64(salt)
+
+    def draw(self, users: Ints, items: Ints, turns: Ints) -> Ints:
+        """Return one item for each click, -1 where the user is known to like the whole pool: three (n,) -> (n,)."""
+        if not len(self.pool):
+            return np.full(len(users), -1, np.int64)
+        key = _mix(_mix(_mix(users.astype(np.uint64) ^ self.salt) ^ items.astype(np.uint64)) ^ turns.astype(np.uint64))
+        drawn = self.pool[(key % np.uint64(len(self.pool))).astype(np.int64)]
+        bad = np.flatnonzero(contains(self.known, users * self.n_items + drawn))
+        for _ in range(_ROUNDS):
+            if not len(bad):
+                return drawn
+            key[bad] = _mix(key[bad])
+            drawn[bad] = self.pool[(key[bad] % np.uint64(len(self.pool))).astype(np.int64)]
+            bad = bad[contains(self.known, users[bad] * self.n_items + drawn[bad])]
+        for row in bad:  # this user likes nearly the whole pool: list what is left
+            free = self.pool[~contains(self.known, users[row] * self.n_items + self.pool)]
+            drawn[row] = free[int(key[row] % np.uint64(len(free)))] if len(free) else -1
+        return drawn
+
+
+def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Scramble 64-bit numbers one by one (the finaliser of SplitMix64, Steele et al. 2014)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)  # array arithmetic wraps around
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from metakg.data import IdMap, Interactions, KnowledgeGraph, Support, TrainView, Triples, Vocabulary
+from metakg.data import IdMap, Interactions, KnowledgeGraph, Support, Tasks, TrainView, Triples, Vocabulary
 from metakg.data.view import origin
 from metakg.errors import DataError
 from metakg.models.base import ModelConfig, Recommender
@@ -67,7 +67,10 @@ class LearntContract(ModelContract):
         return train_baseline(model, self.training, seed)[0]
 
     def test_prepare_gets_training_and_support_pairs_and_no_other(self) -> None:
-        """No answer can be in a graph, a neighbour set or a count: all that follows from pairs is built from these."""
+        """No answer can be in a graph, a neighbour set or a count: all that follows from pairs is built from these.
+
+        While a model learns from tasks, their query pairs are labels, and nothing is built from them either.
+        """
         split, seen = planted_split(), list[set[Pair]]()
         kind = self.model or MODELS[self.config.kind]
 
@@ -86,7 +89,8 @@ class LearntContract(ModelContract):
             return set(zip(v.users.ids(pairs.users), v.items.ids(pairs.items), strict=True))
 
         trained, revealed, asked = named(split.pairs), named(scenario.support), named(scenario.query)
-        assert seen[0] == trained, "the constructor prepares from other pairs than those of the view"
+        labels = named(split.tasks.query) if model.feed == "tasks" and split.tasks is not None else set()
+        assert seen[0] == trained - labels, "the constructor prepares from other pairs than those of the view"
         assert seen[-1] == trained | revealed, "the extended model is prepared from other pairs than training and support"
         for pairs in seen:
             assert not pairs & asked, "a query pair was passed to prepare"
@@ -127,8 +131,8 @@ class LearntContract(ModelContract):
 
     def test_data_without_facts(self) -> None:
         """No fact at all: refused with words, or learnt from clicks alone."""
-        bare = toy_view()
-        view = TrainView(bare.vocabulary, bare.interactions, KnowledgeGraph.empty())
+        bare = toy_view(tasks=True)
+        view = TrainView(bare.vocabulary, bare.interactions, KnowledgeGraph.empty(), bare.tasks)
         short = self.training.model_copy(update={"loop": LoopConfig(epochs=1)})
 
         def fitted() -> Recommender:
@@ -160,17 +164,22 @@ class LearntContract(ModelContract):
 
 
 def ten_users() -> TrainView:
-    """Return ten users with three or four clicks each on thirty items, and two facts an item: nothing to find, all to learn."""
+    """Return ten users with three or four clicks each on thirty items, and two facts an item: nothing to find, all to learn.
+
+    Each is a task as well: his last click is the query.
+    """
     rng = np.random.default_rng(3)
     pairs = [(user, item) for user in range(10) for item in rng.permutation(30)[: 3 + user % 2]]
     facts = [(item, int(r), 30 + int(t)) for item in range(30) for r, t in enumerate(rng.integers(8, size=2))]
     sizes = {"users": 10, "items": 30, "entities": 38, "relations": 2}
     ids = {kind: IdMap([f"{kind}-{n}" for n in range(size)], kind=kind) for kind, size in sizes.items()}
-    users, items = np.array(pairs, np.int32).T.copy()
+    clicks = Interactions(*np.array(pairs, np.int32).T.copy())
+    last = np.append(clicks.users[1:] != clicks.users[:-1], True)
     return TrainView(
         Vocabulary(**ids),
-        Interactions(users, items),
+        clicks,
         KnowledgeGraph(Triples(*np.array(facts, np.int32).T.copy()), Triples.empty()),
+        Tasks(np.arange(10, dtype=np.int32), clicks.select(~last), clicks.select(last)),
     )
 
 

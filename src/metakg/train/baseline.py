@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from metakg import rng as random
@@ -34,7 +34,16 @@ from metakg.train.log import Sink
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
 from metakg.types import Json
 
-__all__ = ["AdaptRule", "Adapting", "BaselineConfig", "PairsAndFacts", "UgrecTraining", "train_baseline"]
+__all__ = [
+    "AdaptRule",
+    "Adapting",
+    "BaselineConfig",
+    "McrecTraining",
+    "PairsAndFacts",
+    "TaskConfig",
+    "UgrecTraining",
+    "train_baseline",
+]
 
 OnPhase = Callable[[str, Progress], None]
 
@@ -106,6 +115,34 @@ class UgrecTraining(BaselineConfig):
     """Settings of the training loop."""
     adapt: AdaptRule = AdaptRule(learning_rate=0.05)
     """How the trained model adapts, in validation as in use."""
+
+
+class McrecTraining(BaselineConfig):
+    """Training of MCRec: its paths run over features that BPR has fitted, and each click is told from four drawn items."""
+
+    space: ClassVar[Space] = {place: choice for place, choice in BaselineConfig.space.items() if place != "start"}
+    start: Literal["xavier", "bpr"] = "bpr"
+    """Where features and vectors start: at random, or by BPR on the training pairs."""
+    negatives: PositiveInt = 4
+    """Items drawn for each pair."""
+
+
+class TaskConfig(BaselineConfig):
+    """The same for models that learn to adapt (`feed = "tasks"`): they take their steps for each user when they score him."""
+
+    space: ClassVar[Space] = {"loop.learning_rate": Span(1e-4, 1e-2, log=True)}
+    batch_size: PositiveInt = 32
+    """Tasks of a step."""
+    loop: LoopConfig = LoopConfig(learning_rate=3e-3, epochs=20)
+    """Settings of the training loop."""
+    adapt: AdaptRule = AdaptRule(mode="none")
+    """No steps of the shared parameters: these models adapt to each user instead."""
+
+    @model_validator(mode="after")
+    def _check_adapt(self) -> Self:
+        if self.adapt.mode != "none":
+            raise ValueError(f'adapt.mode = "none": the model adapts to each user by itself, not by {self.adapt.mode!r}')
+        return self
 
 
 def train_baseline(

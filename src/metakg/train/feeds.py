@@ -1,4 +1,4 @@
-"""Sources of batches for the models with learnt rows: pairs, pairs and facts together, or each in passes of its own."""
+"""Sources of batches for the models with learnt rows: pairs, pairs and facts together, each in passes of its own, or tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from metakg import rng as random
 from metakg.data import Interactions
 from metakg.models.learnt import Learnt
-from metakg.sample.episodes import PairBatch, PairSampler, PairsAndFacts
+from metakg.sample.episodes import EpisodeSampler, PairBatch, PairSampler, PairsAndFacts, TaskBatch
 from metakg.sample.triples import TripleBatch
 from metakg.train.initialise import FactBatches
 from metakg.train.loop import Source
@@ -182,9 +182,63 @@ class PassesFeed(JointFeed):
         self.passes.order = state["passes"]
 
 
+class TaskFeed:
+    """Shuffled meta-training tasks, each with all its support and query pairs and fresh negatives. An epoch is each task once.
+
+    Args:
+        model: what will be trained.
+        ration: what to hand out; `batch_size` counts tasks, and the pairs are those of the view's tasks.
+        seed: of order and negatives.
+
+    Raises:
+        DataError: the view has no tasks.
+    """
+
+    def __init__(self, model: Learnt, ration: Ration, seed: int) -> None:
+        self.ration, self.view, self.device = ration, model.view, next(model.parameters()).device
+        self.rng = random.generator(seed, f"{ration.purpose}/tasks")
+        every = ration.pool == "all"
+        self.episodes = EpisodeSampler(model.view, self.rng, all_items=every, negatives=ration.negatives)
+        self.order = np.arange(len(self.episodes))
+        self.presented = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.ration.batch_size)
+
+    def next(self, model: Learnt, step: int) -> TaskBatch:
+        """Return the tasks of a step."""
+        place, size = step % len(self), self.ration.batch_size
+        if place == 0:
+            self.order = self.rng.permutation(len(self.order))
+            model.on_epoch_start()
+        support, query = self.episodes.draw(np.sort(self.order[place * size : (place + 1) * size]))
+        self.presented += (len(support.tasks) + len(query.tasks)) // self.ration.negatives
+        return TaskBatch(support.to(self.device), query.to(self.device))
+
+    def learn(self, model: Learnt, batch: TaskBatch) -> Json:
+        """Let the model restore its bounds, and note how many pairs were presented so far."""
+        model.after_step(batch)
+        return {"pairs": self.presented}
+
+    def describe(self, batch: TaskBatch) -> str:
+        """Name some users of a batch."""
+        users = batch.support.users.cpu().numpy().astype(np.int32)
+        return f"{len(users)} tasks such as that of {', '.join(self.view.vocabulary.users.ids(users[:3]))}"
+
+    def state_dict(self) -> Json:
+        """Return where the stream stands."""
+        return {"order": self.order, "episodes": self.episodes.state_dict(), "presented": self.presented}
+
+    def load_state_dict(self, state: Json) -> None:
+        """Go back to where the stream stood."""
+        self.order, self.presented = state["order"], state["presented"]
+        self.episodes.load_state_dict(state["episodes"])  # order and negatives draw from one generator
+
+
 FEEDS: dict[str, Callable[[Learnt, Ration, int], Source]] = {
     "pairs": PairFeed,
     "pairs+facts": JointFeed,
     "pairs, facts": PassesFeed,
+    "tasks": TaskFeed,
 }
 """The source for each `Learnt.feed`."""

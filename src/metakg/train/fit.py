@@ -28,7 +28,7 @@ from metakg.models.metakg_paper import MetaKG as PaperMetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig as PaperConfig
 from metakg.models.registry import build, config_for, rebuild
 from metakg.train.adapt import CoAdapting
-from metakg.train.baseline import Adapting, BaselineConfig, UgrecTraining, train_baseline
+from metakg.train.baseline import Adapting, BaselineConfig, McrecTraining, TaskConfig, UgrecTraining, train_baseline
 from metakg.train.practice import PracticeConfig, practise
 from metakg.train.recipe import Recipe, train_metakg
 
@@ -39,6 +39,9 @@ TRAINING: dict[str, type[BaseModel]] = {
     "fm": BaselineConfig,
     "kgat": BaselineConfig,
     "kgcn": BaselineConfig,
+    "mcrec": McrecTraining,
+    "melu": TaskConfig,
+    "metahin": TaskConfig,
     "metakg": PracticeConfig,
     "metakg-paper": Recipe,
     "nfm": BaselineConfig,

@@ -1,0 +1,380 @@
+"""`mcrec`: the score of a user and an item, and of the meta-path instances that join them.
+
+Hu, Shi, Zhao, Yu: "Leveraging Meta-path based Context for Top-N Recommendation with a Neural Co-Attention Model", KDD 2018.
+With frozen features f of nodes, learnt vectors x_u and y_i, and on each meta-path the best instances of the pair:
+
+    h = ReLU(sum_k F_k f_{node k} + b)                     a convolution as long as the path (eqs. 3-4)
+    c_p = max over instances of h, 0 where there is none   (eq. 5)
+    c = sum_p a_p c_p,   a = softmax_p ReLU(w . ReLU(W [x; y; c_p] + b) + b')          (eqs. 6-9)
+    x' = ReLU(W_u [x; c] + b_u) * x,   y' = ReLU(W_i [y; c] + b_i) * y                 (eqs. 10-13)
+    y(u, i) = MLP([x'; c; y'])                                                         (eq. 14)
+
+learnt by cross-entropy against drawn items. Instances are built by sparse joins (`models.nn.instances`), and ranking all items
+visits a user's instances from his side: items without any share c = 0, so that their first layer is a sum of a user's part
+and an item's part, and only the few that a path leads to cost more.
+
+Differs from the paper: meta-paths are found in the data (`metakg.models.metapaths`); features are those of BPR on training
+pairs (`training.start = "bpr"`), an entity's the mean of the items it describes. Differs from the authors' code, where the
+attention of users and items ends in a softmax over coordinates (`coordinate_softmax`), the attention over paths is commented
+out, and features and neighbours come from data that include the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Literal, Self, cast
+
+import numpy as np
+import torch
+from pydantic import Field, PositiveInt
+from scipy import sparse
+from torch import Tensor, nn
+from torch.nn.functional import normalize, softplus
+
+from metakg import losses
+from metakg.data import Interactions, TrainView
+from metakg.errors import CheckpointError
+from metakg.models.learnt import Kind, Learnt, LearntConfig
+from metakg.models.metapaths import MetaPath, MetaPathConfig
+from metakg.models.nn.instances import Chains, Instances, Limits, PathIndex, start_items
+from metakg.models.nn.rows import mean_of_neighbours
+from metakg.models.nn.transr import xavier
+from metakg.models.pathfinder import PathFinder
+from metakg.models.space import Choice, Space
+from metakg.sample.episodes import PairBatch
+from metakg.types import Mask
+
+_USERS = 16
+"""Users whose instances are encoded at a time."""
+_CELLS = 1 << 21
+"""Numbers in the first layer of the items without a path: 8 MB, which stays near the cache."""
+
+
+class McrecConfig(LearntConfig):
+    """Settings of `mcrec`."""
+
+    space: ClassVar[Space] = {
+        **LearntConfig.space,
+        "dropout": Choice((0.0, 0.2, 0.5)),
+        "loss": Choice(("bce", "bpr")),
+        "instances": Choice((3, 5, 10)),
+        "starts": Choice((5, 10, 20)),
+    }
+
+    kind: Literal["mcrec"] = "mcrec"
+    tower: tuple[PositiveInt, ...] = (96, 32)
+    """Widths of the hidden layers of the MLP."""
+    dropout: float = Field(0.5, ge=0.0, lt=1.0)
+    """Share of an instance's encoding that is dropped in training."""
+    loss: Literal["bce", "bpr"] = "bce"
+    """Cross-entropy of clicks and drawn items, or their ranking."""
+    coordinate_softmax: bool = False
+    """Whether the attention of users and items is a distribution over coordinates (authors' code)."""
+    instances: PositiveInt = 5
+    """Instances kept of a pair on each path, those of the highest mean cosine of neighbouring nodes."""
+    starts: PositiveInt = 10
+    """Clicked items that a user's instances start at, those nearest to him."""
+    chains: PositiveInt = 10
+    """Ways on from an item that are followed, the nearest."""
+    ends: PositiveInt = 200
+    """Items that the last node before the end leads to, the nearest."""
+    min_cosine: float = Field(-1.0, ge=-1.0, le=1.0)
+    """Least mean cosine of an instance (authors' code: 0.7)."""
+    paths: MetaPathConfig = MetaPathConfig()
+    """Which meta-paths are taken."""
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """What the paths say of n pairs.
+
+    Attributes:
+        users: (n,) user rows.
+        items: (n,) item rows.
+        paths: (n, M, D) c_p of each path.
+    """
+
+    users: Tensor
+    items: Tensor
+    paths: Tensor
+
+
+class Mcrec(Learnt):
+    """The model. See the module."""
+
+    rows: ClassVar[Mapping[str, Kind]] = {"user": "user", "item": "item", "feature": "node"}
+
+    config: McrecConfig
+    paths: Tensor
+
+    def __init__(
+        self, config: McrecConfig, view: TrainView, rng: torch.Generator, *, chosen: Sequence[MetaPath] | None = None
+    ) -> None:
+        super().__init__(config, view, rng)
+        pairs, d = view.interactions.pairs_only(), config.dim
+        if chosen is None:
+            found = PathFinder(view, pairs, config.paths).find()
+            found.need_facts(view.vocabulary, config.kind)
+            chosen = found.chosen
+        self.chosen = tuple(chosen)
+        self.register_buffer("paths", torch.tensor([path.codes() for path in self.chosen]))
+        unit = d**-0.5  # vectors of length 1, so that products of a vector and its attention are no smaller than a context
+        self.user = nn.Parameter(torch.randn(view.n_users, d, generator=rng) * unit)  # x, (U, D)
+        self.item = nn.Parameter(torch.randn(view.n_items, d, generator=rng) * unit)  # y, (I, D)
+        self.feature = nn.Parameter(  # f, (U + E, D)
+            torch.randn(view.n_users + view.n_entities, d, generator=rng) * unit, requires_grad=False
+        )
+        m = len(self.chosen)
+        self.filter = nn.Parameter(xavier(5 * m, d, d, rng=rng).view(m, 5, d, d))  # F of u, m, e, x and i
+        self.filter_bias = nn.Parameter(torch.zeros(m, d))
+        self.path_hidden, self.path_bias = nn.Parameter(xavier(d, 3 * d, rng=rng)), nn.Parameter(torch.zeros(d))
+        self.path_out, self.path_out_bias = nn.Parameter(xavier(1, d, rng=rng)[0]), nn.Parameter(torch.full((1,), 0.1))
+        self.of_user, self.of_user_bias = nn.Parameter(xavier(d, 2 * d, rng=rng)), nn.Parameter(torch.ones(d))
+        self.of_item, self.of_item_bias = nn.Parameter(xavier(d, 2 * d, rng=rng)), nn.Parameter(torch.ones(d))
+        widths = [3 * d, *config.tower, 1]
+        self.tower = nn.ParameterList([nn.Parameter(xavier(b, a, rng=rng)) for a, b in pairwise(widths)])
+        self.tower_bias = nn.ParameterList([nn.Parameter(torch.zeros(b)) for b in widths[1:]])
+        self.prepare(pairs)
+
+    # -- structures ------------------------------------------------------------------------------------------------------
+
+    def prepare(self, pairs: Interactions) -> None:
+        """Build the halves of every meta-path from the facts and exactly these pairs."""
+        self.finder = PathFinder(self.view, pairs, self.config.paths)
+        self._index()
+
+    def on_epoch_start(self) -> None:
+        """Build the halves again if the features have changed: which instances are the best follows from them."""
+        if self.built_for != self.feature._version:
+            self._index()
+
+    def _index(self) -> None:
+        n, c = self.view.n_users, self.config
+        unit = normalize(self.feature.detach()).cpu().numpy()
+        users, entities = unit[:n], unit[n:]
+        limits = Limits(c.starts, c.chains, c.ends, c.instances, c.min_cosine)
+        self.own = start_items(self.finder.clicks, users, entities, c.starts)
+        self.halves = [PathIndex(path, self.finder, users, entities, limits) for path in self.chosen]
+        self.built_for = self.feature._version
+
+    def start_from(self, users: Tensor, items: Tensor) -> None:
+        """Take over vectors of users and items, as features and as the start of what is learnt: (U, D), (I, D)."""
+        n = self.view.n_users
+        with torch.no_grad():
+            self.user.copy_(users)
+            self.item.copy_(items)
+            self.feature[:n], self.feature[n : n + len(items)] = users, items
+            known = torch.from_numpy(self.trained_rows("feature")).to(self.feature.device)
+            self.feature.copy_(self.fill_cold("feature", self.feature.detach(), known))
+        self._index()
+
+    def trained_rows(self, name: str) -> Mask:
+        """Say which rows training moved; features belong to users and items with a click, and spread from there."""
+        if name != "feature":
+            return super().trained_rows(name)
+        known = np.zeros(len(self.feature), np.bool_)
+        known[self.view.interactions.users] = True
+        known[self.view.n_users + self.view.interactions.items] = True
+        return known
+
+    def fill_cold(self, name: str, table: Tensor, known: Tensor) -> Tensor:
+        """Return a table whose cold rows have a start; features come from neighbours, a user's from the items he clicked."""
+        if name != "feature":
+            return super().fill_cold(name, table, known)
+        n, filled, known = self.view.n_users, table.clone(), known.clone()
+        filled[n:], known[n:] = mean_of_neighbours(filled[n:], known[n:], self.view.graph.entity)
+        there = known[n : n + self.view.n_items].cpu().numpy().astype(np.float32)
+        clicks = sparse.csr_array(self.finder.clicks @ sparse.diags_array(there))
+        count = torch.from_numpy(np.asarray(clicks.sum(axis=1), np.float32).ravel()).to(table.device)
+        mean = torch.from_numpy(clicks @ filled[n : n + self.view.n_items].cpu().numpy()).to(table.device)
+        fresh = ~known[:n] & (count > 0)
+        filled[:n][fresh] = (mean / count.clamp(min=1).unsqueeze(1))[fresh].to(table.dtype)
+        known[:n] |= fresh
+        for part in (slice(0, n), slice(n, None)):
+            if bool(known[part].any()):
+                filled[part] = torch.where(known[part].unsqueeze(1), filled[part], filled[part][known[part]].mean(0))
+        return filled
+
+    def anew(self, view: TrainView, rng: torch.Generator) -> Self:
+        """Return a fresh model over another view, with the same meta-paths."""
+        return type(self)(self.config, view, rng, chosen=self.chosen)
+
+    def over(self, view: TrainView) -> Self:
+        """Return this recommender over a view from which clicks or facts were taken away: instances are built anew."""
+        other = super().over(view)
+        other.prepare(view.interactions.pairs_only())
+        return other
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` of an equal model returned."""
+        codes = tensors.get("paths", torch.empty(0))
+        if codes.ndim != 2 or codes.shape[1] != 3 or int(codes.max()) >= 2 * self.view.n_relations or int(codes.min()) < -1:
+            raise CheckpointError(
+                "tensors of mcrec", "no meta-paths of this vocabulary", expected="'paths', (M, 3)", fix="Save the bundle again."
+            )
+        chosen = [MetaPath.of_codes(code) for code in codes.tolist()]
+        rebuilt = type(self)(self.config, self.view, self.rng, chosen=chosen).to(self.user.device)
+        super(Mcrec, rebuilt).load_tensors(tensors)
+        rebuilt._index()
+        self.__dict__.update(rebuilt.__dict__)
+
+    # -- the network -----------------------------------------------------------------------------------------------------
+
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
+        """Return the losses of a batch of pairs."""
+        n = self.view.n_items
+        both = torch.stack([batch.users * n + batch.positives, batch.users * n + batch.negatives])
+        keys, places = torch.unique(both, return_inverse=True)
+        contexts = self.contexts_of_pairs(keys // n, keys % n)
+        positive, negative = self.logits(contexts)[places]
+        runs = torch.unique_consecutive(both[0]).shape[0]
+        drawn = len(batch) / runs  # items drawn for each click
+        if self.config.loss == "bpr":
+            rank = losses.bpr(positive - negative).mean()
+        else:
+            rank = (softplus(-positive).mean() + drawn * softplus(negative).mean()) / (1 + drawn)
+        used = torch.cat([self.user[torch.unique(contexts.users)], self.item[torch.unique(contexts.items)]])
+        return {"rank": rank, "l2": self.config.weight_decay * losses.squared_norm(used, len(batch))}
+
+    def logits(self, contexts: Contexts) -> Tensor:
+        """Return y(u, i) of n pairs: -> (n,)."""
+        x, y, c_p = self.user[contexts.users], self.item[contexts.items], contexts.paths
+        d = self.config.dim
+        of_pair = x @ self.path_hidden[:, :d].T + y @ self.path_hidden[:, d : 2 * d].T + self.path_bias
+        hidden = torch.relu(of_pair.unsqueeze(1) + c_p @ self.path_hidden[:, 2 * d :].T)
+        share = torch.softmax(torch.relu(hidden @ self.path_out + self.path_out_bias), dim=1)
+        c = (share.unsqueeze(-1) * c_p).sum(1)
+        hidden = torch.cat([self._attended(x, c, "user"), c, self._attended(y, c, "item")], 1)
+        return self._tower(hidden @ self.tower[0].T + self.tower_bias[0])
+
+    def _attended(self, vectors: Tensor, c: Tensor | None, side: Literal["user", "item"]) -> Tensor:
+        """Return x' or y' (eqs. 10-13); without a context for c = 0."""
+        weight, bias = getattr(self, f"of_{side}"), getattr(self, f"of_{side}_bias")
+        before = vectors @ weight[:, : self.config.dim].T + bias
+        attention = torch.relu(before if c is None else before + c @ weight[:, self.config.dim :].T)
+        return vectors.mul(torch.softmax(attention, 1) if self.config.coordinate_softmax else attention)
+
+    def _tower(self, hidden: Tensor) -> Tensor:
+        """Return the rest of the MLP, from the first layer before its ReLU: (n, H) -> (n,)."""
+        for weight, bias in zip(list(self.tower)[1:], list(self.tower_bias)[1:], strict=True):
+            hidden = torch.relu(hidden) @ weight.T + bias
+        return hidden[:, 0]
+
+    # -- instances to contexts -------------------------------------------------------------------------------------------
+
+    def contexts_of_pairs(self, users: Tensor, items: Tensor) -> Contexts:
+        """Return what the paths say of given pairs: (n,), (n,)."""
+        known, rows = np.unique(users.cpu().numpy(), return_inverse=True)
+        places = items.cpu().numpy()
+        parts = []
+        for p, half in enumerate(self.halves):
+            chains = half.chains(known, self.own[known])
+            found = half.of_pairs(chains, rows, places)
+            at = torch.from_numpy(found.pair).to(items.device)
+            parts.append((at, self._encode(p, chains, found, users[at], items[at])))
+        return Contexts(users, items, self._stacked(len(items), parts))
+
+    def _encode(self, p: int, chains: Chains, found: Instances, users: Tensor, items: Tensor) -> Tensor:
+        """Return c_p of pairs that have an instance (eqs. 3-5): -> (n, D).
+
+        Only chains that occur are encoded, and each once. The ReLU comes after the maximum, which is the same and cheaper,
+        unless dropout has to come between.
+        """
+        n, filters = self.view.n_users, self.filter[p]
+        used, place = np.unique(found.chain, return_inverse=True)  # -1 comes first where a pair has fewer instances
+        missing = int(len(used) > 0 and used[0] < 0)
+        used, place = used[missing:], place.reshape(found.chain.shape) - missing
+        device = items.device
+        ends = chains.end[used] + (0 if self.halves[p].over_users else n)
+        over = [(1, chains.item[used] + n), (3, ends)]
+        if len(self.chosen[p].links) == 3:
+            over.append((2, chains.via[used] + n))
+        chain = sum(
+            (self.feature[torch.from_numpy(rows).to(device)] @ filters[k].T for k, rows in over), torch.zeros(()).to(device)
+        )
+        pair = self.feature[users] @ filters[0].T + self.feature[items + n] @ filters[4].T + self.filter_bias[p]
+        where = torch.from_numpy(place).to(device)
+        of_chain = chain[where.clamp(min=0)]  # (n, K, D)
+        absent = (where < 0).unsqueeze(-1)
+        if self.training and self.config.dropout:
+            keep = 1 - self.config.dropout
+            mask = torch.rand(of_chain.shape, generator=self.rng, device=device) < keep
+            hidden = torch.relu(of_chain + pair.unsqueeze(1)) * mask / keep
+            return hidden.masked_fill(absent, 0.0).amax(1)  # an instance's encoding is not negative
+        return torch.relu(of_chain.masked_fill(absent, -torch.inf).amax(1) + pair)
+
+    def _stacked(self, n: int, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Return c_p of all paths, zero where a pair has no instance: -> (n, M, D)."""
+        stacked = [c.new_zeros(n, self.config.dim).index_copy(0, at, c) for at, c in parts]
+        return torch.stack(stacked, 1)
+
+    # -- scores ----------------------------------------------------------------------------------------------------------
+
+    def score_all(self, users: Tensor) -> Tensor:
+        """Score every item: (B,) -> (B, I)."""
+        users = users.long()
+        scores = self._without_paths(users)
+        for start in range(0, len(users), _USERS):
+            some = users[start : start + _USERS]
+            contexts, cells = self._contexts_of_users(some)
+            scores[start : start + _USERS].view(-1)[cells] = self.logits(contexts)
+        return scores
+
+    def _contexts_of_users(self, users: Tensor) -> tuple[Contexts, Tensor]:
+        """Return what the paths say of all pairs with an instance, and the cells they fill: position of the user * I + item."""
+        known, n_items = users.cpu().numpy(), self.view.n_items
+        found = []
+        for half in self.halves:
+            chains = half.chains(known, self.own[known])
+            found.append((chains, half.of_users(chains, len(known))))
+        cells = np.unique(np.concatenate([instances.pair for _, instances in found]))
+        parts = []
+        for p, (chains, instances) in enumerate(found):
+            row, item = (torch.from_numpy(part).to(users.device) for part in np.divmod(instances.pair, n_items))
+            at = torch.from_numpy(np.searchsorted(cells, instances.pair)).to(users.device)
+            parts.append((at, self._encode(p, chains, instances, users[row], item)))
+        where = torch.from_numpy(cells).to(users.device)
+        return Contexts(users[where // n_items], where % n_items, self._stacked(len(cells), parts)), where
+
+    def _without_paths(self, users: Tensor) -> Tensor:
+        """Score every item as if no path led there: (B,) -> (B, I). The first layer is a sum of two parts."""
+        d = self.config.dim
+        first = self.tower[0]
+        left = self._attended(self.user[users], None, "user") @ first[:, :d].T  # (B, H)
+        right = self._attended(self.item, None, "item") @ first[:, 2 * d :].T + self.tower_bias[0]  # (I, H)
+        if len(self.tower) == 1:
+            return cast(Tensor, left + right.T)
+        scores = left.new_empty(len(users), len(right))
+        step = max(1, _CELLS // right[:1024].numel())
+        for start in range(0, len(users), step):
+            some = left[start : start + step].unsqueeze(1)
+            for begin in range(0, len(right), 1024):
+                hidden = some + right[begin : begin + 1024]  # (b, i, H)
+                scores[start : start + step, begin : begin + 1024] = self._tower(hidden.flatten(0, 1)).view(hidden.shape[:2])
+        return cast(Tensor, scores)
+
+    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score each user's own candidates, walking from one node to the next: (B,), (B, C) -> (B, C)."""
+        scores = torch.empty(items.shape, device=self.user.device)
+        for b, user in enumerate(users.tolist()):
+            for c, item in enumerate(items[b].tolist()):
+                walked = torch.stack([self._walked(p, user, item) for p in range(len(self.halves))])
+                pair = torch.tensor([[user], [item]], device=scores.device)
+                scores[b, c] = self.logits(Contexts(pair[0], pair[1], walked.unsqueeze(0)))[0]
+        return scores
+
+    def _walked(self, p: int, user: int, item: int) -> Tensor:
+        """Return c_p of one pair, instance by instance: -> (D,)."""
+        half, n, filters = self.halves[p], self.view.n_users, self.filter[p]
+        best = torch.zeros(self.config.dim, device=filters.device)
+        for m, via, end in half.listed(user, item, self.own[[user]]):
+            nodes = {0: user, 1: n + m, 3: end if half.over_users else n + end, 4: n + item}
+            if via >= 0:
+                nodes[2] = n + via
+            h = self.filter_bias[p]
+            for k, node in nodes.items():
+                h = h + filters[k] @ self.feature[node]
+            best = torch.maximum(best, h)  # above zero: the ReLU
+        return best

@@ -1,0 +1,104 @@
+"""Rows made of entity vectors: an item as the means of what its facts lead to, one for each of a few relations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metakg.data import TrainView
+from metakg.models.metapaths import Link
+from metakg.models.nn.sparse import spmm
+from metakg.sample.keys import Ints, sorted_set
+from metakg.sample.neighbours import Edges
+from metakg.types import Mask
+
+
+class EntityMeans(nn.Module):
+    """The mean of some entities for each of n rows. Its buffers follow the model to its device and are not saved.
+
+    Args:
+        rows: (e,) row of each link.
+        entities: (e,) entity it leads to; the same link twice counts once.
+        n_rows: n.
+        n_entities: E.
+    """
+
+    rowptr: Tensor
+    cols: Tensor
+
+    def __init__(self, rows: Ints, entities: Ints, n_rows: int, n_entities: int) -> None:
+        super().__init__()
+        self.n_rows = n_rows
+        links = sorted_set(rows.astype(np.int64) * n_entities + entities)
+        rowptr = np.searchsorted(links, np.arange(n_rows + 1, dtype=np.int64) * n_entities)
+        self.register_buffer("rowptr", torch.from_numpy(rowptr), persistent=False)
+        self.register_buffer("cols", torch.from_numpy(links % n_entities), persistent=False)
+
+    def forward(self, entity: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the means of some rows, and which of them have any entity: (E, D), (n,) -> (n, D), (n,) bool."""
+        edges = self.edges(rows)
+        degrees = edges.degrees
+        weights = torch.repeat_interleave(1.0 / degrees.clamp(min=1).to(entity.dtype), degrees)
+        return spmm(edges, weights, entity), degrees > 0
+
+    def edges(self, rows: Tensor) -> Edges:
+        """Return the links of some rows: (n,) rows."""
+        counts = self.rowptr.diff().index_select(0, rows)
+        rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        shift = self.rowptr.index_select(0, rows) - rowptr[:-1]
+        places = torch.arange(int(rowptr[-1]), device=rows.device) + torch.repeat_interleave(shift, counts)
+        return Edges(rowptr, self.cols.index_select(0, places))
+
+
+class ItemContent(nn.Module):
+    """What items are made of: F means of entity vectors, one for each typed relation, and possibly the item's own vector.
+
+    Args:
+        view: whose facts are read; all ends count, hubs too.
+        fields: the F relations.
+        own: whether the item's own row is appended.
+        dim: D.
+    """
+
+    def __init__(self, view: TrainView, fields: Sequence[Link], *, own: bool, dim: int) -> None:
+        super().__init__()
+        self.n_items, self.n_fields, self.own = view.n_items, len(fields), own
+        self.width = (self.n_fields + int(own)) * dim
+        """Width W of an item."""
+        facts, rows, ends = view.graph.entity, [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for number, link in enumerate(fields):
+            items, others = (facts.tails, facts.heads) if link.inverse else (facts.heads, facts.tails)
+            mine = (facts.relations == link.relation) & (items < view.n_items)
+            rows.append(items[mine].astype(np.int64) * self.n_fields + number)
+            ends.append(others[mine].astype(np.int64))
+        self.means = EntityMeans(np.concatenate(rows), np.concatenate(ends), view.n_items * self.n_fields, view.n_entities)
+
+    def forward(self, entity: Tensor, null: Tensor | None, items: Tensor) -> Tensor:
+        """Return what some items are made of: (E, D), (F, D) in place of a missing relation, (n,) -> (n, W)."""
+        parts = []
+        if self.n_fields and null is not None:
+            found, there = self.means(entity, self._rows(items))
+            shape = (len(items), self.n_fields)
+            parts.append(torch.where(there.view(*shape, 1), found.view(*shape, -1), null).flatten(1))
+        if self.own:
+            parts.append(entity.index_select(0, items))
+        return torch.cat(parts, 1)
+
+    def used(self, items: Tensor) -> Tensor:
+        """Return the entity rows that these items are made of, each once."""
+        parts = [self.means.edges(self._rows(items)).cols] if self.n_fields else []
+        return cast(Tensor, torch.unique(torch.cat([*parts, items] if self.own else parts)))
+
+    def read_by(self, items: Mask, n_entities: int) -> Mask:
+        """Say which entities these items are made of: (I,) bool -> (E,) bool."""
+        found = np.zeros(n_entities, np.bool_)
+        if items.any():
+            found[self.used(torch.from_numpy(np.flatnonzero(items)).to(self.means.cols.device)).cpu().numpy()] = True
+        return found
+
+    def _rows(self, items: Tensor) -> Tensor:
+        return (items.unsqueeze(1) * self.n_fields + torch.arange(self.n_fields, device=items.device)).flatten()
