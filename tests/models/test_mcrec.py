@@ -206,6 +206,16 @@ def test_a_new_user_is_what_he_clicked() -> None:
         )
 
 
+def test_over_a_view_without_a_fact_no_instance_runs_over_it() -> None:
+    model = build(toy_view())
+    view = model.view
+    facts = view.graph.entity
+    pearl = (facts.heads == 8) & (facts.tails == 14)
+    other = model.over(replace(view, graph=KnowledgeGraph(facts.select(~pearl), view.graph.user)))
+    assert other.halves[1].listed(0, 8, other.own[[0]]) == []
+    assert model.halves[1].listed(0, 8, model.own[[0]]) == [(7, -1, 14)]
+
+
 def test_ranking_on_planted_data_equals_walking() -> None:
     """Hundreds of items, hubs cut, several blocks of users: the joins against walking, for some cells."""
     view = planted_split().train

@@ -230,6 +230,32 @@ def test_new_clicks_are_the_support_and_history_stands_in() -> None:
     assert sorted(everything.support_of(rows[:1]).indices.tolist()) == [0, 1, 2, 7, 9]
 
 
+def test_over_a_view_without_a_fact_and_a_click_it_is_as_if_they_had_not_been() -> None:
+    """What an explanation takes away is gone from features, histories and draws, and the model itself keeps it."""
+    model = build(toy_view(), user="facts").extend(Support.clicks("ann", ["i09"])).eval()
+    view, facts = model.view, model.view.graph
+    ann_nine = (view.interactions.users == 0) & (view.interactions.items == 9)
+    otto = (facts.entity.heads == 3) & (facts.entity.tails == 13)
+    without = TrainView(
+        view.vocabulary,
+        view.interactions.select(~ann_nine),
+        KnowledgeGraph(facts.entity.select(~otto), facts.user.select(facts.user.heads != 0)),
+    )
+    before = model.score_all(torch.arange(8))
+    other = model.over(without)
+    assert sorted(other.support_of(np.array([0])).indices.tolist()) == [0, 1, 2, 7], "no new click left: the history"
+    assert 13 not in other.content.used(torch.tensor([3]))
+    assert not torch.allclose(other.score_all(torch.arange(8))[0], before[0])
+    torch.testing.assert_close(
+        other.score_all(torch.arange(2)),
+        other.score_pairs(torch.arange(2), torch.arange(12).expand(2, -1)),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    assert torch.equal(model.score_all(torch.arange(8)), before)
+    assert model.support_of(np.array([0])).indices.tolist() == [9]
+
+
 def test_query_pairs_of_tasks_are_neither_adapted_on_nor_left_out_of_draws() -> None:
     view = toy_view(tasks=True)
     model = build(view)
