@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from metakg.data import IdMap, Interactions, KnowledgeGraph, Tasks, TrainView, Vocabulary
 from metakg.errors import DataError
 from metakg.sample.episodes import EpisodeSampler, PairSampler
-from metakg.sample.negatives import NegativeSampler
+from metakg.sample.negatives import KeyedNegatives, NegativeSampler
 from metakg.sample.triples import TripleSampler
 
 
@@ -141,3 +141,34 @@ def test_samplers_resume_where_they_stood(view: TrainView) -> None:
     assert first[1].negatives.tolist() == second[1].negatives.tolist()
     with pytest.raises(DataError, match="the pairs to learn from"):
         PairSampler(Interactions.empty(), Interactions.empty(), rows(0), 1, np.random.default_rng(0))
+
+
+def test_keyed_negatives_are_the_same_for_a_click_whoever_else_is_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(50, size=400), rng.integers(80, size=400)
+    known = Interactions(users.astype(np.int32), items.astype(np.int32))
+    pool = np.arange(10, 80, dtype=np.int32)
+    sampler = KeyedNegatives(pool, known, 80, salt=5)
+    turns = np.arange(400) % 3
+    drawn = sampler.draw(users, items, turns)
+    some = rng.permutation(400)[:37]
+    assert sampler.draw(users[some], items[some], turns[some]).tolist() == drawn[some].tolist()
+    assert set(drawn.tolist()) <= set(pool.tolist())
+    assert not np.isin(users * 80 + drawn, known.keys(80)).any()
+    assert (sampler.draw(users, items, turns + 3) != drawn).mean() > 0.9
+    assert (KeyedNegatives(pool, known, 80, salt=6).draw(users, items, turns) != drawn).mean() > 0.9
+
+
+def test_keyed_negatives_are_spread_evenly() -> None:
+    sampler = KeyedNegatives(np.arange(20, dtype=np.int32), Interactions.empty(), 20, salt=1)
+    counts = np.bincount(sampler.draw(np.repeat(np.arange(200), 100), np.tile(np.arange(100), 200), np.zeros(20000, int)))
+    assert abs(counts - 1000).max() < 150  # five standard deviations
+
+
+def test_keyed_negatives_of_who_likes_nearly_everything() -> None:
+    known = Interactions(rows(*[0] * 9, *[1] * 10), rows(*range(9), *range(10)))
+    sampler = KeyedNegatives(np.arange(10, dtype=np.int32), known, 10, salt=3)
+    users = np.array([0, 0, 1])
+    assert sampler.draw(users, np.array([1, 2, 3]), np.zeros(3, int)).tolist() == [9, 9, -1]
+    nothing = KeyedNegatives(rows(), known, 10, salt=3)
+    assert nothing.draw(users, users, users).tolist() == [-1, -1, -1]

@@ -20,19 +20,19 @@ from metakg.errors import ConfigError, DataError
 from metakg.models.base import Recommender
 from metakg.models.fm import FM, FmConfig
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
-from metakg.sample.episodes import PairBatch, PairsAndFacts
+from metakg.sample.episodes import PairBatch, PairsAndFacts, TaskBatch
 from metakg.sample.triples import TripleBatch
 from metakg.testing import arriving, planted_split, toy_view
 from metakg.train import fit as training
 from metakg.train.baseline import Adapting, AdaptRule, BaselineConfig, train_baseline
-from metakg.train.feeds import FEEDS, JointFeed, PairFeed, PassesFeed, Ration
+from metakg.train.feeds import FEEDS, JointFeed, PairFeed, PassesFeed, Ration, TaskFeed
 from metakg.train.fit import TRAINING, scenario_mean, settings_for
 from metakg.train.initialise import BprConfig, fit_bpr
 from metakg.train.loop import LoopConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 LEARNT = sorted(name for name, kind in TRAINING.items() if issubclass(kind, BaselineConfig))
-QUICK = {"batch_size": 8, "facts": 8, "loop": {"epochs": 2, "learning_rate": 0.01}, "adapt": {"epochs": 1, "batch_size": 4}}
+QUICK = {"batch_size": 4, "facts": 8, "loop": {"epochs": 2, "learning_rate": 0.01}, "adapt": {"epochs": 1, "batch_size": 4}}
 
 
 class Plain(Learnt):
@@ -162,11 +162,11 @@ def test_passes_are_all_pairs_then_all_facts() -> None:
 
 @pytest.mark.parametrize("feed", sorted(FEEDS))
 def test_a_feed_goes_on_where_it_stood(feed: str) -> None:
-    view = toy_view()
+    view = toy_view(tasks=True)
     model = plain(view)
 
     def columns(batch: Any) -> list[list[int]]:
-        parts = [batch.pairs, batch.facts] if isinstance(batch, PairsAndFacts) else [batch]
+        parts = list(vars(batch).values()) if isinstance(batch, PairsAndFacts | TaskBatch) else [batch]
         return [value.tolist() for part in parts for value in vars(part).values() if isinstance(value, Tensor)]
 
     first = FEEDS[feed](model, ration(view), 1)
@@ -177,6 +177,19 @@ def test_a_feed_goes_on_where_it_stood(feed: str) -> None:
     other = FEEDS[feed](model, ration(view), 9)
     other.load_state_dict(kept)
     assert [columns(other.next(model, step)) for step in range(2, 2 * len(other))] == expected
+
+
+def test_an_epoch_presents_every_task_once_with_all_its_pairs() -> None:
+    view = toy_view(tasks=True)
+    feed = TaskFeed(plain(view), ration(view, batch_size=3, negatives=2), 1)
+    batches = [feed.next(plain(view), step) for step in range(len(feed))]
+    assert [len(batch.support.users) for batch in batches] == [3, 3, 1]
+    for side, expected in (("support", view.tasks.support), ("query", view.tasks.query)):
+        episodes = [getattr(batch, side) for batch in batches]
+        found = [pair for e in episodes for pair in zip(e.users[e.tasks].tolist(), e.positives.tolist(), strict=True)]
+        assert sorted(found) == sorted(2 * list(zip(expected.users.tolist(), expected.items.tolist(), strict=True)))
+    assert "tasks such as that of" in feed.describe(batches[0])
+    assert feed.learn(plain(view), batches[0]) == {"pairs": len(view.interactions)}
 
 
 def test_the_model_is_called_after_every_step_and_at_every_epoch() -> None:

@@ -194,6 +194,11 @@ class Personal(Learnt):
         clicked[self.view.interactions.items] = True
         return self.content.read_by(clicked, self.view.n_entities)
 
+    def settle(self) -> None:
+        """Give cold rows their start; the tasks' query pairs are history from now on, as in a bundle."""
+        self.prepare(self.view.interactions.pairs_only())
+        super().settle()
+
     # -- scores ----------------------------------------------------------------------------------------------------------
 
     def score_all(self, users: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from metakg import rng as random
@@ -127,6 +127,13 @@ class McrecTraining(BaselineConfig):
     """Items drawn for each pair."""
 
 
+class NoSteps(AdaptRule):
+    """The rule of a model that adapts to each user by itself."""
+
+    mode: Literal["none"] = "none"
+    """Nothing beyond the rebuilt structures."""
+
+
 class TaskConfig(BaselineConfig):
     """The same for models that learn to adapt (`feed = "tasks"`): they take their steps for each user when they score him."""
 
@@ -135,14 +142,8 @@ class TaskConfig(BaselineConfig):
     """Tasks of a step."""
     loop: LoopConfig = LoopConfig(learning_rate=3e-3, epochs=20)
     """Settings of the training loop."""
-    adapt: AdaptRule = AdaptRule(mode="none")
+    adapt: NoSteps = NoSteps()
     """No steps of the shared parameters: these models adapt to each user instead."""
-
-    @model_validator(mode="after")
-    def _check_adapt(self) -> Self:
-        if self.adapt.mode != "none":
-            raise ValueError(f'adapt.mode = "none": the model adapts to each user by itself, not by {self.adapt.mode!r}')
-        return self
 
 
 def train_baseline(
