@@ -246,4 +246,8 @@ def test_tensors_of_other_data_are_refused() -> None:
     with pytest.raises(CheckpointError, match="no meta-paths of this vocabulary"):
         model.load_tensors({**tensors, "paths": torch.tensor([[99, -1, -1]])})
     with pytest.raises(CheckpointError, match="no meta-paths of this vocabulary"):
+        model.load_tensors({**tensors, "paths": torch.empty(0, 3, dtype=torch.int64)})
+    with pytest.raises(CheckpointError, match="size mismatch"):
+        model.load_tensors({**tensors, "paths": tensors["paths"][:2]})
+    with pytest.raises(CheckpointError, match="no meta-paths of this vocabulary"):
         model.load_tensors({name: tensor for name, tensor in tensors.items() if name != "paths"})

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from metakg.data import KnowledgeGraph, Support, TrainView
-from metakg.errors import DataError
+from metakg.errors import CheckpointError, DataError
 from metakg.models.melu import Melu, MeluConfig
 from metakg.models.metapaths import Link
 from metakg.models.nn.content import ItemContent
@@ -262,6 +262,31 @@ def test_query_pairs_of_tasks_are_neither_adapted_on_nor_left_out_of_draws() -> 
     asked = view.tasks.query.csr(view.n_users, view.n_items)
     assert model.support_of(np.arange(8)).multiply(asked).nnz == 0
     assert not np.isin(view.tasks.query.keys(12), model.negatives.known).any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"salt": torch.tensor([-1])}, "no salt"),
+        ({"salt": None}, "no salt"),
+        ({"recent": torch.tensor([[0, 12]], dtype=torch.int32)}, "outside the vocabulary"),
+        ({"recent": torch.zeros(3, dtype=torch.int32)}, "no recent clicks"),
+        ({"fields": torch.tensor([[0, 8, 0], [2, -1, -1]])}, "several relations"),
+        ({"fields": torch.tensor([[99, -1, -1]])}, "no meta-paths of this vocabulary in 'fields'"),
+        ({"paths": torch.tensor([[0, 2, -1]])}, "no meta-paths of this vocabulary in 'paths'"),
+        ({"fields": torch.tensor([[0, -1, -1]])}, "size mismatch"),
+    ],
+)
+def test_tensors_of_other_data_are_refused(changes: dict[str, Tensor | None], message: str) -> None:
+    model = build(toy_view())
+    before, tensors = model.score_all(torch.arange(8)), dict(model.tensors())
+    for name, tensor in changes.items():
+        tensors.pop(name)
+        if tensor is not None:
+            tensors[name] = tensor
+    with pytest.raises(CheckpointError, match=message):
+        model.load_tensors(tensors)
+    assert torch.equal(model.score_all(torch.arange(8)), before)
 
 
 def test_settings_that_contradict_are_refused() -> None:

@@ -35,9 +35,9 @@ from torch.nn.functional import normalize, softplus
 
 from metakg import losses
 from metakg.data import Interactions, TrainView
-from metakg.errors import CheckpointError
+from metakg.models.base import ModelConfig
 from metakg.models.learnt import Kind, Learnt, LearntConfig
-from metakg.models.metapaths import MetaPath, MetaPathConfig
+from metakg.models.metapaths import MetaPath, MetaPathConfig, kept_paths
 from metakg.models.nn.instances import Chains, Instances, Limits, PathIndex, start_items
 from metakg.models.nn.rows import mean_of_neighbours
 from metakg.models.nn.transr import xavier
@@ -207,18 +207,19 @@ class Mcrec(Learnt):
         other.prepare(view.interactions.pairs_only())
         return other
 
+    @classmethod
+    def from_tensors(cls, config: ModelConfig, view: TrainView, rng: torch.Generator, tensors: dict[str, Tensor]) -> Self:
+        """Return the model of this config and view whose `tensors` these are, with the meta-paths it has chosen."""
+        chosen = kept_paths(config.kind, "paths", tensors, view.n_relations, least=1)
+        model = cls(config, view, rng, chosen=chosen)  # type: ignore[arg-type]
+        Learnt.load_tensors(model, tensors)
+        model.on_epoch_start()
+        return model
+
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` of an equal model returned."""
-        codes = tensors.get("paths", torch.empty(0))
-        if codes.ndim != 2 or codes.shape[1] != 3 or int(codes.max()) >= 2 * self.view.n_relations or int(codes.min()) < -1:
-            raise CheckpointError(
-                "tensors of mcrec", "no meta-paths of this vocabulary", expected="'paths', (M, 3)", fix="Save the bundle again."
-            )
-        chosen = [MetaPath.of_codes(code) for code in codes.tolist()]
-        rebuilt = type(self)(self.config, self.view, self.rng, chosen=chosen).to(self.user.device)
-        super(Mcrec, rebuilt).load_tensors(tensors)
-        rebuilt._index()
-        self.__dict__.update(rebuilt.__dict__)
+        """Become what `tensors` of an equal model returned; on an error, stay as it was."""
+        other = type(self).from_tensors(self.config, self.view, self.rng, tensors)
+        self.__dict__.update(other.to(self.user.device).__dict__)
 
     # -- the network -----------------------------------------------------------------------------------------------------
 

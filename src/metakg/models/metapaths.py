@@ -19,13 +19,20 @@ generator of their own (`seed`), so that `metakg metapaths` prints exactly what 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from metakg.data import Vocabulary
-from metakg.errors import DataError
+from metakg.errors import CheckpointError, DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MANY = 100
+"""More paths than any search would keep."""
 
 
 class MetaPathConfig(BaseModel):
@@ -98,6 +105,29 @@ class MetaPath:
     def of_codes(codes: list[int]) -> MetaPath:
         """Return the path of three numbers."""
         return MetaPath(tuple(Link(code // 2, code % 2 == 1) for code in codes if code >= 0))
+
+
+def kept_paths(
+    kind: str, name: str, tensors: Mapping[str, Tensor], n_relations: int, *, least: int = 0
+) -> tuple[MetaPath, ...]:
+    """Return the meta-paths that the tensor `name` of a bundle holds, `least` or more.
+
+    Raises:
+        CheckpointError: they are not paths over these relations.
+    """
+    codes = tensors.get(name)
+    if codes is not None and codes.ndim == 2 and codes.shape[1] == 3 and not codes.is_floating_point():
+        rows = [[int(code) for code in row] for row in codes[:_MANY].tolist()]
+        links = [[code for code in row if code != -1] for row in rows]
+        inside = all(0 <= code < 2 * n_relations for row in links for code in row)
+        if inside and least <= len(rows) and all(len(row) in (0, 1, 3) for row in links):
+            return tuple(MetaPath.of_codes(row) for row in rows)
+    raise CheckpointError(
+        f"tensors of {kind}",
+        f"no meta-paths of this vocabulary in {name!r}",
+        expected="rows of three relation codes",
+        fix="Save the bundle again.",
+    )
 
 
 USERS = MetaPath()

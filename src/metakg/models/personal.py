@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from metakg import losses
 from metakg.data import Interactions, Support, TrainView
 from metakg.errors import CheckpointError
+from metakg.models.base import ModelConfig
 from metakg.models.learnt import Feed, Kind, Learnt, LearntConfig
-from metakg.models.metapaths import Link, MetaPath, MetaPathConfig
+from metakg.models.metapaths import Link, MetaPath, MetaPathConfig, kept_paths
 from metakg.models.nn.ckg import training_edges
 from metakg.models.nn.content import ItemContent
 from metakg.models.nn.decision import Comparisons, Decision, rank, task_losses
@@ -267,29 +268,34 @@ class Personal(Learnt):
         other.prepare(training_edges(view))
         return other
 
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` of an equal model returned."""
-        v, missing = self.view, {"fields", "paths", "recent", "salt"} - tensors.keys()
-        if missing:
-            self._refuse_tensors(f"no {', '.join(sorted(missing))}")
-        recent, fields, paths = (tensors[name].cpu() for name in ("recent", "fields", "paths"))
-        codes = torch.cat([fields.flatten(), paths.flatten()])
-        if len(codes) and (int(codes.max()) >= 2 * v.n_relations or int(codes.min()) < -1):
-            self._refuse_tensors("relations outside the vocabulary")
-        bounds = torch.tensor([[v.n_users, v.n_items]])
-        if recent.ndim != 2 or recent.shape[1] != 2 or bool(((recent < 0) | (recent >= bounds)).any()):
-            self._refuse_tensors("clicks outside the vocabulary")
-        links, steps = ([MetaPath.of_codes(code) for code in part.tolist()] for part in (fields, paths))
-        chosen = Chosen(tuple(path.links[0] for path in links), tuple(steps), int(tensors["salt"]))
-        rebuilt = type(self)(self.config, v, self.rng, chosen=chosen).to(self.entity.device)
-        rebuilt.recent = torch.empty_like(recent, device=self.entity.device)
-        super(Personal, rebuilt).load_tensors(tensors)
-        self.__dict__.update(rebuilt.__dict__)
+    @classmethod
+    def from_tensors(cls, config: ModelConfig, view: TrainView, rng: torch.Generator, tensors: dict[str, Tensor]) -> Self:
+        """Return the model of this config and view whose `tensors` these are, with the relations and paths it has chosen."""
+        fields, paths = (kept_paths(config.kind, name, tensors, view.n_relations) for name in ("fields", "paths"))
+        salt, recent = tensors.get("salt"), tensors.get("recent")
+        found = None
+        if any(len(path.links) != 1 for path in fields):
+            found = "a field of several relations"
+        elif salt is None or salt.shape != (1,) or salt.dtype != torch.int64 or int(salt) < 0:
+            found = "no salt"
+        elif recent is None or recent.ndim != 2 or recent.shape[1] != 2 or recent.dtype != torch.int32:
+            found = "no recent clicks"
+        elif bool(((recent < 0) | (recent >= torch.tensor([view.n_users, view.n_items], device=recent.device))).any()):
+            found = "clicks outside the vocabulary"
+        if found is not None or salt is None or recent is None:
+            raise CheckpointError(
+                f"tensors of {config.kind}", str(found), expected="those of an equal model", fix="Save the bundle again."
+            )
+        chosen = Chosen(tuple(path.links[0] for path in fields), paths, int(salt))
+        model = cls(config, view, rng, chosen=chosen)  # type: ignore[arg-type]
+        model.recent = torch.empty_like(recent)
+        Learnt.load_tensors(model, tensors)
+        return model
 
-    def _refuse_tensors(self, found: str) -> None:
-        raise CheckpointError(
-            f"tensors of {self.config.kind}", found, expected="those of an equal model", fix="Save the bundle again."
-        )
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Become what `tensors` of an equal model returned; on an error, stay as it was."""
+        other = type(self).from_tensors(self.config, self.view, self.rng, tensors)
+        self.__dict__.update(other.to(self.entity.device).__dict__)
 
     def _choose(self, view: TrainView, salt: int) -> Chosen:
         if self.config.features == "id" and not self.with_paths:
