@@ -25,7 +25,7 @@ BY_AUTHOR = MetaPath((Link(0, False),))
 
 
 class TestMetaHin(LearntContract):
-    config = MetaHinConfig(dim=16, hidden=32, features="kg+id", inner_steps=4, inner_lr=1.0, order="second")
+    config = MetaHinConfig(dim=16, hidden=32, features="kg+id", inner_steps=6, inner_lr=1.0, order="second")
     needs_facts = True
     training = TaskConfig(loop=LoopConfig(learning_rate=0.01, epochs=8))
     overfit = TaskConfig(batch_size=10, loop=LoopConfig(learning_rate=0.01, epochs=220, log_every=1000))
