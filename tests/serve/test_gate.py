@@ -106,7 +106,7 @@ def test_guessing_is_slowed_down(serving, bundles, tmp_path) -> None:
 
 
 def test_too_many_requests_are_turned_away_with_a_hint(serving, bundles, tmp_path) -> None:
-    with serving(bundles / "one", str(tmp_path / "s.sqlite"), limits=Limits(rate=0.5, burst=2)) as (client, _):
+    with serving(bundles / "one", str(tmp_path / "s.sqlite"), limits=Limits(rate=0.01, burst=2)) as (client, _):
         found = [client.get("/api/health/live") for _ in range(3)]
         assert [answer.status_code for answer in found] == [200, 200, 429]
         assert found[2].json()["error"] == {
