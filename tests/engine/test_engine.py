@@ -174,3 +174,13 @@ def test_new_labels_are_shown_and_found(view: TrainView) -> None:
         replace(e, label="d" if e.item == "d" else e.label) for e in named.recommend("bob", k=4)
     ]
     assert named.rename(items={"d": "Durian"}) is named
+
+
+def test_taking_many_away_at_once_is_taking_them_away_one_by_one(view: TrainView) -> None:
+    engine = fit("blend", view).adapt("new", ["c"]).adapt("bob", ["d"])
+    at_once = engine.without(users=["ann", "new", "nobody", "ann"], items=["b", "zzz"])
+    one_by_one = engine.forget("ann", everywhere=True).forget("new", everywhere=True).remove_item("b")
+    for user in ("ann", "bob", "cleo", "new"):
+        assert at_once.recommend(user, k=4, filter_seen=False) == one_by_one.recommend(user, k=4, filter_seen=False)
+    assert (at_once.counts, at_once.removed, at_once.adapted) == (one_by_one.counts, one_by_one.removed, one_by_one.adapted)
+    assert engine.without(users=["nobody"], items=["zzz"]) is engine

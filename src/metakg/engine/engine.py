@@ -425,24 +425,45 @@ class Engine:
                 what a learnt model drew from his clicks stays in its shared weights until the next training, but nothing
                 leads to him.
         """
+        if everywhere:
+            return self.without(users=[user])
         engine = self._with(overlay=self.overlay.put(user, Clicks())) if self.overlay[user] else self
-        view = self.recommender.view
-        row = view.vocabulary.users.row(user)
-        if user in self.arrived or (everywhere and row is not None):
+        if user in self.arrived:
+            view = self.recommender.view
+            pairs, row = view.interactions, view.vocabulary.users.row(user)
             assert row is not None, "who clicked has a row"
-            pairs, about = view.interactions, view.graph.user
-            lost = pairs.users == row
-            if not everywhere:
-                came = view.vocabulary.items.rows(sorted(self.arrived[user]))
-                lost &= np.isin(pairs.items, came)
-            graph, vocabulary = view.graph, view.vocabulary
-            if everywhere:
-                graph = KnowledgeGraph(graph.entity, about.select(about.heads != row))
-                vocabulary = _without_user(vocabulary, row)
+            lost = (pairs.users == row) & np.isin(pairs.items, view.vocabulary.items.rows(sorted(self.arrived[user])))
             arrived = {name: items for name, items in self.arrived.items() if name != user}
-            less = TrainView(vocabulary, pairs.select(~lost).pairs_only(), graph)
+            less = TrainView(view.vocabulary, pairs.select(~lost).pairs_only(), view.graph)
             engine = engine._with(recommender=self.recommender.over(less), arrived=arrived)
         return engine
+
+    def without(self, *, users: Iterable[str] = (), items: Iterable[str] = ()) -> Engine:
+        """Return an engine without some users and items: `forget` everywhere and `remove_item` for all of them in one step."""
+        view, named = self.recommender.view, list(dict.fromkeys(users))
+        v, pairs, facts, about = view.vocabulary, view.interactions, view.graph.entity, view.graph.user
+        overlay = self.overlay
+        for user in named:
+            overlay = overlay.put(user, Clicks())
+        of_users = np.array([row for user in named if (row := v.users.row(user)) is not None], np.int32)
+        gone = {item: row for item in items if (row := self._item(item)) is not None}
+        if not len(of_users) and not gone:
+            return self if overlay is self.overlay else self._with(overlay=overlay)
+        of_items = np.array(list(gone.values()), np.int32)
+        kept = ~(np.isin(pairs.users, of_users) | np.isin(pairs.items, of_items))
+        if gone:
+            facts = facts.select(~(np.isin(facts.heads, of_items) | np.isin(facts.tails, of_items)))
+        if len(of_users):
+            about = about.select(~np.isin(about.heads, of_users))
+            v = _without_users(v, of_users)
+        less = TrainView(v, pairs.select(kept).pairs_only(), KnowledgeGraph(facts, about))
+        forgotten = frozenset(named)
+        return self._with(
+            recommender=self.recommender.over(less),
+            overlay=overlay,
+            removed=self.removed | gone.keys(),
+            arrived={name: theirs for name, theirs in self.arrived.items() if name not in forgotten},
+        )
 
     def withdraw(self, user: str, items: Iterable[str]) -> Engine:
         """Return an engine in which a user neither liked nor refused these items since training; his other clicks stay."""
@@ -456,15 +477,7 @@ class Engine:
 
         Its clicks and facts are taken away, so it is nobody's reason any more. It comes back when a support names it again.
         """
-        view = self.recommender.view
-        row = self._item(item)
-        if row is None:
-            return self
-        pairs, facts = view.interactions, view.graph.entity
-        graph = KnowledgeGraph(facts.select((facts.heads != row) & (facts.tails != row)), view.graph.user)
-        kept = pairs.select(pairs.items != row).pairs_only()
-        less = TrainView(view.vocabulary, kept, graph)
-        return self._with(recommender=self.recommender.over(less), removed=self.removed | {item})
+        return self.without(items=[item])
 
     def remove_facts(self, facts: Iterable[tuple[str, str, str]]) -> Engine:
         """Return an engine without these facts, given as (head, relation, tail) ids of entities; unknown ones do nothing."""
@@ -676,16 +689,17 @@ def _relabelled(ids: IdMap, labels: Mapping[str, str]) -> IdMap:
     return IdMap(ids.array, texts, kind=ids.kind)
 
 
-def _without_user(vocabulary: Vocabulary, row: int) -> Vocabulary:
-    """Return a vocabulary in which a user's row is nobody's: its id and label are gone."""
+def _without_users(vocabulary: Vocabulary, rows: Rows) -> Vocabulary:
+    """Return a vocabulary in which these users' rows are nobody's: their ids and labels are gone."""
     users = vocabulary.users
     names, labels = users.array.to_pylist(), None if users.labels is None else users.labels.to_pylist()
-    number = row
-    while (name := f"{FORGOTTEN}{number}") in users:
-        number += len(users)
-    names[row] = name
-    if labels is not None:
-        labels[row] = None
+    for row in rows.tolist():
+        number = row
+        while (name := f"{FORGOTTEN}{number}") in users:
+            number += len(users)
+        names[row] = name
+        if labels is not None:
+            labels[row] = None
     return Vocabulary(IdMap(names, labels, kind="user"), vocabulary.items, vocabulary.entities, vocabulary.relations)
 
 

@@ -117,20 +117,18 @@ class Fold:
 
     def world_onto(self, engine: Engine) -> Engine:
         """Return the engine with these users, items and facts, and without those that are gone. Takes a while."""
-        for user in self.forgotten:
-            since = engine.overlay[user]  # clicks that came after he was forgotten
-            engine = engine.forget(user, everywhere=True).adapt(user, since.liked, since.disliked)
-        for item in self.gone:
-            engine = engine.remove_item(item)
+        # Clicks that came after somebody was forgotten are his again.
+        since = [(user, engine.overlay[user]) for user in self.forgotten]
+        engine = engine.without(users=self.forgotten, items=self.gone)
+        for user, clicks in since:
+            engine = engine.adapt(user, clicks.liked, clicks.disliked)
         names = _Names(engine, self)
         if self.lost:
             engine = engine.remove_facts([names.fact(fact) for fact in self.lost])
         support = self._support(names)
         if support is not None:
             engine = engine.adapt(support=support)
-        for item, entry in self.items.items():
-            if entry.dropped:
-                engine = engine.remove_item(item)
+        engine = engine.without(items=[item for item, entry in self.items.items() if entry.dropped])
         items = {item: entry.label for item, entry in self.items.items() if entry.label}
         users = {user: label for user, (label, _) in self.users.items() if label}
         if items or users or self.labels:
