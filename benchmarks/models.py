@@ -15,10 +15,7 @@ gradients must equal the fast path's; the ratio is the figure to watch, since ma
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import resource
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -34,6 +31,7 @@ from torch.nn.functional import leaky_relu, normalize, softplus
 
 from metakg.data import TrainView
 from metakg.evaluation.ranking import rank
+from metakg.experiments.measure import Limits, Stopwatch, in_child
 from metakg.models.base import Recommender
 from metakg.models.kgat import KGAT
 from metakg.models.learnt import Learnt
@@ -50,6 +48,7 @@ from metakg.train.loop import Loop, LoopConfig, Progress
 from metakg.train.meta import TaskBatches
 from metakg.train.practice import PracticeConfig, practise
 from metakg.train.recipe import Recipe
+from metakg.types import Json
 
 START, END = "<!-- models: begin -->", "<!-- models: end -->"
 K = 20
@@ -123,23 +122,25 @@ def train_some(model: Recommender, training: Any, view: TrainView, steps: int) -
     """Train a model a little, in place; return seconds of an epoch, its steps, and milliseconds of a step by kind."""
     if isinstance(training, PracticeConfig):
         assert isinstance(model, MetaKG)
-        marks: list[float] = []
-        config = training.model_copy(update={"loop": training.loop.model_copy(update={"epochs": 1})})
-        practise(model, config, 1, validate=lambda _: 0.0, on_progress=lambda _: marks.append(time.perf_counter()))
-        took = np.diff(marks)
-        return float(np.median(took)) * len(marks), len(marks), {"steps": float(np.median(took)) * 1e3}
+        with Stopwatch(steps or sys.maxsize).looking() as watch:
+            config = training.model_copy(update={"loop": training.loop.model_copy(update={"epochs": 1})})
+            practise(model, config, 1, validate=lambda _: 0.0)
+        phase = watch.phases[-1]
+        return phase.step_s * phase.steps, phase.steps, {"steps": phase.step_s * 1e3}
     if isinstance(training, Recipe):
         assert isinstance(model, PaperMetaKG)
         source: Any = TaskBatches(model, view, training.meta, seed=1)
+        loop = LoopConfig(epochs=1)
     else:
         assert isinstance(training, BaselineConfig)
         assert isinstance(model, Learnt)
         pairs = view.interactions.pairs_only()
         ration = Ration(pairs, pairs, training.batch_size, training.facts, training.negatives, training.pool)
         source = FEEDS[model.feed](model, ration, 1)
+        loop = training.loop.model_copy(update={"epochs": 1})
     model.rng = torch_generator(1, "model")
     excerpt = Excerpt(source, steps)
-    marks = [time.perf_counter()]
+    marks: list[float] = [time.perf_counter()]
 
     def progress(p: Progress) -> None:
         marks.append(time.perf_counter())
@@ -147,13 +148,19 @@ def train_some(model: Recommender, training: Any, view: TrainView, steps: int) -
             raise Enough
 
     with suppress(Enough):
-        Loop(model, excerpt, LoopConfig(epochs=1), on_progress=progress).run()
+        Loop(model, excerpt, loop, on_progress=progress).run()
     seconds, by_kind = excerpt.scaled(marks)
     return seconds, len(source), by_kind
 
 
-def measure(name: str, folder: Path, scenario: str, steps: int, most_users: int) -> Cost:
-    """Measure one model in this process."""
+def measure_nothing(folder: Path) -> Json:
+    """Load the data and do nothing, for the memory that takes."""
+    load(folder)
+    return {}
+
+
+def measure(name: str, folder: Path, scenario: str, steps: int, most_users: int) -> Json:
+    """Measure one model in this process: all of `Cost` but the peak."""
     split = load(folder)
     view, support = split.train, split.support(scenario)
     config, training = settings_for(name, {})
@@ -175,8 +182,8 @@ def measure(name: str, folder: Path, scenario: str, steps: int, most_users: int)
     began = time.perf_counter()
     rank(adapted, asked, K, seen[: len(asked)])
     rank_s = (time.perf_counter() - began) * len(users) / len(asked)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return Cost(name, epoch_s, n_steps, step_ms, extend_s, rank_s, len(users), peak)
+    cost = asdict(Cost(name, epoch_s, n_steps, step_ms, extend_s, rank_s, len(users), 0.0))
+    return {key: value for key, value in cost.items() if key != "peak_gb"}
 
 
 def table(costs: list[Cost], bare_gb: float, args: argparse.Namespace) -> str:
@@ -260,30 +267,17 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=0, help="rank so many users and scale up; 0 ranks all")
     parser.add_argument("--markdown", type=Path, help="write the table between the markers of this file")
     parser.add_argument("--reference", action="store_true", help="KGAT's step beside a plain one")
-    parser.add_argument("--only", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.reference:
         measure_reference(args.split, args.steps)
         return
-    if args.only == "nothing":
-        load(args.split)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
-        return
-    if args.only:
-        print(json.dumps(asdict(measure(args.only, args.split, args.scenario, args.steps, args.users))))
-        return
     names = args.models.split(",") if args.models else [*sorted(TRAINING), *FLOORS]
     for unknown in set(names) - MODELS.keys():
         parser.error(f"no model {unknown!r}; there are {', '.join(sorted(MODELS))}")
-    common = ["--steps", str(args.steps), "--scenario", args.scenario, "--users", str(args.users)]
-
-    def run(name: str) -> str:
-        command = [sys.executable, __file__, str(args.split), "--only", name, *common]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-    bare, costs = float(run("nothing")), []
+    bare, costs = in_child(measure_nothing, (args.split,), Limits())["peak_gb"], []
     for name in names:
-        costs.append(Cost(**json.loads(run(name))))
+        work = (name, args.split, args.scenario, args.steps, args.users)
+        costs.append(Cost(**in_child(measure, work, Limits())))
         c = costs[-1]
         print(
             f"{name:14s} {c.epoch_s:8.1f} s an epoch, {c.rank_s:6.1f} s to rank, {c.peak_gb:.2f} GB",

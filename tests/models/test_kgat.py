@@ -18,7 +18,10 @@ from metakg.models.nn.sparse import transpose
 from metakg.sample.episodes import PairBatch
 from metakg.sample.neighbours import Edges, reach
 from metakg.sample.triples import TripleBatch
-from metakg.testing import LearntContract
+from metakg.testing import LearntContract, toy_view
+from metakg.train.baseline import BaselineConfig, train_baseline
+from metakg.train.initialise import InitConfig, fit_transr
+from metakg.train.loop import LoopConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 
@@ -204,3 +207,13 @@ def test_reach_lists_the_nodes_themselves_and_their_neighbours() -> None:
     assert few.rowptr.tolist() == [0, 0, 1]
     assert few.cols.tolist() == [1], "node 3 reads node 2, which stands second"
     assert chosen.tolist() == [5]
+
+
+def test_vectors_may_start_from_transr_on_the_same_edges() -> None:
+    model = KGAT(KgatConfig(dim=4, dims=(4,), cold="xavier"), toy_view(), torch.Generator().manual_seed(3))
+    init = InitConfig(epochs=2, batch_size=16)
+    start = fit_transr(model.graph, init, 4, 5, torch.device("cpu"))
+    still = LoopConfig(epochs=1, learning_rate=1e-12)
+    train_baseline(model, BaselineConfig(start="transr", transr=init, loop=still), 5)
+    for name in ("node", "relation", "project"):
+        torch.testing.assert_close(model.get_parameter(name), start.get_parameter(name))
