@@ -201,6 +201,7 @@ def table(costs: list[Cost], bare_gb: float, args: argparse.Namespace) -> str:
         row = (c.model, epoch, f"{c.steps:,}" if c.steps else "", step, f"{c.extend_s:.1f}", f"{c.rank_s:.1f}")
         lines.append("| " + " | ".join(row) + f" | {c.peak_gb:.2f} |")
     command = f"python benchmarks/models.py {args.split.parent.name}/{args.split.name} --steps {args.steps}"
+    command += "".join(f" --{name} {value}" for name in ("models", "users") if (value := getattr(args, name)))
     return "\n".join([*lines, "", f"Printed by `{command} --scenario {args.scenario}`.", ""])
 
 
@@ -264,7 +265,12 @@ def main() -> None:
     parser.add_argument("--models", help="comma-separated; default all learnt models and the floors")
     parser.add_argument("--steps", type=int, default=20, help="steps of each kind; 0 for a whole epoch")
     parser.add_argument("--scenario", default="user_item_cold")
-    parser.add_argument("--users", type=int, default=0, help="rank so many users and scale up; 0 ranks all")
+    parser.add_argument(
+        "--users",
+        type=int,
+        default=0,
+        help="rank so many users and scale up (also what does not depend on their number); 0 ranks all",
+    )
     parser.add_argument("--markdown", type=Path, help="write the table between the markers of this file")
     parser.add_argument("--reference", action="store_true", help="KGAT's step beside a plain one")
     args = parser.parse_args()
