@@ -203,7 +203,7 @@ class Journal:
             else:
                 self.record = Record(self.header)
                 self._append([self.header])
-                _sync_folder(path.parent)
+                files.sync(path.parent)
         except BaseException:
             self._handle.close()
             raise
@@ -302,15 +302,6 @@ class Journal:
                 expected="one run at a time",
                 fix="Wait for it, or name another folder.",
             ) from err
-
-
-def _sync_folder(folder: Path) -> None:
-    """Sync a folder, so that a file made in it is still there after a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _difference(first: Json, second: Json) -> tuple[str, Any, Any]:
