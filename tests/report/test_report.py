@@ -125,6 +125,9 @@ def test_a_scenario_too_small_for_a_test_says_so(runs, tmp_path) -> None:
 def test_stars_need_both_tests() -> None:
     assert mark({"t_p": 0.0001, "wilcoxon_p": 0.03}) == "*"
     assert mark({"t_p": 0.0001, "wilcoxon_p": 0.0002}) == "***"
+    assert [mark({"t_p": p, "wilcoxon_p": p}) for p in (0.051, 0.049, 0.011, 0.009, 0.0011, 0.0009)] == [
+        "", "*", "*", "**", "**", "***",
+    ]  # fmt: skip
     assert mark({"t_p": 0.06, "wilcoxon_p": 0.001}) == ""
 
 
