@@ -156,7 +156,7 @@ def run(
             report.cut.append(unit)
             continue
         title = f"{unit.experiment}: {unit.name}"
-        counted = len(units) - len(ahead)
+        counted = len(report.kept) + len(report.done)
 
         def tell(words: str, title: str = title, counted: int = counted, ahead: Sequence[Unit] = ahead) -> None:
             shown.update(counted, len(units), f"{title}: {words}", prices.total(ahead, left()))
