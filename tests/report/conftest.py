@@ -92,6 +92,7 @@ def runs(cut, tmp_path_factory) -> Path:
             "edges": m * 1e6,
             "epoch_s": None,
             "rank_s": m / 10,
+            "rank_cpu_s": m**2,
             "peak_gb": 0.5 + m / 10,
         }
         for m in (1.0, 3.0, 10.0)

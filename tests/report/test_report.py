@@ -122,6 +122,19 @@ def test_a_scenario_too_small_for_a_test_says_so(runs, tmp_path) -> None:
     assert mark(few) == ""
 
 
+def test_growth_has_its_exponent_and_its_end(runs) -> None:
+    (section,) = [s for s in sections(collect(runs)) if s.name == "scalability"]
+    table = section.blocks[-1]
+    assert isinstance(table, Table)
+    (line,) = table.rows
+    by_name = dict(zip(table.header, line, strict=True))
+    assert by_name["exponent, ranking"].text == "2.00"
+    assert by_name["exponent, epoch"].text == ""  # nothing is trained
+    assert by_name["300 M edges"].text == "refused"
+    assert by_name["one machine ends at"].text == "about 195 M"  # 0.5 GB + 0.1 GB a million, 20 GB free
+    assert "20 GB free" in by_name["one machine ends at"].small
+
+
 def test_stars_need_both_tests() -> None:
     assert mark({"t_p": 0.0001, "wilcoxon_p": 0.03}) == "*"
     assert mark({"t_p": 0.0001, "wilcoxon_p": 0.0002}) == "***"

@@ -192,6 +192,7 @@ def measure_size(model: str, settings: Json, millions: float, k: int) -> Json:
         "step_s": None if main is None else round(main.step_s, 5),
         "steps_an_epoch": None if main is None else main.steps,
         "epoch_s": None if main is None else round(main.step_s * main.steps, 3),
+        "epoch_cpu_s": None if main is None else round(main.step_cpu_s * main.steps, 3),
         "rank_s": round(time.perf_counter() - start, 4),
         "rank_cpu_s": round(time.process_time() - busy, 4),
         "users": min(_USERS, view.n_users),

@@ -503,8 +503,8 @@ def _sizes_table(models: Sequence[str], sizes: Sequence[Json]) -> Table:
                 epoch = "no training" if row["epoch_s"] is None else f"{row['epoch_s']:,.3g} s an epoch"
                 line.append(Cell(epoch, f"rank {row['rank_s']:,.3g} s, {row['peak_gb']:.2f} GB"))
         done = [r for r in mine if "edges" in r]
-        for name in ("epoch_s", "rank_s"):
-            timed = [r for r in done if r[name]]
+        for name in ("epoch_cpu_s", "rank_cpu_s"):
+            timed = [r for r in done if r.get(name)]
             b = exponent([r["edges"] for r in timed], [r[name] for r in timed])
             line.append(Cell("" if b is None else f"{b:.2f}"))
         free = next((r["free_gb"] for r in mine if r.get("free_gb")), None)
@@ -519,7 +519,7 @@ def _sizes_table(models: Sequence[str], sizes: Sequence[Json]) -> Table:
         "exponent, ranking",
         "one machine ends at",
     ]
-    return Table(header, body, caption="seconds = a x edges ^ exponent, fitted from three sizes on")
+    return Table(header, body, caption="Exponents: processor seconds = a x edges ^ exponent, fitted from three sizes on")
 
 
 def _curves(runs: Runs) -> Section | None:
