@@ -52,6 +52,8 @@ class FactorisationMachine(Learnt):
     """
 
     rows: ClassVar[Mapping[str, Kind]] = {"user": "user", "entity": "entity", "weight": "entity"}
+    by_coordinate: ClassVar[bool] = True
+    """Whether squares are wanted coordinate by coordinate."""
 
     def __init__(
         self, config: LearntConfig, view: TrainView, rng: torch.Generator, *, facts: bool, tail_norm: TailNorm
@@ -76,7 +78,7 @@ class FactorisationMachine(Learnt):
     def batch_sums(self, batch: PairBatch) -> tuple[Sums, Tensor]:
         """Return the sums of the distinct items of a batch, and where its positives and negatives stand: (2, B)."""
         items, places = torch.unique(torch.stack([batch.positives, batch.negatives]), return_inverse=True)
-        return self.features.sums(self.entity, self.weight, items), places
+        return self.features.sums(self.entity, self.weight, items, by_coordinate=self.by_coordinate), places
 
     def length_penalty(self, users: Tensor, sums: Sums, size: int) -> Tensor:
         """Return the penalty on the rows that a batch read."""
@@ -87,6 +89,7 @@ class FactorisationMachine(Learnt):
 class FM(FactorisationMachine):
     """The factorisation machine."""
 
+    by_coordinate: ClassVar[bool] = False
     config: FmConfig
 
     def __init__(self, config: FmConfig, view: TrainView, rng: torch.Generator) -> None:
@@ -104,7 +107,7 @@ class FM(FactorisationMachine):
 
     def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Return [V_u, 1] of some users and [q_i, c_i] of all items: (B,) -> (B, D + 1), (I, D + 1)."""
-        left, sums = self.user[users.long()], self.features.sums(self.entity, self.weight)
+        left, sums = self.user[users.long()], self.features.sums(self.entity, self.weight, by_coordinate=False)
         return torch.cat([left, left.new_ones(len(left), 1)], 1), torch.cat([sums.vectors, _constants(sums)[:, None]], 1)
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
@@ -124,4 +127,4 @@ class FM(FactorisationMachine):
 
 def _constants(sums: Sums) -> Tensor:
     """Return c_i, what of an item's score does not depend on the user: (n,)."""
-    return sums.linear + (sums.vectors.square() - sums.squares).sum(-1) / 2
+    return sums.linear + (sums.vectors.square().sum(-1) - sums.squares.sum(-1)) / 2

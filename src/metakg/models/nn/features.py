@@ -29,7 +29,7 @@ class Sums:
 
     Attributes:
         vectors: (n, D) sum of x_f V_f.
-        squares: (n, D) sum of (x_f V_f)^2.
+        squares: (n, D) sum of (x_f V_f)^2 by coordinate, or (n, 1) over all coordinates.
         linear: (n,) sum of x_f w_f.
         used: (m, D) the distinct rows of V that were read.
         weights: (m, 1) the same rows of w.
@@ -88,14 +88,14 @@ class ItemFeatures(nn.Module):
         found[self.cols.cpu().numpy()[items[rows]]] = True
         return found
 
-    def sums(self, table: Tensor, weight: Tensor, items: Tensor | None = None) -> Sums:
+    def sums(self, table: Tensor, weight: Tensor, items: Tensor | None = None, *, by_coordinate: bool = True) -> Sums:
         """Sum over the features of some items, or of all: (E, D), (E, 1) -> n items.
 
         Each row of the tables is gathered once, however many items of a batch share the entity.
         """
         if not self.facts:
             used, weights = (table, weight) if items is None else (table.index_select(0, items), weight.index_select(0, items))
-            return Sums(used, used.square(), weights.squeeze(1), used, weights)
+            return Sums(used, _squares(used, by_coordinate), weights.squeeze(1), used, weights)
         if items is None:
             edges, x, used, weights = Edges(self.rowptr, self.cols), self.x, table, weight
         else:
@@ -106,8 +106,12 @@ class ItemFeatures(nn.Module):
             rows, cols = torch.unique(self.cols.index_select(0, places), return_inverse=True)
             edges, x = Edges(rowptr, cols), self.x.index_select(0, places)
             used, weights = table.index_select(0, rows), weight.index_select(0, rows)
-        squares = spmm(edges, x.square(), used.square())
+        squares = spmm(edges, x.square(), _squares(used, by_coordinate))
         return Sums(spmm(edges, x, used), squares, spmm(edges, x, weights).squeeze(1), used, weights)
+
+
+def _squares(rows: Tensor, by_coordinate: bool) -> Tensor:
+    return rows.square() if by_coordinate else rows.square().sum(1, keepdim=True)
 
 
 def _weights(heads: np.ndarray, tails: np.ndarray, n_items: int, n_entities: int, norm: TailNorm) -> np.ndarray:
