@@ -71,6 +71,19 @@ def test_several_ends_are_averaged() -> None:
     torch.testing.assert_close(content(entity, entity[:1], torch.tensor([0]))[0], (entity[12] + entity[15]) / 2)
 
 
+def test_items_of_one_kind_are_made_of_the_same() -> None:
+    """By author and genre: 0, 1 and 2 are ghost stories by Mira; 3, 4, 5, 6 and 10 space operas by Otto; 11 is of no kind."""
+    content = ItemContent(toy_view(), [Link(AUTHOR, False), Link(GENRE, False)], own=False, dim=2)
+    groups = [sorted(np.flatnonzero(content.kind == kind).tolist()) for kind in range(len(content.first))]
+    assert sorted(groups) == [[0, 1, 2], [3, 4, 5, 6, 10], [7], [8], [9], [11]]
+    assert [content.kind[item] for item in content.first] == list(range(6))
+    entity, null = torch.randn(20, 2), torch.randn(2, 2)
+    every = content(entity, null, torch.arange(12))
+    assert torch.equal(every, every[torch.from_numpy(content.first)][torch.from_numpy(content.kind)])
+    alone = ItemContent(toy_view(), [Link(AUTHOR, False)], own=True, dim=2)
+    assert alone.first.tolist() == list(range(12)), "with a vector of their own, all items differ"
+
+
 def test_users_by_facts_and_by_activity() -> None:
     model = build(toy_view(), user="facts")
     learners = model.learners(np.array([0, 7, 2]), model.support_of(np.array([0, 7, 2])))
@@ -129,40 +142,7 @@ def test_the_first_order_gradient_is_that_of_two_passes_by_hand() -> None:
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-def test_the_second_order_gradient_is_that_of_finite_differences(steps: int) -> None:
-    torch.set_default_dtype(torch.float64)
-    try:
-        model = build(toy_view(tasks=True), order="second", inner_lr=0.7, inner_steps=steps, weight_decay=0.0).double()
-        with torch.no_grad():  # a bias of zero may be the kink of a ReLU
-            for bias in (model.first_bias, model.second_bias):
-                bias.normal_(0, 0.1, generator=torch.Generator().manual_seed(5))
-        tasks = batch()
-        model(tasks)["query"].backward()
-        rng = np.random.default_rng(0)
-        checked = 0
-        for name, parameter in model.named_parameters():
-            flat, slope = parameter.data.view(-1), parameter.grad.view(-1)
-            for place in rng.permutation(len(flat))[:6]:
-                kept, values = flat[place].clone(), []
-                for shift in (1e-6, -1e-6):
-                    flat[place] = kept + shift
-                    values.append(model(tasks)["query"].item())
-                flat[place] = kept
-                assert slope[place].item() == pytest.approx((values[0] - values[1]) / 2e-6, abs=1e-6), (name, place)
-                checked += 1
-        assert checked > 30
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def test_orders_differ_and_no_step_is_plain_training() -> None:
-    first, second = (build(toy_view(tasks=True), order=order, inner_lr=0.7) for order in ("first", "second"))
-    losses = [model(batch())["query"] for model in (first, second)]
-    assert losses[0].item() == pytest.approx(losses[1].item())
-    for loss in losses:
-        loss.backward()
-    assert not torch.allclose(first.first.grad, second.first.grad, rtol=1e-3)
+def test_without_a_step_all_users_share_the_weights() -> None:
     still = build(toy_view(tasks=True), inner_steps=0)
     decision = still.adapted(
         still.items(torch.arange(12)), still.learners(np.array([0, 1]), still.support_of(np.array([0, 1])))

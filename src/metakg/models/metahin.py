@@ -143,9 +143,10 @@ class MetaHin(Personal):
         edges = Edges(rowptr, cols)
         means = spmm(edges, torch.from_numpy(context.data).to(content), content)
         nobody = edges.degrees == 0
-        if learners.places is None and bool(nobody.any()) and self.crowd.any():
-            crowd = torch.from_numpy(self.crowd / self.crowd.sum()).to(content)
-            means = torch.where(nobody.unsqueeze(1), crowd @ content, means)
+        if bool(nobody.any()) and self.crowd.any():
+            at = np.arange(len(self.crowd)) if learners.places is None else learners.places
+            crowd = np.bincount(at, self.crowd, minlength=len(content)) / self.crowd.sum()
+            means = torch.where(nobody.unsqueeze(1), torch.from_numpy(crowd).to(content) @ content, means)
         return means
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:

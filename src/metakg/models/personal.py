@@ -207,13 +207,13 @@ class Personal(Learnt):
         rows = users.cpu().numpy().astype(np.int64)
         device = self.entity.device
         with torch.inference_mode(False), torch.no_grad():  # a step of adaptation needs a gradient, even while serving
-            content = self.items(torch.arange(self.view.n_items, device=device))
+            content = self.items(torch.from_numpy(self.content.first).to(device))
+            kind = torch.from_numpy(self.content.kind).to(device)
             result = torch.empty(len(rows), self.view.n_items, device=device)
             clicks = self.support_of(rows)
             for some in _blocks(np.diff(clicks.indptr) * self.config.draws):
-                result[torch.from_numpy(some).to(device)] = rank(
-                    content, self.adapted(content, self.learners(rows[some], clicks[some]))
-                )
+                decision = self.adapted(content, self.learners(rows[some], clicks[some], self.content.kind))
+                result[torch.from_numpy(some).to(device)] = rank(content, decision).index_select(1, kind)
         return result
 
     def support_of(self, users: Ints) -> sparse.csr_array:
@@ -229,8 +229,14 @@ class Personal(Learnt):
         chosen.data[:] = 1.0
         return chosen
 
-    def learners(self, users: Ints, clicks: sparse.csr_array) -> Learners:
-        """Return users with their clicks, each compared with the same drawn items whenever this is asked."""
+    def learners(self, users: Ints, clicks: sparse.csr_array, places: Ints | None = None) -> Learners:
+        """Return users with their clicks, each compared with the same drawn items whenever this is asked.
+
+        Args:
+            users: (M,) user rows.
+            clicks: (M, I) what they are adapted on.
+            places: (I,) the place of each item in the content table; None for all items in order.
+        """
         device, draws = self.entity.device, self.config.draws
         tasks = np.repeat(np.repeat(np.arange(len(users)), np.diff(clicks.indptr)), draws)
         liked = np.repeat(clicks.indices.astype(np.int64), draws)
@@ -238,8 +244,10 @@ class Personal(Learnt):
         kept = drawn >= 0
         parts = (torch.from_numpy(a).to(device) for a in (users, tasks[kept], liked[kept], drawn[kept]))
         episodes = Episodes(*parts)
-        comparisons = Comparisons.of(episodes, episodes.positives, episodes.negatives)
-        return Learners(users, clicks, comparisons, self.context(clicks))
+        sides = [episodes.positives, episodes.negatives]
+        if places is not None:
+            sides = [torch.from_numpy(places).to(device)[items] for items in sides]
+        return Learners(users, clicks, Comparisons.of(episodes, *sides), self.context(clicks), places)
 
     # -- what arrives later ----------------------------------------------------------------------------------------------
 

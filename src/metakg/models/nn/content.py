@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metakg import rng as random
 from metakg.data import TrainView
 from metakg.models.metapaths import Link
 from metakg.models.nn.sparse import spmm
@@ -76,6 +77,25 @@ class ItemContent(nn.Module):
             rows.append(items[mine].astype(np.int64) * self.n_fields + number)
             ends.append(others[mine].astype(np.int64))
         self.means = EntityMeans(np.concatenate(rows), np.concatenate(ends), view.n_items * self.n_fields, view.n_entities)
+        first, kinds = (np.arange(self.n_items), np.arange(self.n_items)) if own else self._kinds(view.n_entities)
+        self.first: Ints = first
+        """(G,) an item of each kind: items of one kind are made of the same, as the tracks of an album may be."""
+        self.kind: Ints = kinds
+        """(I,) the kind of each item."""
+
+    def _kinds(self, n_entities: int) -> tuple[Ints, Ints]:
+        """Return an item of each kind, and the kind of each item: (G,), (I,)."""
+        signs = random.generator(0, "content/kinds").integers(1 << 62, size=(self.n_fields, n_entities))
+        rows = np.arange(self.n_items * self.n_fields)
+        links = self.means.edges(torch.from_numpy(rows))
+        owner = np.repeat(rows, links.degrees.numpy())
+        sign = np.zeros(self.n_items, np.int64)
+        np.add.at(sign, owner // self.n_fields, signs[owner % self.n_fields, links.cols.numpy()])  # wraps around: a hash
+        _, first, kind = np.unique(sign, return_index=True, return_inverse=True)
+        same = self.means.edges(self._rows(torch.from_numpy(first[kind])))
+        if torch.equal(links.rowptr, same.rowptr) and torch.equal(links.cols, same.cols):
+            return first.astype(np.int64), kind.astype(np.int64)
+        return np.arange(self.n_items), np.arange(self.n_items)  # two kinds of one sign: tell all apart
 
     def forward(self, entity: Tensor, null: Tensor | None, items: Tensor) -> Tensor:
         """Return what some items are made of: (E, D), (F, D) in place of a missing relation, (n,) -> (n, W)."""
