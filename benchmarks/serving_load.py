@@ -148,8 +148,14 @@ async def paced(server: Running, kinds: dict[str, tuple[Make, float]], seconds: 
     return list(seen.values())
 
 
-def makers(users: list[str], items: list[str]) -> dict[str, Make]:
-    """Return what makes each kind of request: known users at random, half the clicks of new ones."""
+def makers(users: list[str], clicked: list[str], items: list[str]) -> dict[str, Make]:
+    """Return what makes each kind of request: known users at random, half the clicks of new ones.
+
+    Args:
+        users: all users of the bundle.
+        clicked: those of them who clicked something in training: the popular items, which the others get, cost less.
+        items: all items.
+    """
     from urllib.parse import quote
 
     rng = random.Random(1)
@@ -171,6 +177,7 @@ def makers(users: list[str], items: list[str]) -> dict[str, Make]:
     return {
         "health": lambda: get("/api/health/live"),
         "recommend": lambda: get(f"/api/recommend/{quote(rng.choice(users), safe='')}?n=10"),
+        "recommend, of those who have clicked": lambda: get(f"/api/recommend/{quote(rng.choice(clicked), safe='')}?n=10"),
         "session (5 clicks)": lambda: post("/api/session/recommend", {"liked": rng.sample(items, min(5, len(items))), "n": 10}),
         "adapt": click,
     }
@@ -253,12 +260,15 @@ def main() -> None:
     engine = load(arguments.bundle)
     vocabulary = engine.recommender.view.vocabulary
     users, items = vocabulary.users.array.to_pylist(), vocabulary.items.array.to_pylist()
-    name = f"`{engine.model}` on {len(users):,} users and {len(items):,} items"
+    lengths = engine.recommender.view.interactions.csr(len(users), len(items)).indptr
+    clicked = [user for row, user in enumerate(users) if lengths[row + 1] > lengths[row]]
+    share = f"{len(clicked) / len(users):.0%} of them with clicks in training"
+    name = f"`{engine.model}` on {len(users):,} users ({share}) and {len(items):,} items"
     del engine, vocabulary
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         words = ("--store", Path(folder) / "store.sqlite", "--rate", 0, "--log-level", "warning")
         with Running(arguments.bundle, *words) as server:
-            found = asyncio.run(measure(server, makers(users, items), arguments))
+            found = asyncio.run(measure(server, makers(users, clicked, items), arguments))
             if server.stop() != 0:
                 raise SystemExit(f"the server did not stop cleanly: {server.log()[-2000:]}")
     text = report(name, *found)
