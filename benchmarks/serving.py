@@ -9,10 +9,10 @@ them the plain way that the models offer without an engine (`Recommender.adapt` 
 of the same users in the same run. Processor time is printed too: on a busy machine it is the fairer figure. A model that learns
 is not trained here: what it learnt does not change what it costs.
 
-`retrain` compares three answers to the same users, whose support has arrived: *online* (each user's own clicks beside an engine
-that knows nobody else's), *together* (the model adapted to everybody's support at once, as in the evaluation), and *refitted*
-(the model fitted from nothing on training data and support). It prints the recall of each, and how many of the 20 items of the
-first two are also in the refitted list.
+`retrain` compares three answers to the same users, whose support has arrived, and with it the new items and their facts:
+*online* (each user's own clicks beside an engine that knows nobody else's new ones), *together* (the model adapted to everybody's
+support at once, as in the evaluation), and *refitted* (the model fitted from nothing on training data and support). It prints the
+recall of each, and how many of the 20 items of the first two are also in the refitted list.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 import metakg
@@ -39,12 +41,12 @@ K = 20
 
 
 def people(split: Split, n_users: int, n_clicks: int | None) -> list[tuple[str, list[str], set[str]]]:
-    """Return some users of `user_cold`: id, first clicks that the training data know, answers."""
+    """Return some users of `user_cold`: id, first clicks (with a number: of items that the training data know), answers."""
     scenario, v, train = split.scenarios["user_cold"], split.dataset.vocabulary, split.train.vocabulary
     found = []
     for user in np.random.default_rng(0).permutation(scenario.users).tolist():
         items = v.items.ids(scenario.support.items[scenario.support.users == user])
-        known = [item for item in items if train.items.row(item) is not None][:n_clicks]
+        known = [item for item in items if n_clicks is None or train.items.row(item) is not None][:n_clicks]
         if known:
             answers = v.items.ids(scenario.query.items[scenario.query.users == user])
             found.append((v.users.id(user), known, set(answers)))
@@ -123,6 +125,8 @@ def retrain(split: Split, models: Sequence[str], settings: Path | None, n_users:
     """Compare online answers with those of a model fitted again on everything."""
     some = people(split, n_users, None)
     support = split.support("user_cold")
+    nobody = pa.array([], pa.string())
+    news = replace(support, users=nobody, items=nobody, newcomers=nobody)
     everything = split.train.extend(support)
     everything = TrainView(everything.vocabulary, everything.interactions, everything.graph)
     print(f"{len(some):,} users of user_cold; support of all: {len(support):,} clicks,", end=" ")
@@ -134,11 +138,12 @@ def retrain(split: Split, models: Sequence[str], settings: Path | None, n_users:
         base = kept(keep / f"{model}-base", partial(metakg.fit, model, split.train, seed=1, **chosen))
         refit = kept(keep / f"{model}-refit", partial(metakg.fit, model, everything, seed=1, **chosen))
         together = Engine(base.recommender.adapt(support))
+        online = base.adapt(support=news)
         recall: dict[str, list[float]] = {"online": [], "together": [], "refitted": []}
         shared: dict[str, list[float]] = {"online": [], "together": []}
         for user, clicks, answers in some:
             lists = {
-                "online": base.adapt(user, clicks).recommend(user, K),
+                "online": online.adapt(user, clicks).recommend(user, K),
                 "together": together.recommend(user, K),
                 "refitted": refit.recommend(user, K),
             }

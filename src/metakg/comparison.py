@@ -75,13 +75,23 @@ class Leaderboard:
         """{model, scenario, metric, k, mean, std, n_users, seeds, protocol, shots, mask, candidates}, seeds taken together."""
         return aggregate(row for evaluation in self.evaluations for row in evaluation.rows)
 
+    def best(self, metric: str = "recall") -> str:
+        """Return the model with the highest mean over scenarios; of equal ones, the one judged first."""
+        means = self._means(metric)
+        return max(means, key=lambda name: means[name])
+
     def best_floor(self, metric: str = "recall") -> str | None:
         """Return the floor with the highest mean over scenarios, or None if none was judged."""
-        means: dict[str, list[float]] = {}
+        means = {name: mean for name, mean in self._means(metric).items() if name in FLOORS}
+        return max(means, key=lambda name: means[name], default=None)
+
+    def _means(self, metric: str) -> dict[str, float]:
+        """Return each model's mean over scenarios at the cut-off of the tables."""
+        found: dict[str, list[float]] = {}
         for row in self.rows:
-            if row["model"] in FLOORS and (row["metric"], row["k"]) == (metric, self.k):
-                means.setdefault(row["model"], []).append(row["mean"])
-        return max(means, key=lambda name: sum(means[name]) / len(means[name]), default=None)
+            if (row["metric"], row["k"]) == (metric, self.k):
+                found.setdefault(row["model"], []).append(row["mean"])
+        return {name: sum(means) / len(means) for name, means in found.items()}
 
     def against(self, baseline: str, metric: str = "recall") -> list[Json]:
         """Return the paired tests of every other model against one, corrected for their number."""
