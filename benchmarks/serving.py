@@ -10,9 +10,9 @@ of the same users in the same run. Processor time is printed too: on a busy mach
 is not trained here: what it learnt does not change what it costs.
 
 `retrain` compares three answers to the same users, whose support has arrived, and with it the new items and their facts:
-*online* (each user's own clicks beside an engine that knows nobody else's new ones), *together* (the model adapted to everybody's
-support at once, as in the evaluation), and *refitted* (the model fitted from nothing on training data and support). It prints the
-recall of each, and how many of the 20 items of the first two are also in the refitted list.
+*online* (each user's own clicks beside an engine that knows nobody else's new ones), *together* (the model adapted to all
+support at once, as in the evaluation), and *refitted* (the model fitted from nothing on training data and support). It prints
+the recall of each, and how many of the 20 items of the first two are also in the refitted list.
 """
 
 from __future__ import annotations

@@ -92,13 +92,16 @@ class Recommender(nn.Module):
     def over(self, view: TrainView) -> Self:
         """Return this recommender over a view with the same rows from which clicks or facts were taken away.
 
-        What was learnt by gradient stays as it was learnt; closed forms follow the view.
+        What was learnt by gradient stays as it was learnt; whatever is read from the view follows it. A wrapper's inner model
+        follows inside a copy of the wrapper.
         """
+        inner = {name: part.over(view) for name, part in self._modules.items() if isinstance(part, Recommender)}
+        if not inner:
+            unused = torch.Generator().manual_seed(0)  # what it draws is overwritten
+            return type(self).from_tensors(self.config, view, unused, self.tensors()).train(self.training)
         other = copy.copy(self)
         other.view = view
-        other._modules = {  # a wrapper's inner model must follow too, and only in the copy
-            name: part.over(view) if isinstance(part, Recommender) else part for name, part in self._modules.items()
-        }
+        other._modules = self._modules | inner
         return other
 
     def adapt(self, support: Support) -> Self:
