@@ -33,7 +33,7 @@ class TestMelu(LearntContract):
 
 
 def build(view: TrainView, **settings: object) -> Melu:
-    config = MeluConfig.model_validate({"dim": 3, "hidden": 4, **settings})
+    config = MeluConfig.model_validate({"dim": 3, "hidden": 4, "inner_steps": 1, **settings})
     return Melu(config, view, torch.Generator().manual_seed(3))
 
 

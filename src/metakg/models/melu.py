@@ -21,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import NonNegativeInt
 from scipy import sparse
 from torch import Tensor
 
@@ -39,6 +40,8 @@ class MeluConfig(PersonalConfig):
     """Settings of `melu`."""
 
     kind: Literal["melu"] = "melu"
+    inner_steps: NonNegativeInt = 5
+    """Steps of the adaptation to a user; the paper takes one."""
     user: Literal["none", "activity", "facts"] = "none"
     """What a user is made of: one vector that all share, how much he clicked and how popular that is, or the entities
     that facts about him lead to (age, town)."""
