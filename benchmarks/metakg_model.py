@@ -134,7 +134,9 @@ def measure_pass(view: TrainView, args: argparse.Namespace) -> float:
     scheduler = None if args.no_scheduler else SchedulerConfig(pool=args.pool)
     meta = MetaConfig(tasks=args.tasks, scheduler=scheduler, at_once=args.at_once)
     source = TaskBatches(model, view, meta, seed=1)
-    print(f"built in {time.perf_counter() - began:.1f} s: {model.graph.n_nodes:,} nodes, {model.graph.n_edges:,} edges")
+    graph, largest = model.graph, max(int(edges.edges.degrees.max()) for edges in model.graph.sets)
+    size = f"{graph.n_nodes:,} nodes, {graph.n_edges:,} edges, at most {largest:,} neighbours"
+    print(f"built in {time.perf_counter() - began:.1f} s: {size}")
     stages, marks = Stages(device), [time.perf_counter()]
     for owner, method, name in (
         (model, "tables", "shared tables"),
