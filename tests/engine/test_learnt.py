@@ -14,6 +14,7 @@ from metakg.testing import arriving, toy_view
 
 QUICK = {
     "fm": {"dim": 4, "training": {"loop": {"epochs": 2, "learning_rate": 0.01}, "batch_size": 16}},
+    "kgat": {"dim": 4, "training": {"loop": {"epochs": 1, "learning_rate": 0.01}, "batch_size": 16}},
     "kgcn": {"dim": 4, "training": {"loop": {"epochs": 1, "learning_rate": 0.01}, "batch_size": 16}},
 }
 EVERYBODY = ("ann", "ben", "cleo", "dan", "eve", "finn", "gus", "hal", "nobody")

@@ -202,6 +202,17 @@ class Learnt(Recommender):
         new.on_epoch_start()
         return new.train(self.training)
 
+    def over(self, view: TrainView) -> Self:
+        """Return this model over a view with the same rows from which clicks or facts were taken away: all parameters stay."""
+        new = self.anew(view, torch.Generator().manual_seed(self.rng.initial_seed()))
+        new = new.to(next(self.parameters()).device)
+        new.use_generator(torch.Generator(self.rng.device).manual_seed(self.rng.initial_seed()))
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                new.get_parameter(name).copy_(parameter)
+        new.on_epoch_start()
+        return new.train(self.training)
+
     def settle(self) -> None:
         """Give the rows that training did not move the start that `config.cold` says, and refresh the buffers."""
         with torch.no_grad():
