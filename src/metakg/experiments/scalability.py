@@ -138,7 +138,8 @@ def _size(desk: Desk, lab: Lab, model: str, millions: float) -> list[Json]:
         if "(memory)" not in err.where:
             raise
         return [{**who, "refused": "memory", "found": err.found, "free_gb": None if free is None else round(free / 2**30, 1)}]
-    return [{**who, **found, "estimated_gb": None if needed is None else round(needed, 2)}]
+    about = {"estimated_gb": needed, "free_gb": None if free is None else free / 2**30}
+    return [{**who, **found, **{name: None if gb is None else round(gb, 2) for name, gb in about.items()}}]
 
 
 def estimate_gb(seen: Sequence[tuple[float, float]], millions: float) -> float | None:

@@ -508,9 +508,9 @@ def _sizes_table(models: Sequence[str], sizes: Sequence[Json]) -> Table:
             b = exponent([r["edges"] for r in timed], [r[name] for r in timed])
             line.append(Cell("" if b is None else f"{b:.2f}"))
         free = next((r["free_gb"] for r in mine if r.get("free_gb")), None)
-        end = end_of_machine([(r["edges"] / 1e6, r["peak_gb"]) for r in done], free or 20.0)
+        end = None if free is None else end_of_machine([(r["edges"] / 1e6, r["peak_gb"]) for r in done], free)
         where = "" if end is None else f"about {end:,.0f} M"
-        line.append(Cell(where, "" if end is None else f"with {free or 20.0:.0f} GB free, by the line of its memory"))
+        line.append(Cell(where, "" if end is None else f"with {free:.0f} GB free, by the line of its memory"))
         body.append(line)
     header = [
         "model",
