@@ -1,6 +1,7 @@
 """What answering one person costs, and how far an online answer is from a full retrain.
 
     python benchmarks/serving.py request SPLIT [--models metakg,blend] [--users 1000] [--clicks 10]
+    python benchmarks/serving.py open SPLIT [--models metakg,blend]
     python benchmarks/serving.py retrain SPLIT [--models blend,metakg] [--settings FILE] [--users 1000] [--keep FOLDER]
 
 SPLIT is a split folder (metakg split). `request` takes users of `user_cold` and their first clicks: a new user adapts, gets
@@ -8,6 +9,9 @@ the top 20, and one explanation of the best with three paths. It prints the 50th
 them the plain way that the models offer without an engine (`Recommender.adapt` over a larger view, `score_all`, sort) for some
 of the same users in the same run. Processor time is printed too: on a busy machine it is the fairer figure. A model that learns
 is not trained here: what it learnt does not change what it costs.
+
+`open` writes a bundle of each model and opens it nine times: median seconds, and what it weighs on disk; beside them what the
+matrices that are worked out anew would weigh.
 
 `retrain` compares three answers to the same users, whose support has arrived, and with it the new items and their facts:
 *online* (each user's own clicks beside an engine that knows nobody else's new ones), *together* (the model adapted to all
@@ -121,6 +125,27 @@ def plainly(recommender: Recommender, user: str, clicks: list[str]) -> list[str]
     return v.items.ids(np.argsort(-scores, kind="stable")[:K].astype(np.int32))
 
 
+def opened(split: Split, models: Sequence[str]) -> None:
+    """Time opening a bundle, every check included."""
+    torch.set_num_threads(1)
+    print(f"{'model':<12}{'wall s':>10}{'cpu s':>10}{'bundle MB':>12}{'matrices MB':>14}")
+    for model in models:
+        recommender = build(config_for(model), split.train, seed=1).eval()
+        with tempfile.TemporaryDirectory() as place:
+            folder, clock = Path(place) / "bundle", Clock()
+            Engine(recommender).save(folder)
+            for _ in range(9):
+                clock.time("open", partial(metakg.load, folder))
+            wall, processor = np.median(clock.taken["open"], 0)
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        parts = [recommender, *getattr(recommender, "parts", ())]
+        found = [getattr(part, "evidence", None) for part in parts]
+        factors = [getattr(evidence, "factors", evidence) for evidence in found if evidence is not None]
+        matrices = [matrix for some in factors for matrix in (some.left, some.right, some.back)]
+        weight = sum(matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes for matrix in matrices)
+        print(f"{model:<12}{wall:>10.2f}{processor:>10.2f}{size / 1e6:>12.1f}{weight / 1e6:>14.1f}")
+
+
 def retrain(split: Split, models: Sequence[str], settings: Path | None, n_users: int, keep: Path) -> None:
     """Compare online answers with those of a model fitted again on everything."""
     some = people(split, n_users, None)
@@ -172,14 +197,18 @@ def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, models in (("request", "metakg,blend,walk,kg-knn,item-knn"), ("retrain", "blend,metakg")):
+    for name, models in (
+        ("request", "metakg,blend,walk,kg-knn,item-knn"),
+        ("open", "metakg,blend"),
+        ("retrain", "blend,metakg"),
+    ):
         command = commands.add_parser(name)
         command.add_argument("split", type=Path)
         command.add_argument("--models", default=models)
         command.add_argument("--users", type=int, default=1000)
         if name == "request":
             command.add_argument("--clicks", type=int, default=10)
-        else:
+        if name == "retrain":
             command.add_argument("--settings", type=Path)
             command.add_argument("--keep", type=Path, help="keep fitted models here, and take them from here")
     options = parser.parse_args()
@@ -187,6 +216,9 @@ def main() -> None:
     names = options.models.split(",")
     if options.command == "request":
         request(split, names, options.users, options.clicks)
+        return
+    if options.command == "open":
+        opened(split, names)
         return
     with tempfile.TemporaryDirectory() as folder:
         retrain(split, names, options.settings, options.users, options.keep or Path(folder))

@@ -52,8 +52,8 @@ class State:
 def save(recommender: Recommender, settings: Json, state: State, folder: Path, *, overwrite: bool = False) -> None:
     """Write a bundle, whole or not at all.
 
-    What can be worked out from the data is not kept: for `metakg` on Last-FM that would be twenty times as much, and checking
-    it would take as long as working it out.
+    What can be worked out from the data is not kept: for `metakg` on Last-FM that would be thirty times as much to store and
+    to check (benchmarks/serving.py open).
     """
     view = recommender.view
     with files.atomic_folder(folder, overwrite=overwrite, kind="bundle") as temporary:
