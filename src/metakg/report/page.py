@@ -70,10 +70,9 @@ def _filters(runs: Runs) -> str:
         for group, word in (("floor", "floors"), ("learnt", "baselines"), ("ours", "MetaKG"))
     )
     everything = '<button type="button" data-filter="" aria-pressed="true">all scenarios</button>'
-    return (
-        f'<div class="filters"><div role="group" aria-label="Scenario">{everything}{buttons}</div>'
-        f'<div role="group" aria-label="Models in the leaderboard">{kinds}</div></div>'
-    )
+    kinds = f'<div role="group" aria-label="Models in the leaderboard">{kinds}</div>'
+    kinds = kinds if runs.rows("table3", "quality") else ""
+    return f'<div class="filters"><div role="group" aria-label="Scenario">{everything}{buttons}</div>{kinds}</div>'
 
 
 def _section(section: Section) -> str:

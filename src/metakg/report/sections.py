@@ -289,7 +289,7 @@ def _leak(runs: Runs) -> Section | None:
         return None
     order = ("nothing", "as released", "everything")
     colours = {"nothing": "--c0", "as released": "--bad", "everything": "--c4"}
-    legend = {f"saw {saw}": Look(colours[saw]) for saw in order}
+    legend = {f"saw {saw}": Look(colours[saw]) for saw in order if any(r["saw"] == saw for r in rows)}
     blocks: list[Table | Figure] = []
     for carrier in dict.fromkeys(r["carrier"] for r in rows):
         theirs = [r for r in rows if r["carrier"] == carrier and r["metric"] == "recall"]
