@@ -103,7 +103,7 @@ def test_reasons_are_paths_whose_nodes_and_edges_take_turns(client) -> None:
         get(client, "/api/explain/ann/i07?limit=2"),
         post(client, "/api/session/explain", {"liked": ["i00"], "item": "i01", "limit": 2}),
     ):
-        assert answer.keys() == {"user", "item", "score", "faithfulness", "reasons"}
+        assert set(answer) == {"user", "item", "score", "rank", "score_without", "rank_without", "faithfulness", "reasons"}
         for reason in answer["reasons"]:
             path = reason["path"]
             assert all(("kind" in step) == (place % 2 == 0) for place, step in enumerate(path))
@@ -112,6 +112,8 @@ def test_reasons_are_paths_whose_nodes_and_edges_take_turns(client) -> None:
             assert 0 < reason["share"] <= 1
             assert path[0]["label"] in reason["text"]
     assert answer["reasons"]
+    shown = post(client, "/api/session/recommend", {"liked": ["i00"], "n": 20})
+    assert answer["rank"] == 1 + items(shown).index("i01")
     assert get(client, "/api/explain/ann/zzz", 404)["error"]["code"] == "unknown_item"
 
 

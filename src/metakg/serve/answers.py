@@ -84,13 +84,7 @@ def explanation(
         asking, since = None, state.engine.overlay[user]
         liked, disliked = since.liked, since.disliked
     found = state.engine.explain(asking, item, limit, liked=liked, disliked=disliked)
-    return {
-        "user": user,
-        "item": {"item": found.item, "label": found.label},
-        "score": found.score,
-        "faithfulness": found.faithfulness,
-        "reasons": [path.as_json() for path in found.paths],
-    }
+    return {**found.as_json(), "user": user}
 
 
 def item_page(engine: Engine, item: str, limit: int = 50) -> Json:

@@ -183,6 +183,9 @@ _EXPLAINED = {
     "user": "ann",
     "item": {"item": "i07", "label": "The Quiet Bell"},
     "score": 0.83,
+    "rank": 1,
+    "score_without": 0.5,
+    "rank_without": 7,
     "faithfulness": 0.4,
     "reasons": [_REASON],
 }

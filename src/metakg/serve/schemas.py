@@ -195,7 +195,10 @@ class Explanation(BaseModel):
     user: str | None
     item: ItemRef
     score: float
-    faithfulness: float | None
+    rank: int
+    score_without: float
+    rank_without: int
+    faithfulness: float
     reasons: list[ReasonOut]
 
 

@@ -47,10 +47,9 @@ function PathLine({ reason }) {
 
 /** What is left of the score and the place without the paths: how far they tell the truth. */
 function faithfulness({ faithfulness: part, rank_without: place }, paths) {
-  if (part === null || part === undefined) return "";
   const these = paths === 1 ? "this path" : `these ${paths} paths`;
   const loss = part > 0 ? `${percent(part)} of what speaks for it` : "nothing";
-  return `Without the facts behind ${these}, it would lose ${loss}${place ? ` and stand at place ${count(place)}` : ""}.`;
+  return `Without the facts behind ${these}, it would lose ${loss} and stand at place ${count(place)}.`;
 }
 
 /** All paths as one graph: what two paths share is drawn once, and a heavier path is drawn thicker. */
