@@ -114,9 +114,7 @@ def config_for(name: str, settings: dict[str, Any] | None = None) -> ModelConfig
 def build(config: ModelConfig, view: TrainView, seed: int) -> Recommender:
     """Build a model from its settings and training data; all its randomness comes from `seed`."""
     generator: torch.Generator = random.torch_generator(seed, f"init/{config.kind}")
-    if isinstance(config, PaperMetaKGConfig):  # two networks under one name
-        return network_of(config)(config, view, generator)
-    return MODELS[config.kind](config, view, generator)
+    return _class_of(config)(config, view, generator)
 
 
 def rebuild(config: ModelConfig, view: TrainView, seed: int, tensors: dict[str, Tensor]) -> Recommender:
@@ -126,4 +124,10 @@ def rebuild(config: ModelConfig, view: TrainView, seed: int, tensors: dict[str, 
         CheckpointError: a tensor is missing, unexpected, or of another shape.
     """
     generator = random.torch_generator(seed, f"init/{config.kind}")
-    return MODELS[config.kind].from_tensors(config, view, generator, tensors)
+    return _class_of(config).from_tensors(config, view, generator, tensors)
+
+
+def _class_of(config: ModelConfig) -> type[Recommender]:
+    if isinstance(config, PaperMetaKGConfig):  # two networks under one name
+        return network_of(config)
+    return MODELS[config.kind]

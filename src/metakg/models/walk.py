@@ -83,7 +83,8 @@ class Walk(ProfileRecommender):
     def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""
         if self.config.steps <= 2:
-            told = self.evidence.product(profiles, cut).toarray().reshape(profiles.shape[0], self.evidence.n_channels, -1)
+            shape = (profiles.shape[0], self.evidence.n_channels, self.view.n_items)
+            told = self.evidence.product(profiles, cut).toarray().reshape(shape)
             return np.asarray(told.sum(axis=1), np.float32)
         n_users = self.view.n_users
         wide = sparse.csr_array(
