@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -93,7 +94,7 @@ class Running:
         """Send one request; return the status and the body, read as JSON where it is.
 
         Raises:
-            OSError: there was no answer.
+            OSError: there was no answer, or not the whole of it.
         """
         data = None if body is None else json.dumps(body).encode()
         more = {} if body is None else {"content-type": "application/json"}
@@ -105,6 +106,8 @@ class Running:
         except urllib.error.HTTPError as err:
             with err:
                 return err.code, _read(err.read())
+        except http.client.HTTPException as err:  # it ended in the middle of its answer: nothing was acknowledged
+            raise ConnectionResetError(str(err)) from err
 
     def memory_bytes(self) -> int:
         """Return its memory in RAM (Linux)."""
