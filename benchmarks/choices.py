@@ -4,9 +4,10 @@
         --trial "as chosen" --trial "no inner step: inner_lr=0" --trial "no scheduler: training.scheduler=null"
 
 A trial is a name, optionally followed by a colon and settings as on the command line, with spaces between. The figure is the
-mean of Recall@20 and NDCG@20 over the validation scenarios (or those asked for), as in `benchmarks/floors.py`. No query of the
-split itself is looked at. Trials of `metakg-paper` that differ in how it adapts (`training.adapt`) share one training; with
-`--keep FOLDER` it is kept there, to be gone on with or used again.
+mean of Recall@20 and NDCG@20 over the validation scenarios (or those asked for), as in `benchmarks/floors.py`; with `--seeds`,
+its mean and standard deviation over that many. No query of the split itself is looked at. Trials of `metakg-paper` that
+differ in how it adapts (`training.adapt`) share one training; with `--keep FOLDER` it is kept there, to be gone on with or used
+again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from metakg.train.adapt import CoAdapting
 from metakg.train.fit import fit, settings_for
 from metakg.train.recipe import Recipe
 
+METRICS = ("recall", "ndcg")
+
 
 def main() -> None:
     """Run the trials, one after the other."""
@@ -36,7 +39,7 @@ def main() -> None:
     parser.add_argument("split", type=Path)
     parser.add_argument("--model", default="metakg")
     parser.add_argument("--settings", type=Path)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="so many, from 1")
     parser.add_argument("--scenarios", nargs="+", help="only these")
     parser.add_argument("--keep", type=Path, help="where trainings of metakg-paper are kept")
     parser.add_argument("--trial", action="append", required=True)
@@ -49,16 +52,22 @@ def main() -> None:
     fitted: dict[str, Recommender] = {}
     for trial in arguments.trial:
         name, _, words = trial.partition(":")
-        begin = time.perf_counter()
         settings = merged(base, settings_from(words.split()))
-        recommender = fit_once(arguments.model, settings, validation.train, arguments.seed, fitted, arguments.keep)
-        fit_s = time.perf_counter() - begin
-        found = evaluate(recommender, validation, scenarios=names, k=20, metric_names=("recall", "ndcg"))
-        means = {(r["scenario"], r["metric"]): r["mean"] for r in found.rows if r["metric"] in ("recall", "ndcg")}
-        text = "  ".join(f"{s} {means[s, 'recall']:.4f}/{means[s, 'ndcg']:.4f}" for s in names)
-        judge_s = time.perf_counter() - begin - fit_s
-        figure = float(np.mean(list(means.values())))
-        print(f"{figure:.4f}  {name}  (fit {fit_s:.0f} s, judge {judge_s:.0f} s)  {text}", flush=True)
+        figures, fit_s, judge_s = [], 0.0, 0.0
+        for seed in range(1, arguments.seeds + 1):
+            begin = time.perf_counter()
+            recommender = fit_once(arguments.model, settings, validation.train, seed, fitted, arguments.keep)
+            fit_s += time.perf_counter() - begin
+            begin = time.perf_counter()
+            found = evaluate(recommender, validation, scenarios=names, k=20, metric_names=METRICS)
+            judge_s += time.perf_counter() - begin
+            means = {(row["scenario"], row["metric"]): row["mean"] for row in found.rows}
+            figures.append([[means[scenario, metric] for metric in METRICS] for scenario in names])
+        by_seed = np.array(figures)  # (seeds, scenarios, metrics)
+        mean = by_seed.mean(0)
+        text = "  ".join(f"{scenario} {recall:.4f}/{ndcg:.4f}" for scenario, (recall, ndcg) in zip(names, mean, strict=True))
+        noise = f" ± {by_seed.mean((1, 2)).std(ddof=1):.4f}" if arguments.seeds > 1 else ""
+        print(f"{mean.mean():.4f}{noise}  {name}  (fit {fit_s:.0f} s, judge {judge_s:.0f} s)  {text}", flush=True)
 
 
 def fit_once(

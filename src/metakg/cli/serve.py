@@ -31,7 +31,7 @@ def serve(
     burst: Annotated[int, typer.Option(min=1, help="Requests of one key at once.")] = 2000,
     body_bytes: Annotated[int, typer.Option(min=1024, help="Largest body of a request.")] = 1 << 20,
     deadline: Annotated[float, typer.Option(min=0.1, help="Longest time for an answer, in seconds.")] = 5.0,
-    threads: Annotated[int, typer.Option(min=1, help="Engine calls at the same time.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Engine calls at the same time.")] = 1,
     queue: Annotated[int, typer.Option(min=1, help="Engine calls that may wait.")] = 256,
     grace: Annotated[int, typer.Option(min=0, help="Longest time to finish what has begun, in seconds.")] = 30,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate, PEM.")] = None,

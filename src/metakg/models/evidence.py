@@ -158,9 +158,7 @@ class Evidence:
 
         # Flat places throughout: numpy's fast paths know one index, not two.
         cell, slot = row * np.int64(n_items) + item, row * np.int64(n_channels) + channel
-        free = ~is_seen.ravel()[cell]
-        top = np.zeros(n_users * n_channels, np.float32)
-        np.maximum.at(top, slot[free], said[free])
+        top = _largest(slot, np.where(is_seen.ravel()[cell], np.float32(0), said), n_users * n_channels)
         top[top <= 0] = 1.0
         units = said / top[slot]
         prior = np.zeros((n_users, n_items), np.float32)
@@ -203,9 +201,8 @@ class Evidence:
     def plain_sum(self, profiles: sparse.csr_array) -> Floats:
         """Return the weighted sum of the channels, each scaled to 1 at its best item: (B, I) -> (B, I)."""
         row, channel, item, said = self.factors.told(self.factors.between(profiles))
-        top = np.zeros(profiles.shape[0] * len(self.channels), np.float32)
         slot = row * np.int64(len(self.channels)) + channel
-        np.maximum.at(top, slot, said)
+        top = _largest(slot, said, profiles.shape[0] * len(self.channels))
         result = np.zeros(profiles.shape, np.float32)
         np.add.at(result.ravel(), row * np.int64(profiles.shape[1]) + item, self.weights[channel] * (said / top[slot]))
         return result
@@ -322,6 +319,15 @@ def _own(profiles: sparse.csr_array, limit: int) -> tuple[Rows, Rows, Rows, Floa
     place = np.arange(len(row)) - starts[row]
     kept = place < limit
     return row[kept].astype(np.int32), place[kept].astype(np.int32), col[kept].astype(np.int32), weight[kept]
+
+
+def _largest(slot: npt.NDArray[np.int64], values: Floats, n_slots: int) -> Floats:
+    """Return the largest value of each slot, 0 if it has none: (n,), (n,) -> (n_slots,). Those of a slot lie side by side."""
+    result = np.zeros(n_slots, np.float32)
+    if len(slot):
+        starts = np.flatnonzero(np.diff(slot, prepend=-1))
+        result[slot[starts]] = np.maximum.reduceat(values, starts)
+    return result
 
 
 def _lookup(matrix: sparse.csr_array, rows: npt.NDArray[np.int32], columns: npt.NDArray[np.int32]) -> Floats:

@@ -158,7 +158,7 @@ class Factors:
 
     def onwards(self, between: sparse.csr_array, cut: Cut | None = None) -> sparse.csr_array:
         """Return what all that lies between gives to the items: (B, M) -> (B, C * I). With a cut, B is 1."""
-        product = sparse.csr_array(between @ self.right)
+        product = self._onwards_of_one(between) if between.shape[0] == 1 else sparse.csr_array(between @ self.right)
         if cut is None:
             return product
         given = np.zeros(self.left.shape[1], np.float32)
@@ -183,9 +183,9 @@ class Factors:
         n_rows, n_items = between.shape[0], np.int32(max(1, self.n_items))
         if n_rows == 1:
             product = self.onwards(between, cut)
-            channel, item = np.divmod(product.indices, n_items)
-            order = np.argsort(channel.astype(np.int8 if self.n_channels < 128 else np.int32), kind="stable")
-            return np.zeros(len(order), np.int32), channel[order], item[order], product.data[order]
+            ends = np.searchsorted(product.indices, np.arange(self.n_channels + 1, dtype=np.int32) * n_items)
+            channel = np.repeat(np.arange(self.n_channels, dtype=np.int32), np.diff(ends))
+            return np.zeros(len(channel), np.int32), channel, product.indices - channel * n_items, product.data
         products = [between[:, begin:end] @ self._right_of(c) for c, (begin, end) in enumerate(itertools.pairwise(self.starts))]
         channel = np.repeat(np.arange(len(products), dtype=np.int32), [product.nnz for product in products])
         row = np.concatenate([np.repeat(np.arange(n_rows, dtype=np.int32), np.diff(product.indptr)) for product in products])
@@ -267,6 +267,21 @@ class Factors:
             result.append(Reason(start, steps, float(shares[path]), edges))
         return result
 
+    def _onwards_of_one(self, between: sparse.csr_array) -> sparse.csr_array:
+        """Return the product of a single row: (1, M) -> (1, C * I), columns in order; the bits are those of the sparse product.
+
+        Where many sums meet, adding them up in a dense row is three times as fast as the bookkeeping of a sparse one.
+        """
+        ends, nodes = self.right.indptr, between.indices
+        if _CROWDED * int((ends[nodes + 1] - ends[nodes]).sum()) < self.right.shape[1]:
+            product = sparse.csr_array(between @ self.right)
+            product.sort_indices()
+            return product
+        said = between.data @ self.right[nodes]
+        there = np.flatnonzero(said != 0)
+        ends = np.array([0, len(there)], np.int32)
+        return sparse.csr_array((said[there], there.astype(np.int32), ends), shape=(1, len(said)))
+
     def _right_of(self, c: int) -> sparse.csr_array:
         begin, end = int(self.starts[c]), int(self.starts[c + 1])
         ends = self.right.indptr[begin : end + 1]
@@ -288,6 +303,8 @@ class Factors:
         return np.searchsorted(self.starts, columns, side="right") - 1
 
 
+_CROWDED = 100
+"""A row with more terms than one for so many columns is added up densely."""
 _SPAN = 1 << 34
 """More than any node number."""
 _CROWD = _SPAN - 1

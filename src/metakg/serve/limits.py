@@ -33,7 +33,7 @@ class Limits:
     rate: float = 1000.0
     burst: int = 2000
     failures: float = 5.0
-    threads: int = 2
+    threads: int = 1
     queue: int = 256
     connections: int = 1000
     head_bytes: int = 32 << 10

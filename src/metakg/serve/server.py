@@ -124,7 +124,8 @@ def run(settings: Settings, *, listening: Callable[[str], None] = lambda _: None
     import torch
 
     settings.check()
-    # One request uses one core; two threads of the pool then fill two cores instead of waiting for each other's helpers.
+    # One request uses one core, and the others are left to the event loop and to the writer. A second engine thread takes the
+    # interpreter from all of them more often than it helps (benchmarks/serving_load.py), so the pool has one by default.
     torch.set_num_threads(1)
     # The event loop must not wait five milliseconds for each of them whenever it has something to do.
     sys.setswitchinterval(0.001)
