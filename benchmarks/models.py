@@ -32,6 +32,7 @@ from torch.nn.functional import leaky_relu, normalize, softplus
 from metakg.data import TrainView
 from metakg.evaluation.ranking import rank
 from metakg.experiments.measure import Limits, Stopwatch, in_child
+from metakg.files import write_between
 from metakg.models.base import Recommender
 from metakg.models.kgat import KGAT
 from metakg.models.learnt import Learnt
@@ -293,11 +294,7 @@ def main() -> None:
     text = table(costs, bare, args)
     print(text)
     if args.markdown is not None:
-        page = args.markdown.read_text(encoding="utf-8")
-        if START not in page or END not in page:
-            parser.error(f"{args.markdown} has no markers {START} and {END}")
-        before, rest = page.split(START, 1)
-        args.markdown.write_text(f"{before}{START}\n{text}{END}{rest.split(END, 1)[1]}", encoding="utf-8")
+        write_between(args.markdown, START, END, text)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from metakg.engine import fit, load
+from metakg.files import write_between
 from metakg.store import Store
 from metakg.testing import toy_view
-from metakg.testing.pages import write_between
 from metakg.testing.postgres import Postgres, binaries
 from metakg.testing.server import Running
 

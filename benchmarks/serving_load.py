@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from metakg.engine import load
-from metakg.testing.pages import write_between
+from metakg.files import write_between
 from metakg.testing.server import Running
 
 BEGIN, END = "<!-- written by serving_load: begin -->", "<!-- written by serving_load: end -->"

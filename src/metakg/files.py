@@ -217,3 +217,28 @@ def read_json(path: Path, *, what: str) -> Json:
     if not isinstance(value, dict):
         raise DataError(str(path), f"a JSON {type(value).__name__}", expected=f"a {what}", fix="Make it again.")
     return cast(Json, value)
+
+
+def around(page: Path, begin: str, end: str) -> tuple[str, str]:
+    """Return what stands before and after the two markers of a page.
+
+    Raises:
+        DataError: a marker is missing.
+    """
+    before, first, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, second, after = rest.partition(end)
+    if not first or not second:
+        lines = f"the lines {begin} and {end}"
+        raise DataError(str(page), "a page without markers", expected=lines, fix="Add both lines, or name a new page.")
+    return before, after
+
+
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Replace what lies between the two markers of a page; a new page gets both. The rest of it stays as somebody wrote it.
+
+    Raises:
+        DataError: the page lacks a marker, or cannot be written.
+    """
+    before, after = around(page, begin, end) if page.exists() else (f"# {page.stem}\n\n", "\n")
+    with atomic_file(page) as temporary:
+        temporary.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}", encoding="utf-8")

@@ -37,6 +37,7 @@ def compare(
     """Compare models under one protocol. Settings of a model: --set walk.steps=4."""
     from rich.console import Console
 
+    from metakg import files
     from metakg.comparison import compare as run
     from metakg.models.registry import FLOORS
 
@@ -71,7 +72,8 @@ def compare(
         bars(board.rows, plot, metric="recall", k=k)
     if markdown is not None:
         picture = f"\n![Recall@{k}]({plot.name})\n" if plot is not None and plot.parent == markdown.parent else ""
-        _write_between(markdown, f"{board.text(markdown=True, reference=reference)}{picture}\n{board.footer()}\n")
+        text = f"{board.text(markdown=True, reference=reference)}{picture}\n{board.footer()}"
+        files.write_between(markdown, BEGIN, END, text)
 
 
 def _check_outputs(plot: Path | None, page: Path | None, shots: list[int | None] | None) -> None:
@@ -81,6 +83,7 @@ def _check_outputs(plot: Path | None, page: Path | None, shots: list[int | None]
         ConfigError: the picture has another ending, or would have to show several numbers of shots.
         DataError: the page exists and lacks a marker.
     """
+    from metakg import files
     from metakg.errors import ConfigError
 
     if plot is not None and plot.suffix not in (".svg", ".png"):
@@ -88,29 +91,4 @@ def _check_outputs(plot: Path | None, page: Path | None, shots: list[int | None]
     if plot is not None and shots is not None and len(shots) > 1:
         raise ConfigError("--plot", f"{len(shots)} numbers of shots", expected="one", fix="Draw them one by one.")
     if page is not None and page.exists():
-        _around(page)
-
-
-def _around(page: Path) -> tuple[str, str]:
-    """Return what stands before and after the markers of a page.
-
-    Raises:
-        DataError: a marker is missing.
-    """
-    from metakg.errors import DataError
-
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        lines = f"the lines {BEGIN} and {END}"
-        raise DataError(str(page), "a page without markers", expected=lines, fix="Add both lines, or name a new page.")
-    return before, after
-
-
-def _write_between(page: Path, text: str) -> None:
-    """Replace what lies between the page's markers; a new page gets both."""
-    from metakg import files
-
-    before, after = _around(page) if page.exists() else (f"# {page.stem}\n\n", "\n")
-    with files.atomic_file(page) as temporary:
-        temporary.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+        files.around(page, BEGIN, END)

@@ -57,7 +57,7 @@ class Recommender(nn.Module):
     def factors(self, users: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return user vectors (B, D) and item vectors (I, D) whose inner product is the score, or None.
 
-        A model that has this form is ranked by one blocked product (see `metakg.evaluate.ranking`).
+        A model that has this form is ranked by one blocked product (see `metakg.evaluation.ranking`).
         """
         return None
 

@@ -12,17 +12,16 @@ from typing import Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor
 
 from metakg import rng as random
 from metakg.data import Interactions, Support
 from metakg.errors import DataError
-from metakg.models.base import Recommender
 from metakg.models.metakg_paper import JointBatch, MetaKG
 from metakg.models.nn.ckg import triple_sampler
 from metakg.sample.episodes import PairSampler
 from metakg.train.loop import Loop, LoopConfig, Progress
 from metakg.train.online import OnlineConfig, adapt_user
+from metakg.train.trained import Trained
 from metakg.types import Json
 
 
@@ -147,31 +146,17 @@ def co_adapt(
     return adapted.eval().ready()
 
 
-class CoAdapting(Recommender):
+class CoAdapting(Trained):
     """A trained MetaKG together with how it adapts: the recommender that evaluation and serving see.
 
     A model owns no optimiser, so `MetaKG.adapt` adds edges only; this adds the steps of eq. 26.
     """
 
+    model: MetaKG
+
     def __init__(self, model: MetaKG, adapt: AdaptConfig, seed: int, online: OnlineConfig | None = None) -> None:
-        super().__init__(model.config, model.view, model.rng)
-        self.model, self.settings, self.seed, self.online = model, adapt, seed, online
-
-    def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Return user and item vectors (see `MetaKG.factors`)."""
-        return self.model.factors(users)
-
-    def score_all(self, users: Tensor) -> Tensor:
-        """Score every item: (B,) -> (B, I)."""
-        return self.model.score_all(users)
-
-    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
-        """Score each user's own candidates: (B,), (B, C) -> (B, C)."""
-        return self.model.score_pairs(users, items)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the model's tensors."""
-        return self.model.tensors()
+        super().__init__(model)
+        self.settings, self.seed, self.online = adapt, seed, online
 
     def adapt(self, support: Support) -> Self:
         """Return a recommender adapted to what arrived.

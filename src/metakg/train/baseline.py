@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor
 
 from metakg import rng as random
 from metakg.data import Interactions, Support, TrainView
@@ -32,6 +31,7 @@ from metakg.train.feeds import FEEDS, Ration
 from metakg.train.initialise import BprConfig, InitConfig, fit_bpr, fit_start, fit_transr
 from metakg.train.log import Sink
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
+from metakg.train.trained import Trained
 from metakg.types import Json
 
 __all__ = [
@@ -212,7 +212,7 @@ def train_baseline(
     return Adapting(model.eval(), config, seed), outcome
 
 
-class Adapting(Recommender):
+class Adapting(Trained):
     """A trained model together with how it adapts: the recommender that evaluation and serving see.
 
     Attributes:
@@ -222,25 +222,11 @@ class Adapting(Recommender):
         presented: how many pairs the last adaptation presented, for comparing the effort of models.
     """
 
+    model: Learnt
+
     def __init__(self, model: Learnt, training: BaselineConfig, seed: int, presented: int = 0) -> None:
-        super().__init__(model.config, model.view, model.rng)
-        self.model, self.training_config, self.seed, self.presented = model, training, seed, presented
-
-    def factors(self, users: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return the model's factors, if it has that form."""
-        return self.model.factors(users)
-
-    def score_all(self, users: Tensor) -> Tensor:
-        """Score every item: (B,) -> (B, I)."""
-        return self.model.score_all(users)
-
-    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
-        """Score each user's own candidates: (B,), (B, C) -> (B, C)."""
-        return self.model.score_pairs(users, items)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the model's tensors."""
-        return self.model.tensors()
+        super().__init__(model)
+        self.training_config, self.seed, self.presented = training, seed, presented
 
     def adapt(self, support: Support) -> Self:
         """Return a recommender adapted to what arrived; a support without clicks, and mode "none", take no step."""
