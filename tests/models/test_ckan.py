@@ -27,6 +27,10 @@ class TestCkanAsTheAuthorsWroteIt(LearntContract):
     config = CkanConfig(dim=32, user_memory=8, item_memory=8, origin="heads", inverse="same", aggregate="pool", resample=False)
 
 
+class TestCkanWithoutWhatTheUserBrought(LearntContract):
+    config = CkanConfig(dim=32, user_memory=8, item_memory=8, mask_self=True)
+
+
 def build(view: TrainView, **settings: object) -> CKAN:
     model = CKAN(
         CkanConfig(**{"dim": 3, "user_memory": 3, "item_memory": 4, **settings}), view, torch.Generator().manual_seed(3)
@@ -110,6 +114,32 @@ def test_the_losses_by_hand(toy: TrainView) -> None:
     graph = model.users.graph
     read = torch.cat([graph.heads[edges], graph.tails[edges], torch.tensor([0, 1, 2, 6, 7])]).unique()
     assert float(terms["l2"]) == pytest.approx(0.5 * float(model.entity[read].square().sum()) / 2 / 3, rel=1e-4)
+
+
+def test_what_the_user_brought_is_hidden_from_the_first_layer_of_a_clicked_item(toy: TrainView) -> None:
+    model = build(toy, mask_self=True, item_memory=12)
+    model.on_epoch_start()
+    users, positives, negatives = [0, 1, 2, 4], [0, 2, 6, 6], [6, 7, 7, 0]
+    hidden = 0
+    rank = 0.0
+    graph, types = model.users.graph, model._types()
+    for u, i, j in zip(users, positives, negatives, strict=True):
+        clicked = set(toy.interactions.items[toy.interactions.users == u].tolist())
+        drawn = model.items.drawn[i].tolist()
+        kept = [e for e in drawn[0] if int(graph.heads[e]) not in clicked - {i}] or drawn[0]
+        hidden += len(drawn[0]) - len(kept)
+        parts = [model.entity[i]]
+        for numbers in (kept, *drawn[1:]):
+            x = torch.stack([torch.cat([model.entity[graph.heads[e]], types[graph.relations[e]]]) for e in numbers])
+            for w in (model.att[0], model.att[1]):
+                x = torch.relu(x @ w.T)
+            share = torch.softmax(torch.sigmoid(x @ model.att[2][0]), 0)
+            parts.append(share @ model.entity[graph.tails[numbers].long()])
+        user, liked, other = user_vector(model, u, training=True), torch.cat(parts), item_vector(model, j, training=True)
+        rank += math.log1p(math.exp(-float(user @ liked))) + math.log1p(math.exp(float(user @ other)))
+    batch = PairBatch(torch.tensor(users), torch.tensor(positives), torch.tensor(negatives))
+    assert hidden > 0, "otherwise this shows nothing"
+    assert float(model(batch)["rank"].detach()) == pytest.approx(rank / 8, rel=1e-4)
 
 
 def test_an_item_starts_from_what_its_users_clicked(toy: TrainView) -> None:

@@ -50,6 +50,7 @@ class CkanConfig(LearntConfig):
         "user_memory": Choice((8, 16, 64)),
         "item_memory": Choice((16, 64)),
         "squeeze": Choice((True, False)),
+        "mask_self": Choice((False, True)),
     }
 
     kind: Literal["ckan"] = "ckan"
@@ -70,6 +71,9 @@ class CkanConfig(LearntConfig):
     """Read facts from tail to head too, as relations of their own or as the same; or not at all."""
     cap: PositiveInt | None = 64
     """Facts that one node may offer; None offers all of a hub's."""
+    mask_self: bool = False
+    """In training, hide from a clicked item's first layer the facts about what else the user has clicked, which he himself
+    brought there; for ranking a new item has no such facts. Otherwise a pair can be told by them (authors' code)."""
     resample: bool = True
     """Draw the sets anew for every epoch; else train on those that rank (authors' code)."""
     cold: Cold = "content"
@@ -82,6 +86,7 @@ class CKAN(Learnt):
     rows: ClassVar[Mapping[str, Kind]] = {"entity": "entity", "relation": "relation"}
 
     config: CkanConfig
+    clicked: Tensor
 
     def __init__(self, config: CkanConfig, view: TrainView, rng: torch.Generator) -> None:
         super().__init__(config, view, rng)
@@ -103,6 +108,8 @@ class CKAN(Learnt):
         self.user_seeds = MeanOf(seeds)
         learns = torch.zeros(seeds.n_rows, dtype=torch.bool)
         learns[torch.from_numpy(np.unique(pairs.users)).long()] = True
+        clicked = np.unique(pairs.keys(view.n_items))
+        self.register_buffer("clicked", torch.from_numpy(clicked), persistent=False)
         self.users = RippleSets("sets/users", graph, seeds, whose, learns, config.layers, config.user_memory, config.cap)
         seeds = item_seeds(view, pairs, config.item_memory)
         self.item_seeds = MeanOf(seeds)
@@ -131,19 +138,38 @@ class CKAN(Learnt):
 
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the losses of a batch of pairs."""
-        items, place = torch.unique(torch.cat([batch.positives, batch.negatives]), return_inverse=True)
+        items = torch.cat([batch.positives, batch.negatives])
+        place = torch.arange(len(items), device=items.device)
+        if not self.config.mask_self:  # an item looks the same to everybody
+            items, place = torch.unique(items, return_inverse=True)
         sets = self.users.of(batch.users, training=True), self.items.of(items, training=True)
         graph = self.users.graph
         used, where = compact(torch.cat([graph.pair[s].flatten() for s in sets]), len(graph.pair_head))
         logits = self._logits(used)[where]
         cut = sets[0].numel()
         users = self._users(batch.users, sets[0], logits[:cut].view(sets[0].shape))
-        of_items = self._items(items, sets[1], logits[cut:].view(sets[1].shape))
+        of_items = logits[cut:].view(sets[1].shape)
+        if self.config.mask_self:
+            hidden = self._brought(batch.users, batch.positives, sets[1][: len(batch)])
+            of_items[: len(batch), 0] = of_items[: len(batch), 0].masked_fill(hidden, -torch.inf)
+        of_items = self._items(items, sets[1], of_items)
         positive, negative = torch.split(of_items.index_select(0, place), len(batch))
         read, _ = compact(torch.cat([items, graph.pair_head[used], *(graph.tails[s].flatten() for s in sets)]), graph.n_nodes)
         length = losses.squared_norm(self.entity.index_select(0, read), len(batch))
         rank = losses.binary((users * positive).sum(-1), (users * negative).sum(-1))
         return {"rank": rank, "l2": self.config.weight_decay * length}
+
+    def _brought(self, users: Tensor, items: Tensor, edges: Tensor) -> Tensor:
+        """Say which facts of an item's first layer begin with something else the user clicked: (B,), (B,), (B, L, M) -> (B, M).
+
+        Where all do, none is hidden.
+        """
+        graph, n_items = self.users.graph, self.view.n_items
+        heads = graph.pair_head[graph.pair[edges[:, 0]]]
+        keys = users.unsqueeze(1) * n_items + heads
+        at = torch.searchsorted(self.clicked, keys).clamp_(max=len(self.clicked) - 1)
+        hidden = (self.clicked[at] == keys) & (heads < n_items) & (heads != items.unsqueeze(1))
+        return hidden & ~hidden.all(1, keepdim=True)
 
     @torch.no_grad()
     def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:
