@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def test_a_score_that_is_not_a_number_stops_the_run() -> None:
 def test_exploding_numbers_name_the_batch_and_keep_the_state(tmp_path: Path, bad: tuple[float, float]) -> None:
     source = Numbers((1.0, 3.0), (1.0, 2.0), bad)
     loop = Loop(Line(), source, LoopConfig(learning_rate=0.1, epochs=1), folder=tmp_path)
-    with pytest.raises(NonFiniteLoss, match=r"step 3 \(epoch 1, batch 3 of 3: x=.*The state before it is in"):
+    with pytest.raises(NonFiniteLoss, match=r"step 3 \(epoch 1, batch 3 of 3: x=.*the state of step 2 is in"):
         loop.run()
     kept = Line()
     resumed = Loop(kept, Numbers((1.0, 3.0), (1.0, 2.0), (1.0, 1.0)), LoopConfig(learning_rate=0.1, epochs=1), folder=tmp_path)
@@ -114,6 +115,73 @@ def test_exploding_numbers_name_the_batch_and_keep_the_state(tmp_path: Path, bad
     whole = Line()
     Loop(whole, Numbers((1.0, 3.0), (1.0, 2.0), (1.0, 1.0)), LoopConfig(learning_rate=0.1, epochs=1)).run()
     assert torch.equal(kept.w, whole.w)
+
+
+class Uphill(Line):
+    """Grows by the learning rate at each step, and explodes above 6."""
+
+    def forward(self, batch: tuple[float, float]) -> dict[str, Tensor]:
+        return {"gap": -self.w if self.w < 6 else self.w * torch.nan}
+
+
+def test_numbers_that_explode_leave_the_checkpoint_before_and_a_lower_rate_goes_on_from_it(tmp_path: Path) -> None:
+    batches = [(1.0, 3.0), (1.0, 2.0), (1.0, 1.0)]
+
+    def run(rate: float, on_progress: Callable[[Progress], None] | None = None) -> Uphill:
+        model = Uphill()
+        config = LoopConfig(learning_rate=rate, epochs=2)
+        Loop(model, Numbers(*batches), config, folder=tmp_path, on_progress=on_progress).run(resume=True)
+        return model
+
+    def stop(p: Progress) -> None:
+        if p.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(2.0, stop)
+    with pytest.raises(NonFiniteLoss, match=r"step 4 .*Lower the learning rate and resume: the state of step 2 is in"):
+        run(2.0)
+    assert float(run(0.1).w.detach()) == pytest.approx(5 + 4 * 0.1, abs=0.01)
+
+
+def test_a_run_goes_on_at_another_rate_unless_it_is_over(tmp_path: Path) -> None:
+    batches = [(1.0, 3.0), (1.0, 2.0)]
+
+    def stop(p: Progress) -> None:
+        if p.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Loop(Line(), Numbers(*batches), LoopConfig(learning_rate=0.1, epochs=4), folder=tmp_path, on_progress=stop).run()
+    assert (
+        Loop(Line(), Numbers(*batches), LoopConfig(learning_rate=0.01, epochs=4), folder=tmp_path).run(resume=True).steps == 8
+    )
+    with pytest.raises(CheckpointError, match=r"a run that is over, at a learning rate of 0\.01; expected one at 0\.1"):
+        Loop(Line(), Numbers(*batches), LoopConfig(learning_rate=0.1, epochs=4), folder=tmp_path).run(resume=True)
+
+
+def test_a_run_that_fails_while_it_is_judged_is_judged_again(tmp_path: Path) -> None:
+    batches, config = [(1.0, 3.0), (1.0, 2.0)], LoopConfig(learning_rate=0.1, epochs=3)
+    seen: list[int] = []
+
+    def validate(model: nn.Module) -> float:
+        seen.append(len(seen))
+        if len(seen) == 2:
+            raise MemoryError
+        return -abs(float(model.w.detach()) - 2)
+
+    killed = Line()
+    with pytest.raises(MemoryError):
+        Loop(killed, Numbers(*batches), config, folder=tmp_path, validate=validate).run()
+    assert killed.training
+    resumed, whole = Line(), Line()
+    outcome = Loop(resumed, Numbers(*batches), config, folder=tmp_path, validate=validate).run(resume=True)
+    seen.extend([0] * 9)
+    expected = Loop(whole, Numbers(*batches), config, validate=validate).run()
+    assert (outcome.steps, outcome.best_step, outcome.best_score) == (expected.steps, expected.best_step, expected.best_score)
+    assert torch.equal(resumed.w, whole.w)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"validation"' in line]
+    assert steps == [2, 4, 6]
 
 
 def meta_run(world, folder: Path | None, stop_after: int | None, *, seed: int = 1, **settings: object):

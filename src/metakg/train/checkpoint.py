@@ -24,7 +24,7 @@ from metakg.data.vocabulary import Vocabulary
 from metakg.errors import CheckpointError, MetakgError
 from metakg.types import Json
 
-FORMAT = 1
+FORMAT = 2
 _KIND = "training checkpoint"
 
 

@@ -20,7 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from metakg.errors import NonFiniteLoss, TrainingError
+from metakg.errors import CheckpointError, NonFiniteLoss, TrainingError
 from metakg.train import checkpoint
 from metakg.train.log import JsonLines, Sink
 from metakg.types import Json
@@ -174,41 +174,52 @@ class Loop:
         self.best_score: float | None = None
         self.best: dict[str, Tensor] = {}
         self.stopped = False
+        self._judged, self._saved = 0, -1
 
     def run(self, *, resume: bool = False) -> Outcome:
         """Train to the end, and leave the best parameters in the model.
 
         Args:
-            resume: go on from the checkpoint in `folder`, if there is one; else start from the beginning.
+            resume: go on from the checkpoint in `folder`, if there is one; else start from the beginning. A run that is not
+                over may go on at another learning rate.
 
         Raises:
-            NonFiniteLoss: a loss or gradient is NaN or infinite; a checkpoint of the step before is kept.
+            NonFiniteLoss: a loss or gradient is NaN or infinite; the last checkpoint is kept, or made if there is none.
             CheckpointError: the checkpoint belongs to another run, or is damaged.
         """
         if resume and self.folder is not None and (self.folder / "checkpoint").exists():
-            self._restore(checkpoint.load(self.folder / "checkpoint", identity=self.identity))
+            self._restore(checkpoint.load(self.folder / "checkpoint", identity=_without_rate(self.identity)))
         if self.folder is not None:
             self.sinks.append(JsonLines(self.folder / "log.jsonl", after_step=self.step))
         began, first, last_saved = time.monotonic(), self.step, time.monotonic()
         earlier = self.seconds
         self.model.train()
         try:
+            if self._judged < self.step:  # a run that failed while it was judged
+                self._judge()
             while self.step < self.total and not self.stopped:
                 mark = self._position()
                 try:
                     batch = self.source.next(self.model, self.step)
                     losses = self._gradients(batch)
-                except BaseException:
-                    # Parameters and optimiser are untouched by this step: with the position before it, they are a whole state.
+                except BaseException as err:
+                    # Parameters and optimiser are untouched by this step: with the position before it, they are a whole state,
+                    # but one that steps too long have led to where numbers explode: an earlier one is worth more.
                     self.seconds = earlier + time.monotonic() - began
-                    self._save(mark)
+                    if not isinstance(err, NonFiniteLoss) or self._saved < 0:
+                        self._save(mark)
                     raise
                 self.optimizer.step()
                 self.step += 1
                 notes = self.source.learn(self.model, batch)
                 self.seconds = earlier + time.monotonic() - began
-                self._report(losses, notes, self.seconds / self.step if first else (self.seconds - earlier) / self.step)
-                self._judge()
+                mark = self._position()
+                try:
+                    self._report(losses, notes, self.seconds / self.step if first else (self.seconds - earlier) / self.step)
+                    self._judge()
+                except BaseException:
+                    self._save(mark)
+                    raise
                 if time.monotonic() - last_saved >= 60 * self.config.checkpoint_minutes:
                     self._save(self._position())
                     last_saved = time.monotonic()
@@ -244,16 +255,23 @@ class Loop:
         where = (
             f"step {self.step + 1} (epoch {epoch + 1}, batch {place + 1} of {len(self.source)}: {self.source.describe(batch)})"
         )
-        kept = f" The state before it is in {self.folder / 'checkpoint'}." if self.folder is not None else ""
-        return NonFiniteLoss(where, found, expected="finite numbers", fix=f"Lower the learning rate and train again.{kept}")
+        fix = "Lower the learning rate and train again."
+        if self.folder is not None:
+            step = self.step if self._saved < 0 else self._saved
+            fix = f"Lower the learning rate and resume: the state of step {step} is in {self.folder / 'checkpoint'}."
+        return NonFiniteLoss(where, found, expected="finite numbers", fix=fix)
 
     def _judge(self) -> None:
         every = self.config.validate_every or self.config.validate_epochs * len(self.source)
         if self.validate is None or (self.step % every and self.step != self.total):
+            self._judged = self.step
             return
         self.model.eval()
-        score = self.validate(self.model)
-        self.model.train()
+        try:
+            score = self.validate(self.model)
+        finally:
+            self.model.train()
+        self._judged = self.step
         if score != score:
             raise TrainingError("validation", "a score that is not a number", expected="a number", fix="Check its query set.")
         better = self.best_score is None or score > self.best_score
@@ -310,11 +328,23 @@ class Loop:
                 "stale": self.stale,
                 "stopped": self.stopped,
                 "seconds": self.seconds,
+                "judged": self._judged,
+                "learning_rate": self.config.learning_rate,
             },
         }
-        checkpoint.save(self.folder / "checkpoint", state, identity=self.identity)
+        checkpoint.save(self.folder / "checkpoint", state, identity=_without_rate(self.identity))
+        self._saved = self.step
 
     def _restore(self, state: Json) -> None:
+        loop = state["loop"]
+        rate, over = loop["learning_rate"], loop["stopped"] or loop["step"] >= self.total
+        if over and rate != self.config.learning_rate:
+            raise CheckpointError(
+                str(self.folder),
+                f"a run that is over, at a learning rate of {rate}",
+                expected=f"one at {self.config.learning_rate}, or one to go on with",
+                fix="Train in another folder, or without resuming.",
+            )
         self.model.load_state_dict(state["model"])
         for name, p in self.model.named_parameters():
             if name in state["optimizer"]:
@@ -326,6 +356,16 @@ class Loop:
         rng = getattr(self.model, "rng", None)
         if isinstance(rng, torch.Generator):
             rng.set_state(state["position"]["rng"])
-        loop = state["loop"]
         self.step, self.best_step, self.stale = loop["step"], loop["best_step"], loop["stale"]
+        self._judged, self._saved = loop["judged"], loop["step"]
         self.best_score, self.stopped, self.seconds = loop["best_score"], loop["stopped"], loop["seconds"]
+
+
+def _without_rate(identity: Json) -> Json:
+    """Return what a run belongs to: the settings of its loop without the learning rate, which may change on the way."""
+    found: Json = {}
+    for key, value in identity.items():
+        found[key] = _without_rate(value) if isinstance(value, dict) else value
+        if key == "loop" and isinstance(value, dict):
+            found[key] = {name: setting for name, setting in found[key].items() if name != "learning_rate"}
+    return found
