@@ -16,7 +16,7 @@ QUICK = {
     "metakg-paper": {
         "dim": 8,
         "dims": [8, 8],
-        "training": {"init": {"epochs": 1}, "loop": {"epochs": 1}, "adapt": {"epochs": 1}, "meta": {"scheduler": {"pool": 16}}},
+        "training": {"init": {"epochs": 1}, "loop": {"epochs": 1}, "adapt": {"epochs": 1}, "meta": {"scheduler": {"pool": 24}}},
     },
     "metakg": {"hidden": 8, "training": {"worlds": 1, "tasks_each": 40, "unclicked": 0.0, "loop": {"epochs": 1}}},
 }

@@ -113,7 +113,7 @@ def test_one_setting_of_a_group_leaves_the_others_as_they_are() -> None:
         _, how = settings_for(name, {"training": {"loop": {"epochs": 7}}})
         loop = kind().loop.model_copy(update={"epochs": 7})
         assert how == kind().model_copy(update={"loop": loop}), name
-    assert settings_for("metakg", {"training": {"scheduler": {"pool": 5}}})[1].scheduler == SchedulerConfig(pool=5)
+    assert settings_for("metakg", {"training": {"scheduler": {"pool": 65}}})[1].scheduler == SchedulerConfig(pool=65)
     assert settings_for("metakg-paper", {"training": {"meta": {"scheduler": None}}})[1].meta.scheduler is None
 
 

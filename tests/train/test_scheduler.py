@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 
+from metakg.train.meta import MetaConfig
+from metakg.train.practice import PracticeConfig
 from metakg.train.scheduler import SchedulerConfig, TaskScheduler
 
 
@@ -30,6 +33,39 @@ def test_the_policy_gradient_equals_the_gradient_of_the_expected_cost() -> None:
             t += chances[task] * g
     for a, b in zip(total, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
+
+
+def test_a_cost_that_is_remembered_before_it_is_learnt_from_changes_no_gradient() -> None:
+    """As with `stale`, where the chosen tasks are scored, and recorded, after the choice."""
+    made, twin = scheduler(), scheduler()
+    tasks, costs = torch.arange(6), torch.linspace(0.2, 1.4, 6)
+    for k in range(3):
+        chosen = made.choose(tasks, 3)
+        assert torch.equal(twin.choose(tasks, 3), chosen)
+        before = {name: p.detach().clone() for name, p in made.named_parameters()}
+        twin.learn(tasks, chosen, costs[chosen])
+        made.record(tasks[chosen], 9 * costs[chosen] - k, costs[chosen])
+        made.learn(tasks, chosen, costs[chosen])
+        for name, p in made.named_parameters():
+            assert torch.equal(p, dict(twin.named_parameters())[name]), name
+            assert k or not torch.equal(p, before[name]), name
+        twin.record(tasks[chosen], 9 * costs[chosen] - k, costs[chosen])
+
+
+def test_drift_asks_only_tasks_that_have_been_seen() -> None:
+    made = TaskScheduler(SchedulerConfig(), 6, seed=3)
+    tasks = torch.arange(6)
+    assert made.learn(tasks, torch.tensor([0, 1]), torch.tensor([0.5, 0.7]))["drift"] == 0.0
+    made.record(torch.tensor([1, 4]), torch.tensor([0.5, 0.9]), torch.tensor([0.1, 0.2]))
+    chances = made(tasks).detach().exp()[[1, 4]]
+    expected = 1.0 if chances[1] > chances[0] else -1.0
+    assert made.learn(tasks, torch.tensor([0]), torch.tensor([0.5]))["drift"] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("settings", [MetaConfig, PracticeConfig])
+def test_a_pool_that_leaves_nothing_to_choose_is_refused(settings: type) -> None:
+    with pytest.raises(ValidationError, match=r"scheduler\.pool must be above tasks = 8, .*; found 8"):
+        settings(tasks=8, scheduler=SchedulerConfig(pool=8))
 
 
 def test_entropy_by_hand() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 from torch import Tensor
 
 from metakg import rng as random
@@ -13,7 +15,7 @@ from metakg.models.metakg_paper import MetaBatch, MetaKG, TaskScores
 from metakg.models.nn.ckg import triple_sampler
 from metakg.models.nn.network import Tables
 from metakg.sample.episodes import Episodes, EpisodeSampler
-from metakg.train.scheduler import SchedulerConfig, TaskScheduler
+from metakg.train.scheduler import SchedulerConfig, TaskScheduler, need_a_choice
 from metakg.types import Json
 
 
@@ -33,7 +35,13 @@ class MetaConfig(BaseModel):
     all_negatives: bool = False
     """Draw negatives from all items, not only from those seen in training (authors' code)."""
     support_size: PositiveInt | None = None
-    """Draw so many support pairs with replacement, as the authors' code does; None takes each once."""
+    """Draw so many support pairs with replacement, anew in each step; None takes each once. (The authors' code draws 10 once
+    and for all.)"""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        need_a_choice(self.scheduler, self.tasks)
+        return self
 
 
 class TaskBatches:

@@ -22,7 +22,7 @@ from metakg.models.space import Choice, Space, Span
 from metakg.sample.worlds import Situation, WorldRules, draw_world
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
-from metakg.train.scheduler import SchedulerConfig, TaskScheduler
+from metakg.train.scheduler import SchedulerConfig, TaskScheduler, need_a_choice
 from metakg.types import Json, Rows
 
 Report = Callable[[str], None]
@@ -58,6 +58,7 @@ class PracticeConfig(BaseModel):
     def _check(self) -> Self:
         if self.scheduler is not None and self.scheduler.reward != "query":
             raise ValueError(f'practice judges a choice by reward = "query", not "{self.scheduler.reward}"')
+        need_a_choice(self.scheduler, self.tasks)
         return self
 
 

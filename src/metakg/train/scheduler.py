@@ -24,7 +24,7 @@ class SchedulerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     pool: PositiveInt = 48
-    """Candidates looked at for one step."""
+    """Candidates looked at for one step; more than the step takes."""
     history: PositiveInt = 5
     """Remembered (loss, similarity) pairs of each task; 1 is what the authors' code amounts to."""
     hidden: PositiveInt = 10
@@ -42,6 +42,16 @@ class SchedulerConfig(BaseModel):
     """Held-out tasks drawn for each step where `reward` is "held_out"."""
     stale: bool = False
     """Choose by remembered numbers alone and compute only the chosen tasks: cheaper by pool / tasks, an approximation."""
+
+
+def need_a_choice(scheduler: SchedulerConfig | None, tasks: int) -> None:
+    """Refuse a pool that leaves nothing to choose.
+
+    Raises:
+        ValueError: it does.
+    """
+    if scheduler is not None and scheduler.pool <= tasks:
+        raise ValueError(f"scheduler.pool must be above tasks = {tasks}, or there is nothing to choose; found {scheduler.pool}")
 
 
 class TaskScheduler(nn.Module):
@@ -72,6 +82,7 @@ class TaskScheduler(nn.Module):
         self.register_buffer("memory", torch.zeros(n_tasks, config.history, 2))
         self.register_buffer("count", torch.zeros(n_tasks, dtype=torch.int64))
         self.register_buffer("baseline", torch.full((), torch.nan))
+        self._read: Tensor | None = None
         self.to(device)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=config.learning_rate)
 
@@ -82,9 +93,14 @@ class TaskScheduler(nn.Module):
         self.memory[tasks] = torch.cat([past[:, 1:], newest], dim=1)
         self.count[tasks] += 1
 
-    def forward(self, tasks: Tensor) -> Tensor:
-        """Return the log-probability of each candidate: (n,) task numbers -> (n,)."""
-        series = self._standardised(tasks)  # (n, H, 2)
+    def forward(self, tasks: Tensor, series: Tensor | None = None) -> Tensor:
+        """Return the log-probability of each candidate: (n,) task numbers -> (n,).
+
+        Args:
+            tasks: the candidates.
+            series: (n, H, 2) what is read of them; by default what is remembered now.
+        """
+        series = self._standardised(tasks) if series is None else series
         read = []
         for i, lstm in enumerate(self.lstm):
             _, (last, _) = lstm(series[..., i : i + 1])  # (2, n, hidden): the last output of either direction
@@ -93,33 +109,41 @@ class TaskScheduler(nn.Module):
         return torch.log_softmax(logits, 0)
 
     def choose(self, tasks: Tensor, n: int) -> Tensor:
-        """Draw n candidates without replacement: (p,) task numbers -> (n,) ascending positions in them (Gumbel top-k)."""
+        """Draw n candidates without replacement: (p,) task numbers -> (n,) ascending positions in them (Gumbel top-k).
+
+        What was read is kept for `learn`: what a choice costs is often remembered before it is learnt from, and the gradient
+        has to be that of the chances drawn from.
+        """
         with torch.no_grad():
+            self._read = self._standardised(tasks)
             noise = torch.rand(len(tasks), generator=self.rng, device=tasks.device).clamp_(min=1e-20)
-            keys = self(tasks) - torch.log(-torch.log(noise))
+            keys = self(tasks, self._read) - torch.log(-torch.log(noise))
         return torch.sort(torch.topk(keys, min(n, len(tasks))).indices).values
 
-    def policy_loss(self, tasks: Tensor, chosen: Tensor, costs: Tensor) -> Tensor:
+    def policy_loss(self, tasks: Tensor, chosen: Tensor, costs: Tensor, series: Tensor | None = None) -> Tensor:
         """Return sum (cost - baseline) log p / n - entropy bonus: a step down makes cheap choices likelier.
 
         Args:
             tasks: (p,) candidates.
             chosen: (n,) positions of those chosen.
             costs: (n,) what each choice cost; no gradient flows into it.
+            series: what was read of the candidates (see `forward`).
         """
-        log_p = self(tasks)
+        log_p = self(tasks, series)
         baseline = costs.mean() if self.baseline.isnan() else self.baseline
         entropy = -(log_p.exp() * log_p).sum()
         loss: Tensor = ((costs.detach() - baseline) * log_p[chosen]).mean() - self.config.entropy * entropy
         return loss
 
     def learn(self, tasks: Tensor, chosen: Tensor, costs: Tensor) -> Json:
-        """Take one step on the policy loss; return what should be logged.
+        """Take one step on the policy loss of the last choice; return what should be logged.
 
-        `drift` is the correlation between the chance and the last loss of the candidates: above zero it prefers hard tasks.
+        `drift` is the correlation between the chance and the last loss of the candidates that have one: above zero it prefers
+        hard tasks.
         """
+        series, self._read = self._read, None
         with torch.enable_grad():
-            loss = self.policy_loss(tasks, chosen, costs)
+            loss = self.policy_loss(tasks, chosen, costs, series)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -128,8 +152,9 @@ class TaskScheduler(nn.Module):
         self.baseline.copy_(mean if self.baseline.isnan() else decay * self.baseline + (1 - decay) * mean)
         with torch.no_grad():
             log_p = self(tasks)
-            p, hard = log_p.exp(), self.memory[tasks, -1, 0]
-            both = torch.stack([p - p.mean(), hard - hard.mean()])
+            p, known = log_p.exp(), self.count[tasks] > 0
+            both = torch.stack([p[known], self.memory[tasks, -1, 0][known]])
+            both = both - both.mean(dim=1, keepdim=True).nan_to_num()
             norms = both.norm(dim=1)
             drift = (both[0] @ both[1] / (norms[0] * norms[1]).clamp(min=1e-20)).item()
         return {"entropy": float(-(p * log_p).sum()), "drift": drift, "cost": float(mean)}
