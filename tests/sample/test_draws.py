@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from metakg.data import IdMap, Interactions, KnowledgeGraph, Tasks, TrainView, Vocabulary
 from metakg.errors import DataError
+from metakg.models.nn.ckg import CollaborativeGraph, training_edges, triple_sampler
 from metakg.sample.episodes import EpisodeSampler, PairSampler
 from metakg.sample.negatives import KeyedNegatives, NegativeSampler
 from metakg.sample.triples import TripleSampler
+from metakg.testing import toy_view
 
 
 def pairs(*found: tuple[int, int]) -> Interactions:
@@ -49,11 +51,11 @@ def test_a_user_who_likes_everything_is_named() -> None:
         NegativeSampler(rows(), pairs((2, 0)), 2, np.random.default_rng(0))
 
 
-def facts(*found: tuple[int, int, int], seed: int = 0) -> TripleSampler:
+def facts(*found: tuple[int, int, int], seed: int = 0, seen: bool = False) -> TripleSampler:
     """Two users (0, 1), three items (2..4), three other entities (5..7); relation 0 is a click, 2 its inverse."""
     columns = (np.array(c, np.int64) for c in zip(*found, strict=True))
     wide = np.array([False, True, False])
-    return TripleSampler(*columns, kinds=(0, 2, 5, 8), wide=wide, rng=np.random.default_rng(seed))
+    return TripleSampler(*columns, kinds=(0, 2, 5, 8), wide=wide, rng=np.random.default_rng(seed), seen=seen)
 
 
 def test_corrupted_tails_are_of_the_admissible_kind_and_false() -> None:
@@ -70,6 +72,52 @@ def test_corrupted_tails_are_of_the_admissible_kind_and_false() -> None:
     assert seen[(2, 2, 0)] == {1}, "its inverse by a user"
     assert seen[(2, 1, 5)] == {2, 3, 4, 7}, "a fact by any entity"
     assert seen[(6, 1, 2)] == {3, 4, 5, 6, 7}
+
+
+def test_a_click_is_corrupted_by_an_item_that_somebody_clicked() -> None:
+    known = [(0, 0, 2), (1, 0, 3), (2, 2, 0), (3, 2, 1), (2, 1, 5), (4, 1, 6)]
+    for everything in (False, True):
+        batch = facts(*known, seen=not everything).draw(600)
+        found: dict[tuple[int, int, int], set[int]] = {}
+        for h, r, t, false in zip(
+            *(c.tolist() for c in (batch.heads, batch.relations, batch.tails, batch.corrupted)), strict=True
+        ):
+            found.setdefault((h, r, t), set()).add(false)
+        assert found[(0, 0, 2)] == ({3, 4} if everything else {3}), "nobody has clicked item 4"
+        assert found[(2, 2, 0)] == {1}
+        assert found[(2, 1, 5)] == {2, 3, 4, 6, 7}, "a fact is corrupted by any entity"
+    # Nothing that somebody clicked is left to make user 0's clicks false.
+    assert set(facts((0, 0, 2), (0, 0, 3), (2, 1, 5), seen=True).draw(60).relations.tolist()) == {1}
+
+
+@pytest.mark.parametrize("clicks", [True, False])
+def test_the_columns_of_facts_for_the_triple_loss_stand_where_they_belong(clicks: bool) -> None:
+    view = toy_view(tasks=True)
+    graph = CollaborativeGraph(view, training_edges(view))
+    n_users, n_facts = view.n_users, view.n_relations
+    batch = triple_sampler(graph, np.random.default_rng(0), clicks=clicks).draw(4000)
+    relations = batch.relations
+    assert ({0, 2 * n_facts + 1} <= set(relations.tolist())) == clicks
+    pairs_of = training_edges(view)
+    known = {(u, 0, i + n_users) for u, i in zip(pairs_of.users.tolist(), pairs_of.items.tolist(), strict=True)}
+    forward = relations == 0
+    for h, t in zip(batch.heads[forward].tolist(), batch.tails[forward].tolist(), strict=True):
+        assert (h, 0, t) in known
+    inverse = relations == 2 * n_facts + 1
+    for h, t in zip(batch.heads[inverse].tolist(), batch.tails[inverse].tolist(), strict=True):
+        assert (t, 0, h) in known
+    facts_of = view.graph.entity
+    true = set(zip(facts_of.heads.tolist(), facts_of.relations.tolist(), facts_of.tails.tolist(), strict=True))
+    about = view.graph.user
+    true_of_users = set(zip(about.heads.tolist(), about.relations.tolist(), about.tails.tolist(), strict=True))
+    middle = ~forward & ~inverse
+    for h, r, t in zip(*(c[middle].tolist() for c in (batch.heads, relations, batch.tails)), strict=True):
+        if r > n_facts:
+            h, r, t = t, r - n_facts, h
+        if h < n_users:
+            assert (h, r - 1, t - n_users) in true_of_users
+        else:
+            assert (h - n_users, r - 1, t - n_users) in true
 
 
 def test_facts_that_nothing_makes_false_are_left_out() -> None:

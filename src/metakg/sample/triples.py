@@ -54,6 +54,8 @@ class TripleSampler:
             [kinds[i], kinds[i + 1]) is replaced from that range (users, items ...).
         wide: (R,) bool, relations whose tails may be replaced from their own range and all later ones (an item that is the
             tail of a fact may be replaced by any entity, the tail of a click only by an item).
+        seen: replace the tails of the other relations only by nodes that are such a tail somewhere. A node that never is one
+            would always be the false tail and never the true one, and so be pushed away for nothing but being new.
         rng: the source of all draws.
 
     Raises:
@@ -69,6 +71,7 @@ class TripleSampler:
         kinds: tuple[int, ...],
         wide: npt.NDArray[np.bool_],
         rng: np.random.Generator,
+        seen: bool = False,
     ) -> None:
         if not len(heads):
             raise DataError("the graph", "no facts", expected="at least one triple or click", fix="Check the input files.")
@@ -79,6 +82,12 @@ class TripleSampler:
         is_wide = wide[relations] & (kind > 0)
         self.low = np.where(is_wide, bounds[1], bounds[kind])
         self.high = np.where(is_wide, bounds[-1], bounds[kind + 1])
+        self.pool: Ints = np.empty(0, np.int64)
+        if seen:  # numbers from n_nodes on are places in the pool
+            narrow = ~is_wide
+            self.pool = np.unique(tails[narrow]).astype(np.int64)
+            places = self.n_nodes + np.searchsorted(self.pool, bounds)
+            self.low[narrow], self.high[narrow] = places[kind[narrow]], places[kind[narrow] + 1]
         self.known = np.sort(self._keys(heads, relations, tails))
         self.rng = rng
 
@@ -95,16 +104,16 @@ class TripleSampler:
         picked = picked if each == 1 else np.repeat(picked, each)
         heads, relations = self.heads[picked], self.relations[picked]
         low, high = self.low[picked], self.high[picked]
-        false = self.rng.integers(low, high)
+        false = self._node(self.rng.integers(low, high))
         bad = np.flatnonzero(self._is_known(heads, relations, false))
         for _ in range(_ROUNDS):
             if not len(bad):
                 break
-            false[bad] = self.rng.integers(low[bad], high[bad])
+            false[bad] = self._node(self.rng.integers(low[bad], high[bad]))
             bad = bad[self._is_known(heads[bad], relations[bad], false[bad])]
         keep = np.ones(len(picked), np.bool_)
         for row in bad:  # nearly every tail is true: look at each that is left
-            free = np.arange(low[row], high[row])
+            free = self._node(np.arange(low[row], high[row]))
             free = free[~self._is_known(np.full(len(free), heads[row]), np.full(len(free), relations[row]), free)]
             keep[row] = len(free) > 0
             false[row] = self.rng.choice(free) if len(free) else -1
@@ -128,6 +137,11 @@ class TripleSampler:
     def load_state_dict(self, state: Json) -> None:
         """Go back to where the draws stood."""
         self.rng.bit_generator.state = state["rng"]
+
+    def _node(self, drawn: Ints) -> Ints:
+        if not len(self.pool):
+            return drawn
+        return np.where(drawn < self.n_nodes, drawn, self.pool[np.maximum(drawn - self.n_nodes, 0)])
 
     def _keys(self, heads: Ints, relations: Ints, tails: Ints) -> Ints:
         return (heads * self.n_relations + relations) * self.n_nodes + tails

@@ -69,7 +69,8 @@ class PairBatches:
         self.facts = None
         if model.config.kg_weight:
             triples = random.generator(seed, "adapt/triples")
-            self.facts = triple_sampler(model.graph, triples, clicks=model.config.facts == "ckg")
+            clicks, seen = model.config.facts == "ckg", not config.all_negatives
+            self.facts = triple_sampler(model.graph, triples, clicks=clicks, seen=seen)
         self.order = np.arange(len(self.pairs))
 
     def __len__(self) -> int:

@@ -37,6 +37,8 @@ class InitConfig(BaseModel):
     """Step size of Adam."""
     batch_size: PositiveInt = 8192
     """Edges of one step."""
+    all_negatives: bool = False
+    """Corrupt a click by any item, not only by those seen in training."""
     weight_decay: NonNegativeFloat = 1e-5
     """Weight of the squared length of the vectors that a batch uses."""
 
@@ -141,7 +143,7 @@ def fit_transr(
     """Fit TransR on the edges of a graph and return it."""
     init = random.torch_generator(seed, "transr/init")
     transr = TransR(graph.n_nodes, graph.n_relations, dim, config.weight_decay, init).to(device)
-    facts = triple_sampler(graph, random.generator(seed, "transr/triples"), clicks=True)
+    facts = triple_sampler(graph, random.generator(seed, "transr/triples"), clicks=True, seen=not config.all_negatives)
     about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": on_progress}
     fit_start(transr, FactBatches(facts, config.batch_size, device), config, "transr", **about)
     return transr

@@ -33,7 +33,7 @@ class MetaConfig(BaseModel):
     at_once: PositiveInt = 24
     """Candidates scored together; fewer need less memory, with the same result."""
     all_negatives: bool = False
-    """Draw negatives from all items, not only from those seen in training (authors' code)."""
+    """Draw negatives, and the false tails of clicks, from all items, not only from those seen in training (authors' code)."""
     support_size: PositiveInt | None = None
     """Draw so many support pairs with replacement, anew in each step; None takes each once. (The authors' code draws 10 once
     and for all.)"""
@@ -66,7 +66,8 @@ class TaskBatches:
         self.facts = None
         if model.config.kg_weight:
             triples = random.generator(seed, "meta/triples")
-            self.facts = triple_sampler(model.graph, triples, clicks=model.config.facts == "ckg")
+            clicks, seen = model.config.facts == "ckg", not config.all_negatives
+            self.facts = triple_sampler(model.graph, triples, clicks=clicks, seen=seen)
         n = len(self.episodes)
         self.scheduler = None
         self.held_out = np.empty(0, np.int64)

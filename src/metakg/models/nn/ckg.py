@@ -178,17 +178,22 @@ def training_edges(view: TrainView) -> Interactions:
     return pairs
 
 
-def triple_sampler(graph: CollaborativeGraph | UnifiedGraph, rng: np.random.Generator, *, clicks: bool) -> TripleSampler:
+def triple_sampler(
+    graph: CollaborativeGraph | UnifiedGraph, rng: np.random.Generator, *, clicks: bool, seen: bool = True
+) -> TripleSampler:
     """Return a sampler over the edges of a graph, both directions; without `clicks` over its facts alone."""
     parts = [[s.heads for s in graph.sets], [s.relations for s in graph.sets], [s.tails for s in graph.sets]]
     columns = [np.concatenate([part.cpu().numpy() for part in column]) for column in parts]
     if not clicks:
         keep = (columns[1] != 0) & (columns[1] != graph.n_relations - 1)
         columns = [column[keep] for column in columns]
-    return edge_sampler(columns, (0, graph.n_users, graph.n_users + graph.n_items, graph.n_nodes), graph.n_relations, rng)
+    kinds = (0, graph.n_users, graph.n_users + graph.n_items, graph.n_nodes)
+    return edge_sampler(columns, kinds, graph.n_relations, rng, seen=seen)
 
 
-def edge_sampler(columns: Sequence[Ints], kinds: tuple[int, ...], n_relations: int, rng: np.random.Generator) -> TripleSampler:
+def edge_sampler(
+    columns: Sequence[Ints], kinds: tuple[int, ...], n_relations: int, rng: np.random.Generator, *, seen: bool = True
+) -> TripleSampler:
     """Return a sampler over edges: a click is corrupted by an item (or, the other way, a user), a fact by any entity.
 
     Args:
@@ -196,11 +201,12 @@ def edge_sampler(columns: Sequence[Ints], kinds: tuple[int, ...], n_relations: i
         kinds: where users, items and other entities begin, and the number of nodes.
         n_relations: number of edge types, 2R + 2.
         rng: the source of all draws.
+        seen: corrupt clicks by items (or users) that have one; else by any.
     """
     wide = np.ones(n_relations, np.bool_)
     wide[[0, n_relations - 1]] = False
     heads, relations, tails = columns
-    return TripleSampler(heads, relations, tails, kinds=kinds, wide=wide, rng=rng)
+    return TripleSampler(heads, relations, tails, kinds=kinds, wide=wide, rng=rng, seen=seen)
 
 
 def edge_columns(view: TrainView, pairs: Interactions) -> tuple[Ints, Ints, Ints]:
