@@ -77,13 +77,13 @@ def fit_once(
     config, how = settings_for(model, settings)
     if not isinstance(how, Recipe):
         return fit(config, how, train, seed)
-    key = json.dumps([seed, config.model_dump(mode="json"), how.model_dump(mode="json", exclude={"adapt", "online"})])
+    key = json.dumps([seed, config.model_dump(mode="json"), how.of_training(judged=False)])
     if key not in fitted:
         folder = None if keep is None else keep / hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
         fitted[key] = fit(config, how, train, seed, folder=folder, resume=folder is not None)
     trained = fitted[key]
     assert isinstance(trained, CoAdapting)
-    return CoAdapting(trained.model, how.adapt, seed, how.online)
+    return CoAdapting(trained.model, how.adapt, seed, how.online_rule())
 
 
 if __name__ == "__main__":

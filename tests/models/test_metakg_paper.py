@@ -287,6 +287,24 @@ def test_scores_of_tasks_follow_their_definition(toy: TrainView) -> None:
         torch.testing.assert_close(scores.similarity[task], a @ b / (a.norm() * b.norm()))
 
 
+def test_gradients_may_be_compared_by_their_product_in_all_weights(toy: TrainView) -> None:
+    model = build(toy)
+    support, query = episodes(toy, model)
+    tables = model.tables(tracked=False)
+    scores, plain = model.score_tasks(tables, support, query, whole=True), model.score_tasks(tables, support, query)
+    torch.testing.assert_close(scores.loss, plain.loss)
+    for task in range(3):
+        one, judged = support.select(torch.tensor([task])), query.select(torch.tensor([task]))
+        slow = model.network.weights()
+        start = [t.detach().clone().requires_grad_() for t in slow.flat()]
+        g_s = torch.autograd.grad(slow_losses(model, slow.of(tuple(start)), one)[0], start)
+        adapted = [t.detach().requires_grad_() for t in plain.adapted.flat()]
+        own = [t[task : task + 1].detach().requires_grad_() if len(t) > 1 else t for t in adapted]
+        g_q = torch.autograd.grad(slow_losses(model, slow.of(tuple(own)), judged)[0], own)
+        product = sum((a * b).sum() for a, b in zip(g_s, g_q, strict=True))
+        torch.testing.assert_close(scores.similarity[task], product)
+
+
 def test_the_inner_step_lowers_the_support_loss(toy: TrainView) -> None:
     model = build(toy, inner_lr=0.1)
     support, _ = episodes(toy, model)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from metakg.data import Support
+from metakg.data import KnowledgeGraph, Support, Triples
 from metakg.errors import DataError, NonFiniteLoss
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
@@ -49,6 +51,28 @@ def test_cold_items_are_found_through_the_graph(world, model: MetaKG) -> None:
     users = np.arange(30)
     adapted = model.adapt(Support.clicks("users-0", ["items-0"]))
     assert cold_auc(world, adapted.score_all(torch.from_numpy(users)).numpy(), users) > 0.95
+
+
+def test_where_the_graph_misplaces_cold_items_they_are_not_found(world) -> None:
+    """The control of the test above: the same world, but cold items have each other's facts."""
+    facts, cold = world.view.graph.entity, world.cold
+    place = np.arange(world.view.n_entities)
+    place[cold] = np.roll(cold, 1)  # the next item is of another genre
+    misled = Triples(place[facts.heads].astype(np.int32), facts.relations, facts.tails)
+    other = replace(world, view=replace(world.view, graph=KnowledgeGraph(misled, Triples.empty())))
+    users = np.arange(30)
+    scores = trained(other, epochs=3).score_all(torch.from_numpy(users)).numpy()
+    assert cold_auc(world, scores, users) < 0.5
+
+
+def test_adaptation_may_leave_the_facts_out(world, model: MetaKG) -> None:
+    support, seen = Support.clicks("users-1", ["items-0", "items-3"]), []
+    for weight in (None, 0.0, 2.0):
+        settings = AdaptConfig(epochs=1, facts=64, kg_weight=weight)
+        adapted = co_adapt(model, support, settings, seed=1, on_progress=lambda p: seen.append(p.losses.get("kg")))
+        assert adapted.config == model.config, "it is a setting of the adaptation alone"
+    assert seen[1] is None
+    assert seen[2] == pytest.approx(2 * seen[0], rel=1e-4)
 
 
 def test_a_new_user_gets_cold_items_from_a_few_clicks(world, model: MetaKG) -> None:

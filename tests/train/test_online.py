@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -12,6 +16,7 @@ from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.train.adapt import AdaptConfig, CoAdapting
 from metakg.train.online import OnlineConfig, adapt_user
+from metakg.train.online import _propagate as propagate
 
 
 def recommender(world, **settings: object) -> MetaKG:
@@ -61,15 +66,50 @@ def test_a_stranger_gets_a_row_and_keeps_it_when_others_come(world) -> None:
     torch.testing.assert_close(at_once.score_all(torch.tensor([30])), three.score_all(torch.tensor([30])))
 
 
-def test_a_step_is_bounded(world) -> None:
-    """BPR's slope is at most one, so gamma moves at most learning rate * steps * longest derivative: halve it, halve that."""
-    model = recommender(world, normalise="none")
-    base = adapt_user(model, "stranger", ["items-0"], OnlineConfig(steps=0)).score_all(torch.tensor([30]))
-    moves = []
-    for rate in (1e-4, 2e-4):
-        new = adapt_user(model, "stranger", ["items-0"], OnlineConfig(steps=1, learning_rate=rate))
-        moves.append(float((new.score_all(torch.tensor([30])) - base).norm()))
-    assert moves[1] == pytest.approx(2 * moves[0], rel=0.05)
+def test_a_step_is_bounded(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However steep the loss, gamma moves no further than step size times the longest gradient allowed."""
+    model, seen = recommender(world, normalise="none"), []
+    monkeypatch.setattr(
+        "metakg.train.online._propagate",
+        lambda m, start, messages, gamma: seen.append(gamma) or propagate(m, start, messages, gamma),
+    )
+    assert model.vectors is not None
+    steep = copy.copy(model)
+    steep.vectors = replace(model.vectors, final=1000 * model.vectors.final)
+    for rate, clip in ((0.01, 1.0), (0.5, 0.2)):
+        seen.clear()
+        adapt_user(steep, "stranger", ["items-0"], OnlineConfig(steps=1, learning_rate=rate, clip_norm=clip))
+        before, after = seen[0], seen[-1]
+        moved = torch.stack([(a - b).detach().norm() for a, b in zip(after, before, strict=True)]).norm()
+        assert float(moved) == pytest.approx(rate * clip, rel=1e-3)
+
+
+@pytest.mark.parametrize("settings", [{"gate_empty": "literal"}, {"attention_level": "per_layer"}])
+def test_where_the_network_reads_the_paper_otherwise_the_step_is_not_offered(world, settings: dict) -> None:
+    model = recommender(world, **settings)
+    with pytest.raises(ValueError, match="the online step is for"):
+        adapt_user(model, "users-1", ["items-0"], OnlineConfig())
+    wrapped = CoAdapting(model, AdaptConfig(epochs=1, facts=16), seed=0, online=OnlineConfig())
+    assert wrapped.adapt(Support.clicks("users-1", ["items-50"])).model.graph is not model.graph, "it is co-adapted"
+
+
+def test_each_user_of_a_scenario_may_step_once_more(world) -> None:
+    model = recommender(world)
+    clicks = ["users-1", "stranger", "stranger"], ["items-50", "items-3", "items-9"]
+    support = Support(*(pa.array(column, pa.string()) for column in clicks))
+    plain, stepped = (
+        CoAdapting(model, AdaptConfig(epochs=1, facts=16, each_user=each), seed=0, online=OnlineConfig()).adapt(support)
+        for each in (False, True)
+    )
+    before, after = plain.score_all(torch.arange(31)), stepped.score_all(torch.arange(31))
+    moved = (before != after).any(1)
+    assert torch.nonzero(moved).flatten().tolist() == [1, 30], "nobody but those who clicked"
+    row = plain.view.vocabulary.users.row("stranger")
+    clicks = [int(i) for i in plain.view.history[[row]].indices]
+    again = adapt_user(
+        plain.model, "stranger", plain.view.vocabulary.items.ids(np.array(clicks, np.int32)), OnlineConfig(), seed=0
+    )
+    torch.testing.assert_close(after[30], again.score_all(torch.tensor([30]))[0])
 
 
 def test_odd_clicks_are_refused(world) -> None:

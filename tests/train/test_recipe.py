@@ -15,7 +15,7 @@ from metakg.models.base import Recommender
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.train.adapt import AdaptConfig
-from metakg.train.initialise import BprConfig, InitConfig, initialise_by_bpr
+from metakg.train.initialise import BprConfig, InitConfig, initialise_by_bpr, initialise_by_graph
 from metakg.train.loop import LoopConfig, Progress
 from metakg.train.memory import available_bytes, check_memory, estimate_bytes
 from metakg.train.meta import MetaConfig
@@ -54,7 +54,7 @@ def test_every_ablation_leaves_out_what_it_says(world, ablation: Ablation) -> No
     assert outcome.steps == {"no-scheduler": 12, "base": 2 * 38}.get(ablation, 6)
 
 
-@pytest.mark.parametrize("start", ["transr", "bpr", "xavier"])
+@pytest.mark.parametrize("start", ["transr", "bpr", "graph", "xavier"])
 @pytest.mark.parametrize("stop", [("start vectors", 2), ("training", 3)])
 def test_a_run_resumes_in_every_phase(world, tmp_path: Path, start: str, stop: tuple[str, int]) -> None:
     def validate(recommender: Recommender) -> float:
@@ -67,7 +67,7 @@ def test_a_run_resumes_in_every_phase(world, tmp_path: Path, start: str, stop: t
 
     settings = recipe(start=start)
     whole, expected = train_metakg(SMALL, settings, world.view, seed=1, validate=validate)
-    if (start, stop[0]) != ("xavier", "start vectors"):
+    if stop[0] == "training" or start in ("transr", "bpr"):
         with pytest.raises(KeyboardInterrupt):
             train_metakg(SMALL, settings, world.view, seed=1, validate=validate, folder=tmp_path, on_progress=kill)
     again, outcome = train_metakg(SMALL, settings, world.view, seed=1, validate=validate, folder=tmp_path, resume=True)
@@ -86,6 +86,54 @@ def test_how_it_adapts_is_no_part_of_the_training_unless_it_is_judged_by_that(wo
     assert (again.settings.epochs, again.online) == (3, None)
     with pytest.raises(CheckpointError, match="recipe"):
         train_metakg(SMALL, other, world.view, seed=1, folder=tmp_path, resume=True, validate=lambda _: 0.0)
+
+
+def test_where_training_takes_adaptations_batches_it_is_part_of_the_training(world, tmp_path: Path) -> None:
+    base = recipe(ablation="base")
+    train_metakg(SMALL, base, world.view, seed=1, folder=tmp_path)
+    other = recipe(ablation="base", adapt=base.adapt.model_copy(update={"batch_size": 4}))
+    with pytest.raises(CheckpointError, match="recipe"):
+        train_metakg(SMALL, other, world.view, seed=1, folder=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(("ablation", "steps"), [("none", 1), ("no-scheduler", 1), ("no-collaborative", 0), ("base", 0)])
+def test_without_the_inner_step_a_user_takes_none_online_either(world, ablation: Ablation, steps: int) -> None:
+    trained, _ = train_metakg(SMALL, recipe(ablation=ablation), world.view, seed=1)
+    assert trained.online is not None
+    assert trained.online.steps == steps
+
+
+def test_tasks_that_are_learnt_from_at_once_count_in_the_estimate(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def estimate(config: MetaKGConfig, nodes: int, edges: int, relations: int, at_once: int) -> dict[str, int]:
+        asked.append(at_once)
+        return {"graph": 1}
+
+    monkeypatch.setattr("metakg.train.recipe.estimate_bytes", estimate)
+    for meta in (MetaConfig(tasks=6, facts=8, scheduler=None), MetaConfig(tasks=6, facts=8, scheduler=SchedulerConfig(pool=9))):
+        train_metakg(SMALL, recipe(meta=meta), world.view, seed=1)
+    assert asked == [6, 24]
+
+
+def test_the_start_from_the_graph_holds_its_leading_eigenvectors(world) -> None:
+    model = MetaKG(MetaKGConfig(dim=4, dims=(4,)), world.view, torch.Generator().manual_seed(1))
+    length = float(model.node.detach().norm(dim=1).mean())
+    initialise_by_graph(model, seed=1, rounds=200)
+    n = model.graph.n_nodes
+    a = np.zeros((n, n))
+    for edges in model.graph.sets:
+        np.add.at(a, (edges.heads.numpy(), edges.tails.numpy()), 1)
+    assert (a == a.T).all()
+    root = np.sqrt(np.maximum(a.sum(1), 1))
+    a /= np.outer(root, root)
+    found = model.node.detach().double().numpy()
+    sizes = (found**2).sum(0)
+    values = np.diag(found.T @ a @ found) / sizes
+    np.testing.assert_allclose(a @ found, found * values, atol=0.02 * np.sqrt(sizes.max()))
+    np.testing.assert_allclose(np.sort(np.abs(values)), np.sort(np.abs(np.linalg.eigvalsh(a)))[-4:], atol=0.01)
+    np.testing.assert_allclose(sizes / sizes.max(), np.abs(values) / np.abs(values).max(), atol=0.01)
+    assert float(model.node.detach().norm(dim=1).mean()) == pytest.approx(length, rel=1e-4)
 
 
 def test_other_data_has_another_fingerprint(world) -> None:
@@ -114,7 +162,9 @@ def test_memory_is_estimated_and_refused_with_the_setting_to_change() -> None:
     assert 0.3e9 < sampled < 2e9
     assert 0.8e9 < exact < 4e9
     parts = estimate_bytes(MetaKGConfig(fan_out=None), **last_fm, at_once=800)
-    with pytest.raises(TrainingError, match=r"about \d+\.\d GB needed, the most for rows of the tasks .* Lower meta.at_once"):
+    with pytest.raises(
+        TrainingError, match=r"about \d+\.\d GB needed, the most for rows of the tasks .* Lower training.meta.tasks"
+    ):
         check_memory(parts, 2**30)
     check_memory(parts, None)
     check_memory(parts, 2**50)

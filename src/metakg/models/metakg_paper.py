@@ -210,21 +210,36 @@ class MetaKG(Recommender):
         margin = (users.index_select(0, episodes.tasks) * (positives - negatives)).sum(-1)
         return losses.mean_by_group(losses.bpr(margin), episodes.tasks, episodes.n_tasks)
 
-    def score_tasks(self, tables: Tables, support: Episodes, query: Episodes) -> TaskScores:
+    def score_tasks(self, tables: Tables, support: Episodes, query: Episodes, *, whole: bool = False) -> TaskScores:
         """Adapt to tasks and judge them, without leaving a gradient anywhere: the inputs of a task scheduler (eq. 18).
 
-        g_S is read off the inner step itself; with several steps it is their sum, without any the similarity is zero.
+        g_S is read off the inner step itself; with several steps it is their sum, without any the similarity is zero. With
+        `whole`, both gradients are those of all weights of the layers, and compared by their inner product.
         """
         slow, fast = self.network.weights(), self.adapts()
         with torch.no_grad():
             adapted = self.adapt_tasks(tables, support).detach()
-        with torch.enable_grad():
-            trial = [t.contiguous().requires_grad_(f) for t, f in zip(adapted.flat(), fast, strict=True)]
-            loss = self.task_losses(tables.detach(), query, slow.detach().of(tuple(trial)))
-            steps = torch.autograd.grad(loss.sum(), [t for t, f in zip(trial, fast, strict=True) if f])
-        moved = [(s - t).detach() for s, t, f in zip(slow.flat(), adapted.flat(), fast, strict=True) if f]
+        steps, loss = self._gradients(tables, query, adapted, [True] * len(fast) if whole else fast)
+        if whole:
+            shared = slow.of(tuple(t.detach().expand(query.n_tasks, -1, -1) for t in slow.flat()))
+            moved, _ = self._gradients(tables, support, shared, [True] * len(fast))
+        else:
+            moved = [(s - t).detach() for s, t, f in zip(slow.flat(), adapted.flat(), fast, strict=True) if f]
         g_s, g_q = (torch.cat([g.reshape(query.n_tasks, -1) for g in side], dim=1) for side in (moved, steps))
-        return TaskScores(loss.detach(), cosine_similarity(g_s, g_q, dim=1), adapted)
+        return TaskScores(loss, (g_s * g_q).sum(1) if whole else cosine_similarity(g_s, g_q, dim=1), adapted)
+
+    def _gradients(
+        self, tables: Tables, episodes: Episodes, weights: LayerWeights, wanted: list[bool]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the gradient of each task's loss in some stacks of weights, and the losses: -> stacks (M, O, D), (M,)."""
+        with torch.enable_grad():
+            trial = [
+                (t.expand(episodes.n_tasks, -1, -1) if w else t).detach().contiguous().requires_grad_(w)
+                for t, w in zip(weights.flat(), wanted, strict=True)
+            ]
+            loss = self.task_losses(tables.detach(), episodes, weights.of(tuple(trial)))
+            leaves = [t for t, w in zip(trial, wanted, strict=True) if w]
+            return list(torch.autograd.grad(loss.sum(), leaves, materialize_grads=True)), loss.detach()
 
     def adapts(self) -> list[bool]:
         """Say which stacks of `LayerWeights.flat()` the inner step adapts."""

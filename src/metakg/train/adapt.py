@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from metakg import rng as random
 from metakg.data import Interactions, Support
@@ -20,7 +20,7 @@ from metakg.models.metakg_paper import JointBatch, MetaKG
 from metakg.models.nn.ckg import triple_sampler
 from metakg.sample.episodes import PairSampler
 from metakg.train.loop import Loop, LoopConfig, Progress
-from metakg.train.online import OnlineConfig, adapt_user
+from metakg.train.online import OnlineConfig, adapt_each, adapt_user, offered
 from metakg.train.trained import Trained
 from metakg.types import Json
 
@@ -43,7 +43,11 @@ class AdaptConfig(BaseModel):
     clip_norm: float = Field(5.0, ge=0.0)
     """Longest gradient allowed; 0 switches it off."""
     all_negatives: bool = True
-    """Draw negatives from all items; else only from those with a training or support pair."""
+    """Draw negatives, and the false tails of clicks, from all items; else only from those with a training or support pair."""
+    kg_weight: NonNegativeFloat | None = None
+    """Weight of the triple loss while adapting (the authors' code has none there: 0); None keeps that of training."""
+    each_user: bool = False
+    """Let every user of the support take the step of eq. 21 once more, after all have been adapted together (`online`)."""
 
 
 class PairBatches:
@@ -142,7 +146,11 @@ def co_adapt(
             )
         adapted.use_generator(random.torch_generator(seed, "adapt/model", str(adapted.node.device)))
         loop = LoopConfig(learning_rate=config.learning_rate, epochs=config.epochs, clip_norm=config.clip_norm)
+        trained = adapted.config
+        if config.kg_weight is not None:
+            adapted.config = trained.model_copy(update={"kg_weight": config.kg_weight})
         Loop(adapted, PairBatches(adapted, pairs, config, seed), loop, on_progress=on_progress).run()
+        adapted.config = trained
         adapted.refresh()
     return adapted.eval().ready()
 
@@ -162,10 +170,10 @@ class CoAdapting(Trained):
     def adapt(self, support: Support) -> Self:
         """Return a recommender adapted to what arrived.
 
-        Clicks of one user on known items take the bounded step of `metakg.train.online`, if that is switched on; everything
-        else is co-adapted. A support without clicks only adds nodes and facts.
+        Clicks of one user on known items take the bounded step of `metakg.train.online`, if that is switched on and `offered`;
+        everything else is co-adapted. A support without clicks only adds nodes and facts.
         """
-        by_step = self.online is not None and self.model.config.arch == "paper"  # gamma, which it moves, is the paper's
+        by_step = self.online is not None and offered(self.model.config)
         if by_step and self.online is not None and self.model.vectors is not None and _is_one_users(support, self.model):
             user, liked = str(support.users[0].as_py()), support.items.to_pylist()
             return type(self)(
@@ -173,6 +181,9 @@ class CoAdapting(Trained):
             )
         settings = self.settings if len(support) else self.settings.model_copy(update={"epochs": 0})
         adapted = co_adapt(self.model, support, settings, seed=self.seed)
+        if settings.each_user and by_step and self.online is not None:
+            users = np.unique(adapted.view.vocabulary.users.rows(support.users))
+            adapted = adapt_each(adapted, users.tolist(), self.online, seed=self.seed)
         return type(self)(adapted, self.settings, self.seed, self.online)
 
 

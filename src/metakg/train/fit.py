@@ -155,7 +155,7 @@ def restore(
     if isinstance(training, Recipe):
         assert isinstance(model, PaperMetaKG)
         model.use_generator(random.torch_generator(seed, "model", "cpu"))
-        return CoAdapting(model, training.adapt, seed, training.online)
+        return CoAdapting(model, training.adapt, seed, training.online_rule())
     return model
 
 

@@ -37,7 +37,7 @@ def estimate_bytes(config: MetaKGConfig, n_nodes: int, n_edges: int, n_relations
         n_nodes: users and entities.
         n_edges: edges, both directions.
         n_relations: edge types, both directions.
-        at_once: tasks scored together.
+        at_once: tasks scored, or learnt from, together.
     """
     floats = 4
     widest = max(config.dim, *config.dims)
@@ -77,7 +77,7 @@ def check_memory(parts: dict[str, int], available: int | None) -> None:
     if available is None or total <= available:
         return
     fixes = {
-        "rows of the tasks": "Lower meta.at_once, or set fan_out (10) instead of reading all neighbours.",
+        "rows of the tasks": "Lower training.meta.tasks and .at_once, or set fan_out=10 instead of reading all neighbours.",
         "shared tables": "Lower dim.",
         "parameters, gradients, Adam, best copy": "Lower dim.",
         "graph": "Drop relations or entities that no item needs, or train on a larger machine.",

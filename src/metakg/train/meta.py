@@ -156,12 +156,13 @@ class TaskBatches:
 
     def _score(self, model: MetaKG, support: Episodes, query: Episodes) -> tuple[TaskScores, Tables]:
         """Score tasks a few at a time."""
+        whole = self.config.scheduler is not None and self.config.scheduler.similarity == "dot"
         with torch.no_grad():
             tables = model.tables(tracked=False)
             parts = []
             for start in range(0, support.n_tasks, self.config.at_once):
                 few = torch.arange(start, min(start + self.config.at_once, support.n_tasks), device=self.device)
-                parts.append(model.score_tasks(tables, support.select(few), query.select(few)))
+                parts.append(model.score_tasks(tables, support.select(few), query.select(few), whole=whole))
         return _joined(parts, model.adapts()), tables
 
 

@@ -1,9 +1,10 @@
 """One user, now: new clicks become a new vector in milliseconds. Ours, not the paper's.
 
 Everything but this user stays frozen: the vectors of all items, and the graph as the others see it. The user's own rows are
-propagated again over old and new clicks, exactly as the network does (a user hears entities only, so there is no gate), and
-then gamma takes the inner step of eq. 21 for this user alone: few steps of known size on his own clicks. The result is
-bounded, repeatable, and isolated to him; nobody else's scores move.
+propagated again over old and new clicks, exactly as the network does (a user hears entities only, so there is no gate; where
+the settings read the paper otherwise, or attention differs by layer, the step is not `offered`), and then gamma takes the inner
+step of eq. 21 for this user alone: few steps of bounded length on his own clicks. The result is repeatable and isolated to
+him; nobody else's scores move.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from metakg import rng as random
 from metakg.data import Support
 from metakg.errors import DataError
 from metakg.models.metakg_paper import MetaKG, NodeVectors
+from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.models.nn.aggregate import SLOPE
 
 
@@ -37,6 +39,13 @@ class OnlineConfig(BaseModel):
     """Step size, that of meta-training by default."""
     negatives: PositiveInt = 4
     """Random items that each click is compared with."""
+    clip_norm: PositiveFloat = 1.0
+    """Longest gradient allowed, over all of gamma: no step is longer than this times the step size."""
+
+
+def offered(config: MetaKGConfig) -> bool:
+    """Say whether a model can take this step: the paper's network, with users that are not gated and one attention."""
+    return config.arch == "paper" and config.gate_empty == "bypass" and config.attention_level == "layer0"
 
 
 def adapt_user(model: MetaKG, user: str, liked: Sequence[str], config: OnlineConfig, *, seed: int = 0) -> MetaKG:
@@ -51,8 +60,10 @@ def adapt_user(model: MetaKG, user: str, liked: Sequence[str], config: OnlineCon
 
     Raises:
         DataError: an item is unknown (that takes `metakg.train.adapt`, which extends the graph), or nothing was ever clicked.
-        ValueError: the model is not `ready`.
+        ValueError: the model is not `ready`, or its settings are others than `offered`.
     """
+    if not offered(model.config):
+        raise ValueError('the online step is for arch = "paper", gate_empty = "bypass" and attention_level = "layer0"')
     vectors = model.vectors
     if vectors is None:
         raise ValueError("the recommender has no vectors yet; call ready() once")
@@ -80,6 +91,34 @@ def adapt_user(model: MetaKG, user: str, liked: Sequence[str], config: OnlineCon
     served.vectors = replace(
         vectors, moved=(*(vectors.moved[i] for i in kept), row), vectors=torch.cat([others, vector.unsqueeze(0)])
     )
+    return served
+
+
+def adapt_each(model: MetaKG, users: Sequence[int], config: OnlineConfig, *, seed: int = 0) -> MetaKG:
+    """Return a recommender in which each of some users with clicks in the view took his own step; it shares everything else.
+
+    Args:
+        model: a recommender that is `ready`.
+        users: user rows of the graph.
+        config: settings.
+        seed: of the random items.
+
+    Raises:
+        ValueError: the model is not `ready`, or its settings are others than `offered`.
+    """
+    if model.vectors is None or not offered(model.config):
+        raise ValueError("the recommender is not ready, or has settings for which the online step is not offered")
+    clicks = model.view.interactions.pairs_only().csr(model.view.n_users, model.view.n_items)
+    rows = [row for row in users if clicks.indptr[row + 1] > clicks.indptr[row]]
+    if not rows:
+        return model
+    with torch.no_grad():
+        found = [
+            _vector(model, model.vectors, row, clicks.indices[clicks.indptr[row] : clicks.indptr[row + 1]], config, seed)
+            for row in rows
+        ]
+    served = copy.copy(model)
+    served.vectors = replace(model.vectors, moved=tuple(rows), vectors=torch.stack(found))
     return served
 
 
@@ -112,7 +151,9 @@ def _vector(model: MetaKG, vectors: NodeVectors, row: int, clicks: np.ndarray, c
                 z = _propagate(model, start, messages, gamma)
                 margin = (liked @ z).unsqueeze(1) - (other @ z).view(len(liked), -1)
                 steps = torch.autograd.grad(losses.bpr(margin).mean(), gamma)
-                gamma = [t - config.learning_rate * g for t, g in zip(gamma, steps, strict=True)]
+                length = torch.stack([g.norm() for g in steps]).norm().clamp(min=1e-12)
+                rate = config.learning_rate * (config.clip_norm / length).clamp(max=1.0)
+                gamma = [t - rate * g for t, g in zip(gamma, steps, strict=True)]
     return _propagate(model, start, messages, gamma).detach()
 
 

@@ -58,6 +58,8 @@ class PracticeConfig(BaseModel):
     def _check(self) -> Self:
         if self.scheduler is not None and self.scheduler.reward != "query":
             raise ValueError(f'practice judges a choice by reward = "query", not "{self.scheduler.reward}"')
+        if self.scheduler is not None and self.scheduler.similarity != "cosine":
+            raise ValueError(f'practice compares gradients by similarity = "cosine", not "{self.scheduler.similarity}"')
         need_a_choice(self.scheduler, self.tasks)
         return self
 

@@ -17,7 +17,7 @@ from metakg.models.metakg_released import network_of
 from metakg.models.space import Choice, Space, Span
 from metakg.train.adapt import AdaptConfig, CoAdapting, PairBatches
 from metakg.train.checkpoint import view_fingerprint
-from metakg.train.initialise import BprConfig, InitConfig, initialise, initialise_by_bpr
+from metakg.train.initialise import BprConfig, InitConfig, initialise, initialise_by_bpr, initialise_by_graph
 from metakg.train.log import Sink
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress, Source
 from metakg.train.memory import available_bytes, check_memory, estimate_bytes, graph_sizes
@@ -35,14 +35,15 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     space: ClassVar[Space] = {
-        "start": Choice(("transr", "bpr", "xavier")),
+        "start": Choice(("transr", "bpr", "graph", "xavier")),
         "loop.learning_rate": Span(1e-4, 1e-2, log=True),
         "adapt.learning_rate": Span(1e-4, 1e-2, log=True),
         "adapt.epochs": Span(1, 50, log=True, whole=True),
     }
 
-    start: Literal["transr", "bpr", "xavier"] = "transr"
-    """Where the node vectors start: TransR on the training graph (eq. 9), BPR on the training pairs, or random."""
+    start: Literal["transr", "bpr", "graph", "xavier"] = "transr"
+    """Where the node vectors start: TransR on the training graph (eq. 9), BPR on the training pairs, the leading eigenvectors
+    of the training graph, or random."""
     init: InitConfig = InitConfig()
     """Settings of the TransR start."""
     bpr: BprConfig = BprConfig()
@@ -57,6 +58,19 @@ class Recipe(BaseModel):
     """How it adapts to one user's clicks; None co-adapts there too."""
     ablation: Ablation = "none"
     """What to leave out."""
+
+    def online_rule(self) -> OnlineConfig | None:
+        """Return how the trained model adapts to one user's clicks: without an inner step where the ablation leaves it out."""
+        if self.online is None or self.ablation not in ("no-collaborative", "base"):
+            return self.online
+        return self.online.model_copy(update={"steps": 0})
+
+    def of_training(self, *, judged: bool) -> Json:
+        """Return the settings that decide what training gives; how it adapts does so only if it is judged by that."""
+        left_out = set() if judged else {"adapt", "online"}
+        if self.ablation == "base":  # it learns from pairs as adaptation does
+            left_out -= {"adapt"}
+        return self.model_dump(mode="json", exclude=left_out)
 
 
 def train_metakg(
@@ -92,14 +106,14 @@ def train_metakg(
         CheckpointError: `resume` found another run's checkpoint.
     """
     config, meta = _ablate(config, recipe)
-    check_memory(estimate_bytes(config, *graph_sizes(view), meta.at_once), available_bytes() if device == "cpu" else None)
+    at_once = max(meta.tasks, meta.at_once if meta.scheduler is not None else 0)
+    check_memory(estimate_bytes(config, *graph_sizes(view), at_once), available_bytes() if device == "cpu" else None)
     model = network_of(config)(config, view, random.torch_generator(seed, "init/metakg-paper")).to(device)
     model.use_generator(random.torch_generator(seed, "model", device))
     identity = {
         "data": view_fingerprint(view),
         "model": config.model_dump(mode="json"),
-        # How it will adapt has no part in the training, unless it is judged by that.
-        "recipe": recipe.model_dump(mode="json", exclude={"adapt", "online"} if validate is None else None),
+        "recipe": recipe.of_training(judged=validate is not None),
         "seed": seed,
         "device": device.split(":")[0],
     }
@@ -112,11 +126,13 @@ def train_metakg(
         initialise(model, recipe.init, seed, **about)
     elif recipe.start == "bpr":
         initialise_by_bpr(model, recipe.bpr, seed, **about)
+    elif recipe.start == "graph":
+        initialise_by_graph(model, seed)
 
     def judge(trained: object) -> float:
         assert validate is not None
         assert isinstance(trained, MetaKG)
-        return validate(CoAdapting(trained, recipe.adapt, seed, recipe.online))
+        return validate(CoAdapting(trained, recipe.adapt, seed, recipe.online_rule()))
 
     source: Source = TaskBatches(model, view, meta, seed) if recipe.ablation != "base" else _all_pairs(model, recipe, seed)
     run = Loop(
@@ -131,7 +147,7 @@ def train_metakg(
     )
     outcome = run.run(resume=resume)
     model.refresh()
-    return CoAdapting(model.eval().ready(), recipe.adapt, seed, recipe.online), outcome
+    return CoAdapting(model.eval().ready(), recipe.adapt, seed, recipe.online_rule()), outcome
 
 
 def _ablate(config: MetaKGConfig, recipe: Recipe) -> tuple[MetaKGConfig, MetaConfig]:

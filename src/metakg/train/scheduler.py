@@ -40,6 +40,9 @@ class SchedulerConfig(BaseModel):
     after the step (as in the work the paper builds on)."""
     held_out: PositiveInt = 8
     """Held-out tasks drawn for each step where `reward` is "held_out"."""
+    similarity: Literal["cosine", "dot"] = "cosine"
+    """How support and query gradient are compared: by their cosine in what the inner step adapts, or by their inner product
+    in all weights of the layers, as eq. 18 may be read too (`metakg-paper` only)."""
     stale: bool = False
     """Choose by remembered numbers alone and compute only the chosen tasks: cheaper by pool / tasks, an approximation."""
 
