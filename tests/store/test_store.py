@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -93,6 +97,9 @@ def test_forgetting_removes_every_trace_but_the_bare_id(store) -> None:
     one(store, Draft("forget", "ann"))
     assert [event.seq for event in store.read()] == [2, 5]
     assert one(store, like(client_id="c")).accepted == 1  # the id of a forgotten event is free again
+    assert store.forgotten() == ["ann"]  # what the training data has of her is from before
+    assert [event.seq for event in store.of_user("ann", limit=1)] == [5]
+    assert [event.seq for event in store.of_user("ann", after=5)] == [6]
 
 
 def test_forgetting_reaches_what_stands_before_it_in_the_same_transaction(store) -> None:
@@ -107,6 +114,63 @@ def test_sqlite_keeps_no_bytes_of_the_forgotten(tmp_path) -> None:
     assert any(b"Unmistakable" in file.read_bytes() for file in tmp_path.iterdir())
     one(store, Draft("forget", "ann"))
     assert not any(b"Unmistakable" in file.read_bytes() for file in tmp_path.iterdir())
+    store.close()
+
+
+def test_sqlite_keeps_no_bytes_once_those_who_read_the_log_are_done(tmp_path, monkeypatch) -> None:
+    """A backup keeps the log busy; forgetting does not wait for it, and comes back to it."""
+    monkeypatch.setattr("metakg.store.store._LOG_AGAIN_S", 0.0)
+
+    def held() -> bool:
+        return any(b"Unmistakable" in file.read_bytes() for file in tmp_path.iterdir())
+
+    store, other = Store(str(tmp_path / "store.sqlite")), Store(str(tmp_path / "store.sqlite"))
+    one(store, Draft("user", "ann", body={"label": "Annabel Unmistakable", "facts": []}))
+    with other.reading() as connection:
+        assert len(connection.execute(sa.text("SELECT * FROM metakg_events")).all()) == 1
+        begin = time.monotonic()
+        one(store, Draft("forget", "ann"))
+        assert time.monotonic() - begin < 3  # SQLite's own patience is 5 s, and everybody else would have to wait for it
+        store.tidy()
+        assert store.untidy
+        assert held()
+    one(store, like("ben"))
+    store.tidy()
+    assert not store.untidy
+    assert not held()
+    assert [event.user for event in store.read()] == ["ann", "ben"]
+    store.close()
+    other.close()
+
+
+def test_what_is_committed_is_kept_once_though_the_log_cannot_be_emptied(tmp_path, monkeypatch) -> None:
+    """As on a disk that is all but full: the commit fits, the checkpoint behind it fails."""
+    monkeypatch.setattr("metakg.store.store._LOG_AGAIN_S", 0.0)
+    store = Store(str(tmp_path / "store.sqlite"))
+    one(store, like("ann"))
+    full = threading.Event()
+
+    def allow(action: int, what: str | None, *_: object) -> int:
+        denied = full.is_set() and action == sqlite3.SQLITE_PRAGMA and what == "wal_checkpoint"
+        return sqlite3.SQLITE_DENY if denied else sqlite3.SQLITE_OK
+
+    sa.event.listen(store._engine, "connect", lambda raw, _: raw.set_authorizer(allow))
+    store._engine.dispose()
+    full.set()
+    go_on = threading.Event()
+    writer = Writer(store, lambda _: go_on.wait(20))
+    first = writer.submit([like("first")])
+    while store.count() < 2:
+        time.sleep(0.001)
+    click, forget = writer.submit([like("ben")]), writer.submit([Draft("forget", "ann")])  # one batch
+    go_on.set()
+    assert [future.result(20).accepted for future in (first, click, forget)] == [1, 1, 1]
+    writer.stop()
+    assert [(event.kind, event.user) for event in store.read()] == [("like", "first"), ("like", "ben"), ("forget", "ann")]
+    assert store.untidy
+    full.clear()
+    store.tidy()
+    assert not store.untidy
     store.close()
 
 
@@ -271,6 +335,53 @@ def test_a_damaged_backup_changes_nothing(tmp_path, change, found) -> None:
     store.close()
 
 
+def test_a_backup_of_an_earlier_version_is_restored_as_one_of_now(tmp_path, monkeypatch) -> None:
+    """Of version 1, whose events had no client id; and one of today, once there is a version after it."""
+    assert migrations.LINES.keys() == migrations.STEPS.keys() - {1}
+    store = Store(str(tmp_path / "store.sqlite"))
+    one(store, like(), like("ben"), key="k")
+    backup(store, tmp_path / "now.jsonl")
+    lines = [json.loads(text) for text in (tmp_path / "now.jsonl").read_text().splitlines()]
+    lines[0]["version"] = 1
+    for line in lines[1:3]:
+        del line["event"]["client_id"]
+    rewritten(lines, tmp_path / "old.jsonl")
+    fresh = Store(str(tmp_path / "fresh.sqlite"))
+    assert restore(fresh, tmp_path / "old.jsonl")["events"] == 2
+    assert fresh.read() == store.read()
+    assert one(fresh, like(), like("ben"), key="k").events == ()
+    lines[0]["version"] = 2  # says what it does not hold
+    rewritten(lines, tmp_path / "false.jsonl")
+    with pytest.raises(DataError, match=r"line 2: found an event with 'seq'.*expected body, client_id"):
+        restore(fresh, tmp_path / "false.jsonl", overwrite=True)
+
+    monkeypatch.setitem(migrations.STEPS, 3, ("CREATE TABLE metakg_more (one INTEGER)",))
+    monkeypatch.setitem(migrations.LINES, 3, lambda _, line: line)
+    monkeypatch.setattr(migrations, "CURRENT", 3)
+    later = Store(str(tmp_path / "later.sqlite"))
+    assert later.versions == (0, 3)
+    assert restore(later, tmp_path / "now.jsonl")["events"] == 2
+    assert later.read() == store.read()
+    for opened in (store, fresh, later):
+        opened.close()
+
+
+def rewritten(lines: list[dict], path: Path) -> None:
+    """Write the lines of a backup with the digest that belongs to them."""
+    body = b"".join(json.dumps(line).encode() + b"\n" for line in lines[:-1])
+    counts = {name: lines[-1]["end"][name] for name in ("events", "answers")}
+    end = {"end": {**counts, "sha256": hashlib.sha256(body).hexdigest()}}
+    path.write_bytes(body + json.dumps(end).encode() + b"\n")
+
+
+def test_a_backup_of_a_store_that_cannot_be_read_is_an_error_of_the_store(store, tmp_path) -> None:
+    with store.writing() as connection:
+        connection.exec_driver_sql("DROP TABLE metakg_answers")
+    with pytest.raises(StoreError, match="expected a database that answers"):
+        backup(store, tmp_path / "backup.jsonl")
+    assert not list(tmp_path.glob("backup*"))
+
+
 def test_a_backup_overwrites_nothing(tmp_path) -> None:
     store = Store(str(tmp_path / "store.sqlite"))
     (tmp_path / "there").write_text("precious")
@@ -344,13 +455,15 @@ def test_a_draft_says_whose_and_what(kind, user, item) -> None:
         Draft(kind, user, item)
 
 
-def test_the_database_going_away_is_an_error_and_coming_back_is_none(postgres) -> None:
+def test_the_database_going_away_is_an_error_and_coming_back_is_none(postgres, tmp_path) -> None:
     store = Store(postgres.new_database())
     one(store, like())
     postgres.stop()
     try:
         with pytest.raises(StoreError, match="expected a database that answers"):
             one(store, like("ben"))
+        with pytest.raises(StoreError, match="expected a database that answers"):
+            backup(store, tmp_path / "backup.jsonl")
     finally:
         postgres.go()
     one(store, like("cleo"))

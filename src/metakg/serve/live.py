@@ -229,6 +229,7 @@ class Live:
         while not self._stopping.wait(self._follow_s):
             try:
                 last = self._store.last()
+                self._store.tidy()
                 with self._lock:
                     if self._state is not None and last > self._state.seq:
                         self._follow()

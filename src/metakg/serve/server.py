@@ -96,6 +96,7 @@ def service_for(settings: Settings, store: Store) -> Service:
             "changes_behind": ("Changes accepted and not worked in yet.", float(behind)),
             "behind_seconds": ("How long the oldest of them has waited.", behind_s),
             "changes_left_out": ("Changes that could not be applied.", float(live.refused)),
+            "erased_in_log": ("Whether SQLite's log still holds bytes of what was erased.", float(store.untidy)),
             "events_unwritten": ("Events that wait for the disk.", float(service.writer.waiting)),
             "engine_calls": ("Engine calls that run or wait.", float(service.pool.taken)),
             "kept_answers_used": ("Answers that were kept from an earlier request.", float(service.kept.hits)),

@@ -1,16 +1,19 @@
 """How an older store becomes a current one: numbered steps, forward only, each in the transaction that records it.
 
-A step is plain SQL that both databases read, and is never changed once released: a new need is a new step.
+A step is plain SQL that both databases read, and is never changed once released: a new need is a new step. Beside each stands
+what it means for the lines of a backup, so that one made by an older metakg is restored as if it had been migrated then.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import sqlalchemy as sa
 
 from metakg.errors import StoreError
 from metakg.store.tables import VERSION
+from metakg.types import Json
 
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -28,6 +31,10 @@ STEPS: dict[int, tuple[str, ...]] = {
         "CREATE INDEX metakg_answers_time ON metakg_answers (time_s)",
     ),
 }
+LINES: dict[int, Callable[[str, Json], Json]] = {
+    2: lambda kind, line: {**line, "client_id": None} if kind == "event" else line,
+}
+"""What each step but the first makes of a line of a backup: ("event" or "answer", the line) -> the line."""
 CURRENT = max(STEPS)
 _LOCK = 0x6D65_7461_6B67
 """PostgreSQL's advisory lock while migrating: several processes may start at once."""
@@ -40,14 +47,24 @@ def version(connection: sa.Connection) -> int:
     return int(connection.scalar(sa.select(sa.func.max(VERSION.c.version))) or 0)
 
 
-def migrate(connection: sa.Connection, target: int = CURRENT) -> tuple[int, int]:
+def line(kind: str, value: Json, found: int) -> Json:
+    """Return a line of a backup made at version `found` as one of now."""
+    for number in range(found + 1, CURRENT + 1):
+        value = LINES[number](kind, value)
+    return value
+
+
+def migrate(connection: sa.Connection, target: int | None = None) -> tuple[int, int]:
     """Bring the store to `target` within the connection's transaction; return the versions before and after.
+
+    Without a target, to the tables as they are now.
 
     Raises:
         StoreError: the store is newer than this metakg.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    target = CURRENT if target is None else target
     before = version(connection)
     if before > CURRENT:
         raise StoreError(

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,12 +29,17 @@ from metakg.store.events import CLICKS, Draft, Event, Kind
 from metakg.store.tables import ANSWERS, COUNTER, EVENTS
 from metakg.types import Json
 
+LOG = logging.getLogger("metakg.store")
 ANSWERS_KEPT_S = 30 * 24 * 3600
 """A key of a request is remembered for so long."""
 _PATIENCE_S = 5
 """Longest wait for a connection or another writer's turn."""
 _LOOKUP = 500
 """Values in one IN list."""
+_LOG_WAIT_MS = 100
+"""How long forgetting waits for those who read SQLite's log; whoever reads longer makes `tidy` come back."""
+_LOG_AGAIN_S = 1.0
+"""How often `tidy` tries again."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,8 @@ class Store:
         self.sqlite = self._url.get_backend_name() == "sqlite"
         self._engine = self._sqlite() if self.sqlite else self._postgresql()
         self._pruned_s = 0.0
+        self._log_due = self.sqlite  # a process that was killed may have left something
+        self._log_tried_s = 0.0
         try:
             with self._errors("opening"):
                 self.versions = self._opened(migrate)
@@ -119,6 +128,9 @@ class Store:
 
         Raises:
             StoreError: nothing was kept, or the connection broke while it was (then sending again under the same key is safe).
+
+        Whatever fails behind the commit is no error of it: these requests are kept, and whoever heard otherwise would send them
+        again.
         """
         with self._errors("appending"), self._engine.begin() as connection:
             # The row is locked before anything is looked up: whoever waited here sees what the others committed.
@@ -128,36 +140,39 @@ class Store:
             batch = _Batch(connection, int(last), int(time.time()))
             outcomes = batch.add(requests)
             self._prune(connection)
-        if self.sqlite and batch.forgotten:
-            self._truncate_wal()
+        if batch.forgotten:
+            self._erased()
         return outcomes
 
     def read(self, after: int = 0, limit: int = 10_000) -> list[Event]:
         """Return the events behind number `after`, at most `limit`, in order."""
         query = sa.select(EVENTS).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq).limit(limit)
-        with self._errors("reading"), self.reading() as connection:
+        with self.reading() as connection:
             return [event_of(row) for row in connection.execute(query).mappings()]
 
-    def of_user(self, user: str, limit: int = 10_000) -> list[Event]:
-        """Return what is kept of one user, in order."""
-        query = sa.select(EVENTS).where(EVENTS.c.user_id == user).order_by(EVENTS.c.seq).limit(limit)
-        with self._errors("reading"), self.reading() as connection:
+    def of_user(self, user: str, after: int = 0, limit: int = 10_000) -> list[Event]:
+        """Return what is kept of one user behind number `after`, at most `limit`, in order."""
+        query = sa.select(EVENTS).where(EVENTS.c.user_id == user, EVENTS.c.seq > after).order_by(EVENTS.c.seq).limit(limit)
+        with self.reading() as connection:
             return [event_of(row) for row in connection.execute(query).mappings()]
 
     def last(self) -> int:
         """Return the number of the newest event; 0 where nothing has happened yet."""
-        with self._errors("reading"), self.reading() as connection:
+        with self.reading() as connection:
             return int(connection.scalar(sa.select(COUNTER.c.last)) or 0)
 
     def count(self) -> int:
         """Return how many events are kept."""
-        with self._errors("reading"), self.reading() as connection:
+        with self.reading() as connection:
             return int(connection.scalar(sa.select(sa.func.count()).select_from(EVENTS)) or 0)
 
     def forgotten(self) -> list[str]:
-        """Return the ids of users who were forgotten and have not come back: to be left out of the next training."""
+        """Return the ids of users who were forgotten, of those too who have come back since.
+
+        What the next training has of them from before must be left out.
+        """
         query = sa.select(EVENTS.c.user_id).where(EVENTS.c.kind == "forget").order_by(EVENTS.c.seq)
-        with self._errors("reading"), self.reading() as connection:
+        with self.reading() as connection:
             return [str(user) for user in connection.scalars(query)]
 
     def close(self) -> None:
@@ -168,7 +183,11 @@ class Store:
     def reading(self) -> Iterator[sa.Connection]:
         """Yield a connection that sees one state of the store, whatever others commit meanwhile."""
         options: dict[str, Any] = {"metakg_reads": True} if self.sqlite else {"isolation_level": "REPEATABLE READ"}
-        with self._engine.connect().execution_options(**options) as connection, connection.begin():
+        with (
+            self._errors("reading"),
+            self._engine.connect().execution_options(**options) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     @contextmanager
@@ -176,6 +195,20 @@ class Store:
         """Yield a connection within a transaction; for `backup.restore`."""
         with self._errors("writing"), self._engine.begin() as connection:
             yield connection
+        self._erased()
+
+    @property
+    def untidy(self) -> bool:
+        """Whether SQLite's log may still hold the bytes of what was erased."""
+        return self._log_due
+
+    def tidy(self) -> None:
+        """Empty SQLite's log if that is still due; whoever keeps a store open calls this now and then.
+
+        Whoever reads for long (a backup) keeps the log busy, and the checkpoints that SQLite makes by itself never empty it.
+        """
+        if self._log_due and time.monotonic() - self._log_tried_s > _LOG_AGAIN_S:
+            self._empty_log(0)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -194,15 +227,32 @@ class Store:
             self._pruned_s = time.monotonic()
             connection.execute(ANSWERS.delete().where(ANSWERS.c.time_s < int(time.time()) - ANSWERS_KEPT_S))
 
-    def _truncate_wal(self) -> None:
-        """Empty SQLite's log, which still holds the pages of somebody who was just forgotten.
+    def _erased(self) -> None:
+        """See to it that SQLite's log loses the pages of what was just erased. It is erased: nothing here may fail."""
+        if self.sqlite:
+            self._log_due = True
+            self._empty_log(_LOG_WAIT_MS)
 
-        Readers of another process may keep it busy; the next checkpoint then does it.
-        """
-        with self._errors("forgetting"), self._engine.connect() as connection:
-            raw = connection.connection.dbapi_connection
-            assert raw is not None
-            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def _empty_log(self, wait_ms: int) -> None:
+        """Try to empty SQLite's log: `_log_due` stays where readers are in the way or the disk does not let us."""
+        self._log_tried_s = time.monotonic()
+        self._log_due = False  # before the try: what another thread erases meanwhile is due again
+        try:
+            with self._engine.connect() as connection:
+                raw = connection.connection.dbapi_connection
+                assert raw is not None
+                cursor = raw.cursor()
+                try:
+                    cursor.execute(f"PRAGMA busy_timeout={wait_ms}")
+                    busy = bool(cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+                finally:
+                    cursor.execute(f"PRAGMA busy_timeout={1000 * _PATIENCE_S}")
+                    cursor.close()
+        except (sqlite3.Error, exc.SQLAlchemyError) as err:
+            self._log_due = True
+            LOG.warning("the log of the store still holds what was erased; tried again", extra={"error": str(err)})
+        else:
+            self._log_due |= busy
 
     def _sqlite(self) -> sa.Engine:
         path = self._url.database
@@ -241,6 +291,11 @@ class Store:
                 pool_timeout=_PATIENCE_S,
                 connect_args={
                     "connect_timeout": _PATIENCE_S,
+                    # a database that is cut off says nothing at all; without these, TCP would wait for it for hours
+                    "keepalives_idle": _PATIENCE_S,
+                    "keepalives_interval": 2,
+                    "keepalives_count": 3,
+                    "tcp_user_timeout": 2000 * _PATIENCE_S,
                     "options": f"-c statement_timeout={2000 * _PATIENCE_S} -c lock_timeout={1000 * _PATIENCE_S}",
                 },
             )
