@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -231,6 +233,64 @@ def test_tune_writes_settings_that_train_takes(folder, tmp_path) -> None:
     with pytest.raises(DataError, match="--resume"):
         run(*command, "--overwrite")
     assert json.loads(run(*command, "--overwrite", "--resume", "--json"))["trials"] == 2
+
+
+SMALL = ("--set", "dim=4", "--set", "training.batch_size=512")
+
+
+def test_train_finds_its_epochs_on_the_validation_scenarios(folder, tmp_path, monkeypatch) -> None:
+    scores = iter([0.1, 0.3, 0.2])
+    monkeypatch.setattr("metakg.train.fit.scenario_mean", lambda recommender, split: next(scores))
+    words = ("train", folder / "split", "--model", "fm", *SMALL, "--set", "training.loop.epochs=3", "--validate")
+    said = json.loads(run(*words, "--out", tmp_path / "b", "--log", tmp_path / "log", "--json"))
+    assert said["epochs"] == 2
+    steps = [json.loads(line) for line in (tmp_path / "log" / "log.jsonl").read_text().splitlines()]
+    assert steps[-1]["event"] == "end"
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    assert manifest["training"]["loop"]["epochs"] == 2
+    with pytest.raises(ConfigError, match="validation: found the model walk; expected one that is trained"):
+        run("train", folder / "split", "--model", "walk", "--validate", "--out", tmp_path / "w")
+
+
+def test_train_logs_to_tensorboard_and_mlflow_where_they_are_installed(folder, tmp_path, monkeypatch) -> None:
+    written: list[tuple[str, float, int]] = []
+    logged: list[dict[str, float]] = []
+
+    class SummaryWriter:
+        def __init__(self, place: str) -> None:
+            assert place == str(tmp_path / "tb")
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            written.append((name, value, step))
+
+        def close(self) -> None:
+            written.append(("closed", 0.0, 0))
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(log_metrics=lambda values, step: logged.append(values)))
+    words = ("train", folder / "split", "--model", "fm", *SMALL, "--set", "training.loop.epochs=1")
+    run(*words, "--tensorboard", tmp_path / "tb", "--mlflow", "--out", tmp_path / "b")
+    assert any(name == "step/losses.rank" for name, _, _ in written)
+    assert written[-1][0] == "closed"
+    assert any("step.losses.rank" in values for values in logged)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(ConfigError, match=r'expected the extra `mlflow`. Install it: pip install "metakg\[mlflow\]"'):
+        run(*words, "--mlflow", "--out", tmp_path / "c")
+
+
+def test_a_training_that_is_terminated_leaves_a_state_to_go_on_from(folder, tmp_path) -> None:
+    words = ["train", folder / "split", "--model", "fm", *SMALL, "--set", "training.loop.epochs=400", "--log", tmp_path / "log"]
+    command = [sys.executable, "-m", "metakg.cli.main", *map(str, words), "--out", str(tmp_path / "b")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "log" / "log.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        process.terminate()
+        assert process.wait(30) != 0
+    assert not (tmp_path / "b").exists()
+    state = json.loads((tmp_path / "log" / "checkpoint" / "manifest.json").read_text())["state"]["loop"]
+    assert state["step"] > 0
 
 
 def test_recommend_takes_every_option_of_the_engine(folder, bundle) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import metakg
+from metakg.cli.common import merged
 from metakg.data import Support
 from metakg.engine import Engine, fit
 from metakg.errors import CheckpointError, ConfigError, DataError, TrainingError
@@ -286,3 +288,13 @@ def test_tensors_of_another_model_are_refused(paper: Engine) -> None:
     ours, practice = settings_for("metakg", {"hidden": 8})
     with pytest.raises(CheckpointError, match="tensors of metakg"):
         training.restore(ours, practice, toy_view(), {"w1": torch.zeros(2, 3)}, 4)
+
+
+def test_the_settings_of_the_released_code_are_read_and_train(world) -> None:
+    path = Path(__file__).parents[2] / "settings" / "released.toml"
+    given = tomllib.loads(path.read_text(encoding="utf-8"))["metakg-paper"]
+    small = {"training": {"bpr": {"epochs": 1}, "adapt": {"epochs": 1}}, "dim": 8, "dims": [8, 8]}
+    config, how = settings_for("metakg-paper", merged(given, small))
+    assert (config.arch, config.fan_out, config.inner_steps, how.start, how.meta.tasks) == ("code", None, 2, "bpr", 2)
+    fitted = training.fit(config, how, world.view, 1)
+    assert torch.isfinite(fitted.adapt(Support.clicks("users-1", ["items-50"])).score_all(torch.arange(3))).all()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +24,9 @@ from metakg.cli.common import (
     settings_from,
 )
 
+if TYPE_CHECKING:
+    from metakg.train.log import Sink
+
 
 def train(
     folder: SplitArgument,
@@ -29,37 +35,92 @@ def train(
     seed: SeedOption = 1,
     settings_file: SettingsOption = None,
     settings: SetOption = None,
+    validate: Annotated[
+        bool,
+        typer.Option("--validate", help="Find the number of epochs on the validation scenarios first, then train so long."),
+    ] = False,
     log: Annotated[Path | None, typer.Option(help="Folder for the training's log and checkpoints.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --log.")] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="Log to this TensorBoard folder too (extra 'tensorboard').")] = None,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Log to MLflow too, where its variables say (extra 'mlflow').")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier bundle.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a model on the training part of a split and write it as a bundle."""
-    from rich.console import Console
-
     from metakg.engine import fit
 
     begin = time.perf_counter()
     cut = open_split(folder, seed)
-    chosen = model_settings(settings_file, None).get(model, {})
-    with Console(stderr=True).status("training") as status:
-        fitted = fit(
-            model,
-            cut.train,
-            seed=seed,
-            folder=log,
-            resume=resume,
-            report=status.update,
-            **merged(chosen, settings_from(settings)),
-        )
+    chosen = merged(model_settings(settings_file, None).get(model, {}), settings_from(settings))
+    sinks = _sinks(tensorboard, mlflow)
+    epochs = None
+    with _progress() as report, _terminated():
+        if validate:
+            from metakg.train.fit import epochs_by_validation, settings_for
+
+            config, how = settings_for(model, chosen)
+            epochs = epochs_by_validation(config, how, cut, seed, report=report)
+            chosen = merged(chosen, {"training": {"loop": {"epochs": epochs}}})
+        fitted = fit(model, cut.train, seed=seed, folder=log, resume=resume, report=report, sinks=sinks, **chosen)
     seconds = time.perf_counter() - begin
     fitted.save(out, overwrite=overwrite)
     view = cut.train
     if as_json:
-        print_json({"model": model, "bundle": str(out), "protocol": cut.protocol, "seed": seed, "seconds": round(seconds, 3)})
+        made: dict[str, Any] = {"model": model, "bundle": str(out), "protocol": cut.protocol, "seed": seed}
+        print_json({**made, "seconds": round(seconds, 3), **({} if epochs is None else {"epochs": epochs})})
         return
     typer.echo(
         f"{model}: {view.n_users:,} users, {view.n_items:,} items, {len(view.interactions):,} clicks, "
         f"{len(view.graph.entity) + len(view.graph.user):,} facts; {seconds:.1f} s"
     )
+    if epochs is not None:
+        typer.echo(f"epochs: {epochs}, best on the validation scenarios")
     typer.echo(f"bundle: {out}\nnext: metakg evaluate {out} {folder}    metakg recommend {out} USER --liked ITEM")
+
+
+def _sinks(tensorboard: Path | None, mlflow: bool) -> list[Sink]:
+    """Return where to log beside the JSON lines.
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
+    from metakg.train.log import MLflow, TensorBoard
+
+    found: list[Sink] = [] if tensorboard is None else [TensorBoard(tensorboard)]
+    return [*found, MLflow()] if mlflow else found
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show how far a training is, as a bar with the time left; yield what takes a few words at each new step of the work."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    from metakg.train.loop import Loop, watching
+    from metakg.train.loop import Progress as Step
+
+    columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("training", total=None)
+
+        def see(_: Loop, step: Step) -> None:
+            bar.update(task, completed=step.step, total=step.total)
+
+        with watching(see):
+            yield lambda words: bar.update(task, description=words)
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """Let a termination signal end the work as an interrupt does, so that the last state is kept."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

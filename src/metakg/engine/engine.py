@@ -36,6 +36,7 @@ from metakg.models.base import Recommender
 from metakg.models.factors import Cut
 from metakg.models.profile import ProfileRecommender
 from metakg.train import fit as training
+from metakg.train.log import Sink
 from metakg.types import Floats, Json, Mask, Rows
 
 Kind = Literal["item", "entity", "relation", "user"]
@@ -711,6 +712,7 @@ def fit(
     folder: Path | str | None = None,
     resume: bool = False,
     report: Callable[[str], None] | None = None,
+    sinks: Sequence[Sink] = (),
     **settings: Any,
 ) -> Engine:
     """Fit a model by its registry name and return it ready to recommend.
@@ -722,6 +724,7 @@ def fit(
         folder: where a learnt model keeps its log and checkpoints; None keeps nothing.
         resume: go on from the checkpoint in `folder`.
         report: called with a few words at each new step of the work.
+        sinks: further places for a learnt model's log (`metakg.train.log`).
         settings: the model's own settings, and those of its training under `training`; unknown ones are errors.
 
     Raises:
@@ -731,7 +734,7 @@ def fit(
     """
     config, how = training.settings_for(model, settings)
     place = None if folder is None else Path(folder)
-    fitted = training.fit(config, how, train, seed, folder=place, resume=resume, report=report)
+    fitted = training.fit(config, how, train, seed, folder=place, resume=resume, report=report, sinks=sinks)
     resolved: Json = {
         "model": config.model_dump(mode="json"),
         "training": None if how is None else how.model_dump(mode="json"),

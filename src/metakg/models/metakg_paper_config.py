@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field as Setting
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -74,6 +74,12 @@ class MetaKGConfig(ModelConfig):
     """Edges after adaptation: training pairs and support, or the support alone (authors' code)."""
     cold_users: Literal["mean", "neighbours"] = "mean"
     """Vector of a new user: the mean of the trained users, or the mean of the vectors of the items clicked."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_all(cls, given: Any) -> Any:
+        # The released network knows no sampling, and a TOML file no null.
+        return {"fan_out": None, **given} if isinstance(given, dict) and given.get("arch") == "code" else given
 
     @model_validator(mode="after")
     def _check(self) -> Self:

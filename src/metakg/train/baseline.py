@@ -125,6 +125,8 @@ class McrecTraining(BaselineConfig):
     """Where features and vectors start: at random, or by BPR on the training pairs."""
     negatives: PositiveInt = 4
     """Items drawn for each pair."""
+    adapt: AdaptRule = AdaptRule(learning_rate=1e-3)
+    """How the trained model adapts, in validation as in use; what paths say needs no large steps."""
 
 
 class NoSteps(AdaptRule):

@@ -10,7 +10,7 @@ A model's settings say what it is; its *training* settings say how it learns, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from metakg.models.metakg_paper_config import MetaKGConfig as PaperConfig
 from metakg.models.registry import build, config_for, rebuild
 from metakg.train.adapt import CoAdapting
 from metakg.train.baseline import Adapting, BaselineConfig, McrecTraining, TaskConfig, UgrecTraining, train_baseline
+from metakg.train.log import Sink
+from metakg.train.loop import LoopConfig
 from metakg.train.practice import PracticeConfig, practise
 from metakg.train.recipe import Recipe, train_metakg
 
@@ -92,6 +94,7 @@ def fit(
     resume: bool = False,
     report: Report | None = None,
     validate: Split | Judge | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Recommender:
     """Return a fitted recommender.
 
@@ -105,6 +108,7 @@ def fit(
         report: called with a few words at each new step of the work.
         validate: stop by this, and keep the best parameters: a split whose training part is `view` (see `judged_on`), or a
             judge; None trains all epochs (`metakg` stops by a world of its own). Models that learn nothing ignore it.
+        sinks: further places to log to, closed at the end (see `metakg.train.log`).
 
     Raises:
         DataError: the data cannot be learnt from.
@@ -115,12 +119,13 @@ def fit(
     on_phase = None if report is None else lambda phase, p: _tell(report, phase, p.step, p.total, p.seconds_left)
     if isinstance(training, Recipe):
         assert isinstance(config, PaperConfig)
-        how: dict[str, Any] = {"folder": folder, "resume": resume, "validate": judge, "on_progress": on_phase}
+        how: dict[str, Any] = {"folder": folder, "resume": resume, "validate": judge, "on_progress": on_phase, "sinks": sinks}
         return train_metakg(config, training, view, seed=seed, **how)[0]
     model = build(config, view, seed)
     if isinstance(training, BaselineConfig):
         assert isinstance(model, Learnt)
-        return train_baseline(model, training, seed, folder=folder, resume=resume, validate=judge, on_progress=on_phase)[0]
+        how = {"folder": folder, "resume": resume, "validate": judge, "on_progress": on_phase, "sinks": sinks}
+        return train_baseline(model, training, seed, **how)[0]
     if isinstance(training, PracticeConfig):
         assert isinstance(model, MetaKG)
         practise(
@@ -132,11 +137,39 @@ def fit(
             report=report,
             validate=judge,
             on_progress=None if report is None else lambda p: _tell(report, "training", p.step, p.total, p.seconds_left),
+            sinks=sinks,
         )
         model.eval()
     elif any(p.requires_grad for p in model.parameters()):
         raise TrainingError(config.kind, "no training settings", expected="an entry in TRAINING", fix="Add its recipe here.")
     return model
+
+
+def epochs_by_validation(
+    config: ModelConfig, training: BaseModel | None, split: Split, seed: int, *, report: Report | None = None
+) -> int:
+    """Return after how many epochs a model is best on the validation scenarios, trained on their training part alone.
+
+    Early stopping for a model that is then trained on everything: no answer that it will be asked for is looked at.
+
+    Raises:
+        ConfigError: the model learns nothing by gradient.
+        DataError: the split has no validation part, or its training part cannot be learnt from.
+        TrainingError: the run cannot go on.
+    """
+    if training is None:
+        raise ConfigError("validation", f"the model {config.kind}", expected="one that is trained", fix="Leave it out.")
+    if split.validation is None:
+        raise DataError("split", "no validation split", expected="one to stop by", fix="Split again with validation.")
+    validation, scores = split.validation, list[float]()
+
+    def judge(recommender: Recommender) -> float:
+        scores.append(scenario_mean(recommender, validation))
+        return scores[-1]
+
+    fit(config, training, validation.train, seed, validate=judge, report=report)
+    loop: LoopConfig = training.loop  # type: ignore[attr-defined]
+    return min(loop.epochs, loop.validate_epochs * (1 + scores.index(max(scores))))
 
 
 def restore(

@@ -49,15 +49,13 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Numbers of each record as TensorBoard scalars (needs the package `tensorboard`)."""
+    """Numbers of each record as TensorBoard scalars (the extra `tensorboard`)."""
 
     def __init__(self, folder: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as err:
-            raise ConfigError(
-                "log", "tensorboard, which is not installed", expected="an installed package", fix="pip install tensorboard"
-            ) from err
+            raise _missing("tensorboard", err) from err
         self._writer: Any = SummaryWriter(str(folder))
 
     def write(self, record: Json) -> None:
@@ -71,15 +69,16 @@ class TensorBoard:
 
 
 class MLflow:
-    """Numbers of each record as metrics of the active MLflow run (needs the package `mlflow`)."""
+    """Numbers of each record as metrics of the active MLflow run, or of one that this starts (the extra `mlflow`).
+
+    MLflow itself says where to: `MLFLOW_TRACKING_URI`, `MLFLOW_EXPERIMENT_NAME`.
+    """
 
     def __init__(self) -> None:
         try:
             import mlflow  # type: ignore[import-not-found,unused-ignore]
         except ImportError as err:
-            raise ConfigError(
-                "log", "mlflow, which is not installed", expected="an installed package", fix="pip install mlflow"
-            ) from err
+            raise _missing("mlflow", err) from err
         self._mlflow: Any = mlflow
 
     def write(self, record: Json) -> None:
@@ -89,6 +88,12 @@ class MLflow:
 
     def close(self) -> None:
         """Leave the run to whoever started it."""
+
+
+def _missing(name: str, err: ImportError) -> ConfigError:
+    return ConfigError(
+        "log", f"no module {err.name}", expected=f"the extra `{name}`", fix=f'Install it: pip install "metakg[{name}]".'
+    )
 
 
 def numbers(record: Json) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -21,6 +21,7 @@ from metakg.models.profile import weigh
 from metakg.models.space import Choice, Space, Span
 from metakg.sample.worlds import Situation, WorldRules, draw_world
 from metakg.train.checkpoint import view_fingerprint
+from metakg.train.log import Sink
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
 from metakg.train.scheduler import SchedulerConfig, TaskScheduler, need_a_choice
 from metakg.types import Json, Rows
@@ -87,6 +88,7 @@ def practise(
     report: Report | None = None,
     validate: Callable[[MetaKG], float] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Practised:
     """Teach a model, in place, on worlds drawn from its own training view.
 
@@ -99,6 +101,7 @@ def practise(
         report: called with one line for each world that is drawn.
         validate: judges the model, higher is better; by default the world drawn last does.
         on_progress: called after every step of the loop.
+        sinks: further places to log to.
 
     Raises:
         DataError: no world has a task, so there is nothing to learn from; or the last has none, so nothing to stop by.
@@ -130,6 +133,7 @@ def practise(
         identity=identity,
         validate=validate or (lambda judged: _examine(judged, exam)),  # type: ignore[arg-type]
         on_progress=on_progress,
+        sinks=sinks,
     )
     outcome = loop.run(resume=resume)
     counts: dict[str, int] = {}
