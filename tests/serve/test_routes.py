@@ -206,6 +206,28 @@ def test_a_user_is_known_by_his_facts_and_forgotten_everywhere(client, tmp_path,
     assert get(client, "/api/recommend/ann")["way"] == "adapted"
 
 
+def test_an_item_does_not_take_the_id_of_an_entity(client, settled) -> None:
+    facts = [{"relation": "genre", "entity": "e3"}]
+    refused = put(client, "/api/items/e0", {"facts": facts}, 409)["error"]
+    assert (refused["field"], "send its id as `entity` too" in refused["message"]) == ("path.item", True)
+    assert put(client, "/api/items/e0", {"facts": facts, "entity": "e5"}, 409)["error"]["field"] == "path.item"
+    assert put(client, "/api/items/e:i00", {"facts": facts, "entity": "e:i00"}, 409)["error"]["field"] == "body.entity"
+    assert put(client, "/api/items/e5", {"facts": facts, "entity": "e5"})["accepted"] == 1
+    settled(client)
+    assert {"part_of", "genre"} == {fact["relation"] for fact in get(client, "/api/items/e5")["facts"]}
+
+
+def test_a_fact_that_was_taken_back_by_another_name_stays_away(client, bundles, settled) -> None:
+    post(client, "/api/triples", [{"head": "e:i00", "relation": "genre", "tail": "e9"}])
+    settled(client)
+    assert "e9" in {fact["entity"] for fact in get(client, "/api/items/i00")["facts"]}
+    delete(client, "/api/triples", [{"head": "i00", "relation": "genre", "tail": "e9"}])
+    settled(client)
+    for _ in range(2):
+        assert "e9" not in {fact["entity"] for fact in get(client, "/api/items/i00")["facts"]}
+        post(client, "/api/admin/swap", {"bundle": "one"})
+
+
 def test_links_that_contradict_are_refused(client, settled) -> None:
     assert put(client, "/api/items/i00", {"entity": "e5"}, 409)["error"]["field"] == "body.entity"
     assert put(client, "/api/items/i90", {"entity": "e:i00"}, 409)["error"]["field"] == "body.entity"

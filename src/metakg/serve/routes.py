@@ -466,8 +466,7 @@ async def delete_user(request: Request, user: PathId) -> Response:
 async def put_item(request: Request, item: PathId, sent: schemas.ItemIn) -> Response:
     """A new item is recommended from its facts alone, after a moment (see `status`). Facts are added to those there are."""
     shared = service(request)
-    if sent.entity is not None:
-        _may_link(shared.state.engine, item, sent.entity)
+    _may_come(shared.state.engine, item, sent.entity)
     facts = [[fact.relation, fact.entity, fact.entity_label] for fact in sent.facts]
     body = {"label": sent.label, "entity": sent.entity, "facts": facts}
     return _json(await shared.keep([Draft("item", item=item, body=body)]))
@@ -623,16 +622,22 @@ def _not_hidden(state: State, item: str) -> None:
         raise Refusal(404, f"item {item!r} is unknown", code="unknown_item", field="path.item")
 
 
-def _may_link(engine: Engine, item: str, entity: str) -> None:
-    """Refuse a link that contradicts one there is, while it can still be refused.
+def _may_come(engine: Engine, item: str, entity: str | None) -> None:
+    """Refuse an item that contradicts what there is, while it can still be refused.
 
     Raises:
-        Refusal: the item is linked to another entity, or the entity is another item.
+        Refusal: an entity has the id of this new item, the item is linked to another entity, or the entity is another item.
     """
     from metakg.data.view import unlinked_entity
 
     v = engine.recommender.view.vocabulary
-    row, node = v.items.row(item), v.entities.row(entity)
+    row = v.items.row(item)
+    if row is None and entity != item and item in v.entities:
+        way = "if the item is that entity, send its id as `entity` too, else give the item another id"
+        raise Refusal(409, f"an entity of the knowledge graph has this id: {way}", field="path.item")
+    if entity is None:
+        return
+    node = v.entities.row(entity)
     if row is not None and v.entities.id(row) not in (entity, unlinked_entity(item)):
         raise Refusal(409, "the item is linked to another entity", field="body.entity")
     if node is not None and node < v.n_items and node != row:
