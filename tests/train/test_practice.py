@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from metakg.data import Interactions, TrainView
-from metakg.errors import CheckpointError, DataError
+from metakg.errors import CheckpointError, DataError, TrainingError
 from metakg.models.evidence import Evidence
 from metakg.models.metakg import EvidenceTasks, MetaKG, MetaKGConfig
 from metakg.models.profile import weigh
@@ -275,3 +275,21 @@ def test_a_world_to_stop_by_that_has_no_task_is_refused(monkeypatch: pytest.Monk
 def test_a_setting_that_practice_would_not_follow_is_refused() -> None:
     with pytest.raises(ValidationError, match="held_out"):
         PracticeConfig(scheduler=SchedulerConfig(reward="held_out"))
+
+
+def test_tasks_that_do_not_fit_are_refused_before_they_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(practice, "draw_world", lambda *_: pytest.fail("a world was drawn"))
+    monkeypatch.setattr(practice, "available_bytes", lambda: 1000)
+    with pytest.raises(TrainingError, match=r"the most for practice tasks .*Lower training\.tasks_each, training\.worlds or"):
+        practise(model_of(), config_of(), 1)
+
+
+def test_the_estimate_counts_every_number_of_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, int]] = []
+    monkeypatch.setattr(practice, "check_memory", lambda parts, _: seen.append(parts))
+    model, config = model_of(), config_of(unclicked=1.0)
+    made = []
+    monkeypatch.setattr(practice, "PracticeBatches", lambda sets, *rest: made.extend(sets) or PracticeBatches(sets, *rest))
+    practise(model, config, 1)
+    halves = 2 * sum(tasks.features.numel() + tasks.own.numel() for tasks in made)
+    assert halves * 2 <= seen[0]["practice tasks"] <= halves * 8, "twice, with a world to stop by and users without a task"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from metakg.data import TrainView
 from metakg.errors import TrainingError
+from metakg.models.metakg import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
 
 _SEEDS_A_TASK = 85
@@ -57,6 +58,26 @@ def estimate_bytes(config: MetaKGConfig, n_nodes: int, n_edges: int, n_relations
     }
 
 
+def estimate_practice_bytes(model: MetaKG, tasks_each: int, worlds: int, situations: int) -> dict[str, int]:
+    """Return the parts of the peak of `metakg`'s practice in bytes, roughly.
+
+    Its tasks count twice (apart, then joined), in half precision; then the evidence of the view and of one world.
+
+    Args:
+        model: as built from its view.
+        tasks_each: tasks of a situation in a world, at most.
+        worlds: worlds, the one to stop by included.
+        situations: kinds of tasks in a world.
+    """
+    config, factors = model.config, model.evidence.factors
+    n_tasks = worlds * situations * min(tasks_each, model.view.n_users)
+    entries = sum(part.nnz for part in (factors.left, factors.right, factors.back))
+    return {
+        "practice tasks": 2 * 2 * n_tasks * (config.candidates + config.own_items) * model.evidence.n_features,
+        "evidence": 2 * 8 * entries,
+    }
+
+
 def graph_sizes(view: TrainView) -> tuple[int, int, int]:
     """Return nodes, edges at most, and edge types of the graph that a view will become, without building it."""
     facts = len(view.interactions) + len(view.graph.entity) + len(view.graph.user)
@@ -67,7 +88,7 @@ def check_memory(parts: dict[str, int], available: int | None) -> None:
     """Refuse a run that would not fit.
 
     Args:
-        parts: what `estimate_bytes` returned.
+        parts: what `estimate_bytes` or `estimate_practice_bytes` returned.
         available: bytes that are free; None if unknown, then nothing is refused.
 
     Raises:
@@ -81,6 +102,8 @@ def check_memory(parts: dict[str, int], available: int | None) -> None:
         "shared tables": "Lower dim.",
         "parameters, gradients, Adam, best copy": "Lower dim.",
         "graph": "Drop relations or entities that no item needs, or train on a larger machine.",
+        "practice tasks": "Lower training.tasks_each, training.worlds or candidates.",
+        "evidence": "Lower max_items, above which what joins items joins nothing.",
     }
     largest = max(parts, key=lambda name: parts[name])
     raise TrainingError(

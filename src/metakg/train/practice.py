@@ -23,6 +23,7 @@ from metakg.sample.worlds import Situation, WorldRules, draw_world
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.log import Sink
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
+from metakg.train.memory import available_bytes, check_memory, estimate_practice_bytes
 from metakg.train.scheduler import SchedulerConfig, TaskScheduler, need_a_choice
 from metakg.types import Json, Rows
 
@@ -104,9 +105,12 @@ def practise(
         sinks: further places to log to.
 
     Raises:
+        TrainingError: the tasks would not fit into memory, or the numbers exploded.
         DataError: no world has a task, so there is nothing to learn from; or the last has none, so nothing to stop by.
         CheckpointError: `resume` found another run's checkpoint.
     """
+    kinds = 4 + 2 * (config.unclicked > 0)
+    check_memory(estimate_practice_bytes(model, config.tasks_each, config.worlds + 1, kinds), available_bytes())
     rng = random.generator(seed, "practice/worlds")
     sets: list[dict[str, tuple[EvidenceTasks, Tensor]]] = []
     for number in range(1, config.worlds + 2):
