@@ -12,6 +12,7 @@ from scipy import sparse
 from metakg.data import IdMap, Interactions, KnowledgeGraph, TrainView, Triples, Vocabulary
 from metakg.models.evidence import ITEM_FEATURES, Evidence, Gathered
 from metakg.models.factors import Reason
+from metakg.models.nn.spectral import item_vectors
 from metakg.models.profile import weigh
 from metakg.testing import arriving, toy_view
 
@@ -204,6 +205,44 @@ def test_gathered_features_equal_dense_sums(seed: int) -> None:
         assert features[:, :c] == pytest.approx(np.sqrt(units[user, places][free]), abs=1e-3)
         assert (features[:, c : 2 * c] == (raw[user, places][free] > 1e-9)).all()
         assert features[:, -1] == pytest.approx(prior[user, places][free], abs=1e-5)
+
+
+def test_item_vectors_are_the_leading_eigenvectors_of_the_joined_graph() -> None:
+    view, dim = random_view(1), 5
+    n_users, n = view.n_users, view.n_users + view.n_entities
+    a = np.zeros((n, n))
+    ends = [(u, i + n_users) for u, i in zip(view.interactions.users, view.interactions.items, strict=True)]
+    facts = view.graph.entity
+    ends += [(h + n_users, t + n_users) for h, t in zip(facts.heads, facts.tails, strict=True)]
+    for one, other in ends:
+        a[one, other] += 1
+        a[other, one] += 1
+    root = np.sqrt(np.maximum(a.sum(1), 1))
+    values, vectors = np.linalg.eigh(a / np.outer(root, root))
+    leading = np.argsort(-np.abs(values), kind="stable")[:dim]
+    expected = (vectors[:, leading] * np.sqrt(np.abs(values[leading])))[n_users : n_users + view.n_items]
+    expected /= np.linalg.norm(expected, axis=1).mean()
+    found = item_vectors(view, dim, rounds=400)
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=0.02)
+    assert np.array_equal(item_vectors(view, dim), item_vectors(view, dim))
+    assert item_vectors(view, 500).shape == (view.n_items, 500), "more than there are nodes: the rest is zero"
+
+
+def test_with_vectors_the_inner_product_stands_before_the_prior() -> None:
+    view = random_view(2)
+    evidence, plain = evidence_of(view, vector_dim=4), evidence_of(view)
+    users = everybody(view)
+    found, without, profiles = gathered(evidence, users), gathered(plain, users), profiles_of(view, users).toarray()
+    assert evidence.n_features == plain.n_features + 1
+    np.testing.assert_array_equal(np.delete(found.features, -2, axis=2), without.features)
+    np.testing.assert_array_equal(np.delete(found.own, -2, axis=2), without.own)
+    for user in users:
+        z = profiles[user] @ evidence.vectors
+        np.testing.assert_allclose(found.features[user, :, -2], evidence.vectors[found.items[user]] @ z, atol=1e-5)
+        for place in np.flatnonzero(found.own_mask[user]):
+            item = found.own_items[user, place]
+            others = z - profiles[user, item] * evidence.vectors[item]
+            assert found.own[user, place, -2] == pytest.approx(others @ evidence.vectors[item], abs=1e-5)
 
 
 def test_a_candidate_is_described_beside_its_channels() -> None:

@@ -443,3 +443,9 @@ class TestContract(ModelContract):
         assert isinstance(model, MetaKG)
         practise(model, QUICK, seed)
         return model.eval()
+
+
+class TestContractWithVectors(ModelContract):
+    """The same with an inner product among the evidence."""
+
+    config = MetaKGConfig(hidden=16, candidates=40, own_items=10, vector_dim=8)

@@ -25,6 +25,7 @@ from scipy import sparse
 from metakg.data import TrainView
 from metakg.models.factors import ENTITY, REACHED, Channel, Cut, Factors
 from metakg.models.kg_knn import Facts, KgKnnConfig, second_hop
+from metakg.models.nn.spectral import item_vectors
 from metakg.models.profile import power
 from metakg.types import Floats, Rows
 
@@ -32,7 +33,8 @@ _ROUNDING = np.float32(1e-5)
 """Share of a float32 sum that may be left over by rounding when its parts are taken away again."""
 
 ITEM_FEATURES = ("popularity", "new", "facts", "prior")
-"""What describes a candidate beside the channels: log clicks, whether nobody clicked it in training, log facts, plain sum."""
+"""What describes a candidate beside the channels: log clicks, whether nobody clicked it in training, log facts, plain sum.
+With item vectors, the inner product of profile and candidate stands before the plain sum."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Evidence:
         trained_clicks: (I,) clicks of each item in training, before anything arrived.
         kinds: (relation row, inverse) to make channels of: those that the model was trained with; None = all that join items.
         max_items: what joins more items than this joins nothing.
+        vector_dim: D > 0 adds the inner product of item vectors (`metakg.models.nn.spectral`).
     """
 
     def __init__(
@@ -87,8 +90,10 @@ class Evidence:
         trained_clicks: npt.NDArray[np.int64],
         kinds: tuple[tuple[int, bool], ...] | None,
         max_items: int,
+        vector_dim: int = 0,
     ) -> None:
         self.view = view
+        self.vectors: Floats | None = item_vectors(view, vector_dim) if vector_dim else None  # (I, D)
         facts, links = Facts.of(view), _links(view)
         clicks, by_user = view.history, np.diff(view.history.indptr)
         degree = view.popularity + np.diff(links.indptr)[: view.n_items]
@@ -121,7 +126,7 @@ class Evidence:
     @property
     def n_features(self) -> int:
         """F, the number of features of a candidate."""
-        return n_features(len(self.kinds))
+        return n_features(len(self.kinds), self.vectors is not None)
 
     def is_of(self, view: TrainView) -> bool:
         """Say whether a view has the clicks and facts that this was built from; labels and facts about users do not matter."""
@@ -174,6 +179,9 @@ class Evidence:
         there = np.flatnonzero(at >= 0)
         features[row[there], at[there], channel[there]] = units[there]
         self._finish(features, items, best.values.numpy())
+        if self.vectors is not None:
+            of_profiles = profiles @ self.vectors  # (B, D)
+            features[:, :, -2] = np.einsum("bd,bnd->bn", of_profiles, self.vectors[items])
 
         place[:] = -1
         place[own_row * np.int64(n_items) + own_item] = np.arange(len(own_row), dtype=np.int32)
@@ -194,6 +202,10 @@ class Evidence:
         own_priors = np.zeros((n_users, n_own), np.float32)
         own_priors[own_row, own_place] = own_prior
         self._finish(own, own_items, own_priors)
+        if self.vectors is not None:
+            vectors = self.vectors[own_item]
+            of_others = of_profiles[own_row] - own_weight[:, None] * vectors
+            own[own_row, own_place, -2] = (of_others * vectors).sum(1)
         mask = np.zeros((n_users, n_own), np.bool_)
         mask[own_row, own_place] = True
         return Gathered(items, features, prior, own, mask, own_items)
@@ -242,9 +254,9 @@ class Evidence:
         return part
 
 
-def n_features(n_kinds: int) -> int:
+def n_features(n_kinds: int, vectors: bool = False) -> int:
     """Return F of evidence with so many kinds of facts: two a channel, and what describes an item."""
-    return 2 * (n_kinds + 4) + len(ITEM_FEATURES)
+    return 2 * (n_kinds + 4) + len(ITEM_FEATURES) + vectors
 
 
 def _from_clicks(

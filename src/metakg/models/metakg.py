@@ -13,8 +13,9 @@ f is a small network with one hidden layer. Tasks are drawn from worlds in which
 (`metakg.sample.worlds`), so the model practises exactly what cold start asks. Ranking is exact for the model as defined: the
 candidates are the best `candidates` items by the plain sum of the channels, ordered by f; the rest follows by that sum.
 
-Differs from the paper: no node vectors. Three layers of propagation over 64 numbers a node (`metakg-paper`) hold less about
-which tracks lie on one release than the graph itself does; docs/results/last-fm.md has both side by side.
+Differs from the paper: no node vectors, unless `vector_dim` adds an inner product to the evidence. Three layers of propagation
+over 64 numbers a node (`metakg-paper`) hold less about which tracks lie on one release than the graph itself does;
+docs/results/last-fm.md has both side by side.
 """
 
 from __future__ import annotations
@@ -65,6 +66,9 @@ class MetaKGConfig(ProfileConfig):
     """Whether the outer gradient looks through the inner step (eqs. 3-5) or not (Algorithm 1, line 9)."""
     max_items: PositiveInt = 5000
     """What joins more items than this joins nothing."""
+    vector_dim: NonNegativeInt = 0
+    """Width of item vectors whose inner product with the profile's is one more feature (the leading eigenvectors of the joined
+    graph); 0 goes without."""
     message_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the hidden layer zeroed in training."""
 
@@ -122,7 +126,7 @@ class MetaKG(ProfileRecommender):
         if previous is not None and previous.evidence.is_of(view):
             self.evidence = previous.evidence
         else:
-            self.evidence = Evidence(view, self.trained_clicks, kinds, config.max_items)
+            self.evidence = Evidence(view, self.trained_clicks, kinds, config.max_items, config.vector_dim)
         rule = {"history_weight": config.history_weight, "exclude_seen": config.exclude_seen}
         knows_users = len(view.graph.user) > 0
         self.walk = Walk(WalkConfig(**rule), view, self.rng, recent=self.recent) if knows_users else None
@@ -300,6 +304,8 @@ class MetaKG(ProfileRecommender):
             silent = torch.arange(c)
             rows[0, silent, silent] = rows[0, silent, silent + c] = 0.0
             rows[0, c, : 2 * c] = rows[0, c, -1] = 0.0
+            if self.evidence.vectors is not None:
+                rows[0, c, -2] = 0.0
             person.notes["silenced", item] = scores = np.asarray(self.score(rows, gamma)[0].detach().numpy())
         return scores
 
@@ -316,7 +322,7 @@ class MetaKG(ProfileRecommender):
         kinds, clicks, h = learnt["kinds"], learnt["trained_clicks"], config.hidden
         fits = kinds.ndim == 2 and kinds.shape[1] == 2 and clicks.ndim == 1 and len(clicks) <= view.n_items
         fits = fits and bool(((kinds >= 0) & (kinds < torch.tensor([view.n_relations, 2]))).all()) and bool((clicks >= 0).all())
-        f = n_features(len(kinds)) if fits else 0
+        f = n_features(len(kinds), config.vector_dim > 0) if fits else 0
         shapes = [tuple(learnt[name].shape) for name in cls.learns[:4]]
         if not fits or shapes != [(f,), (h, f), (h,), (h,)]:
             found = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(learnt.items()))

@@ -20,6 +20,7 @@ from metakg.data import Interactions
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.nn.ckg import CollaborativeGraph, UnifiedGraph, triple_sampler
 from metakg.models.nn.sparse import spmm
+from metakg.models.nn.spectral import leading
 from metakg.models.nn.transr import TransR
 from metakg.sample.episodes import PairBatch, PairSampler
 from metakg.sample.triples import TripleBatch, TripleSampler
@@ -173,24 +174,19 @@ def initialise_by_bpr(
 def initialise_by_graph(model: MetaKG, seed: int, *, rounds: int = 8) -> None:
     """Put nodes where the leading eigenvectors of the training graph have them, in place.
 
-    The graph is undirected and normalised, A = D^-1/2 (edges) D^-1/2; its eigenvectors come from a random block and `rounds`
-    products with A (Halko, Martinsson, Tropp 2011, algorithm 4.4), each scaled by the root of its eigenvalue's size, and all
-    by one number that gives the vectors the mean length of a random start.
+    The graph is undirected and normalised, A = D^-1/2 (edges) D^-1/2; all vectors are scaled by one number that gives them the
+    mean length of a random start.
     """
     graph, node = model.graph, model.node
     degrees = sum((edges.edges.degrees for edges in graph.sets), torch.zeros(())).clamp(min=1).to(node)
     weights = [(degrees[edges.heads] * degrees[edges.tails]).rsqrt() for edges in graph.sets]
 
-    def a(block: Tensor) -> Tensor:
+    def multiply(block: Tensor) -> Tensor:
         return torch.stack([spmm(edges.edges, w, block) for edges, w in zip(graph.sets, weights, strict=True)]).sum(0)
 
-    width = model.config.dim
-    block = torch.randn(graph.n_nodes, width, generator=random.torch_generator(seed, "graph/start")).to(node)
+    block = torch.randn(node.shape, generator=random.torch_generator(seed, "graph/start")).to(node)
     with torch.no_grad():
-        for _ in range(rounds):
-            block, _ = torch.linalg.qr(a(block))
-        values, turn = torch.linalg.eigh(block.T @ a(block))
-        vectors = (block @ turn) * values.abs().sqrt()
+        vectors = leading(multiply, block, rounds)
         length = node.norm(dim=1).mean()
         node.copy_(vectors * (length / vectors.norm(dim=1).mean().clamp(min=1e-12)))
     model.refresh()

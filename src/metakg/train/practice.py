@@ -242,7 +242,7 @@ def _gather(model: MetaKG, situation: Situation, limit: int, rng: np.random.Gene
         situation.clicks if not len(situation.support) else type(base.interactions).concat(situation.clicks, situation.support)
     )
     view = replace(base, interactions=pairs)
-    evidence = Evidence(view, base.popularity, model.evidence.kinds, model.config.max_items)
+    evidence = Evidence(view, base.popularity, model.evidence.kinds, model.config.max_items, model.config.vector_dim)
     shape = (view.n_users, view.n_items)
     recent = situation.support.csr(*shape) if len(situation.support) else None
     query = situation.query.csr(*shape)
