@@ -445,7 +445,7 @@ class TestContract(ModelContract):
         return model.eval()
 
 
-class TestContractWithVectors(ModelContract):
+class TestContractWithVectors(TestContract):
     """The same with an inner product among the evidence."""
 
     config = MetaKGConfig(hidden=16, candidates=40, own_items=10, vector_dim=8)
