@@ -434,7 +434,8 @@ class TestContract(ModelContract):
         shown = replace(view, interactions=view.interactions.select(~asked), tasks=None)
         users = np.unique(query.users)
         seen_by = MetaKG(model.config, shown, torch_generator(seed, "init/metakg"))
-        seen_by.evidence = type(model.evidence)(shown, shown.popularity, model.evidence.kinds, model.config.max_items)
+        config = model.config
+        seen_by.evidence = Evidence(shown, shown.popularity, model.evidence.kinds, config.max_items, config.vector_dim)
         found = seen_by.gather(users, seen_by.profiles(users))
         truth = query.csr(view.n_users, view.n_items)[users].toarray() > 0
         return [as_tasks(found, np.take_along_axis(truth, found.items.astype(np.int64), axis=1))]
