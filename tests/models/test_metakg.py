@@ -17,6 +17,7 @@ from metakg.data import IdMap, Interactions, KnowledgeGraph, Support, TrainView,
 from metakg.engine import fit
 from metakg.errors import CheckpointError
 from metakg.models.base import Recommender
+from metakg.models.evidence import Evidence
 from metakg.models.metakg import EvidenceTasks, MetaKG, MetaKGConfig, as_tasks
 from metakg.models.walk import Walk, WalkConfig
 from metakg.rng import torch_generator
