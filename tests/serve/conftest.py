@@ -54,8 +54,7 @@ def serving(bundle: Path, store_url: str, keys: Keys | None = None, **more) -> I
     finally:
         service.writer.stop()
         service.live.stop()
-        service.pool.stop()
-        service.heavy.stop()
+        service.stop()
         store.close()
 
 

@@ -6,10 +6,11 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from metakg.engine import Engine, Recommendation
+from metakg.engine import Recommendation
+from metakg.explain import Path as ReasonPath
 from metakg.serve.fold import Fold
 from metakg.serve.live import State
 from metakg.store import Event
@@ -61,7 +62,7 @@ def recommendations(
         shown = [entry.item for entry in found] if engine.explains else []
         paths = engine.reasons(asking, shown, _REASONS, liked=liked, disliked=disliked) if shown else [()] * len(items)
         for item, reasons in zip(items, paths, strict=True):
-            item["reasons"] = [path.as_json() for path in reasons]
+            item["reasons"] = [path.as_json() for path in reasons if _may_be_told(state, path)]
     return {"user": user, "way": way, "model": engine.model, "version": state.version, "items": items}
 
 
@@ -84,16 +85,24 @@ def explanation(
         asking, since = None, state.engine.overlay[user]
         liked, disliked = since.liked, since.disliked
     found = state.engine.explain(asking, item, limit, liked=liked, disliked=disliked)
-    return {**found.as_json(), "user": user}
+    told = replace(found, paths=tuple(path for path in found.paths if _may_be_told(state, path)))
+    return {**told.as_json(), "user": user}
 
 
-def item_page(engine: Engine, item: str, limit: int = 50) -> Json:
+def _may_be_told(state: State, path: ReasonPath) -> bool:
+    """Return whether a path leads by nothing that was removed and is only waiting to be taken out."""
+    return not any(node.kind == "item" and node.id in state.hidden_items for node in path.nodes)
+
+
+def item_page(state: State, item: str, limit: int = 50) -> Json:
     """Return what is known of an item.
 
     Raises:
         DataError: the item is unknown.
     """
-    facts = [asdict(fact) for fact in engine.facts(item, limit)]
+    engine, hidden = state.engine, state.hidden_items
+    found = engine.facts(item, limit + len(hidden))
+    facts = [asdict(fact) for fact in found if not (fact.is_item and fact.entity in hidden)][:limit]
     known = engine.found(item)
     assert known is not None, "an item with facts is found"
     return {"item": item, "label": known.label, "popularity": known.popularity, "facts": facts}
@@ -103,16 +112,28 @@ def preview(state: State, label: str | None, facts: Sequence[tuple[str, str, str
     """Return whom a new item with these facts would reach, and what it would be like; nothing is kept."""
     body: dict[str, Any] = {"label": label, "entity": None, "facts": [list(fact) for fact in facts]}
     engine = Fold.of([Event(0, "item", None, PREVIEW, body, 0, 0)]).world_onto(state.engine)
-    return {**reach(engine, PREVIEW, n), "similar": [recommended(entry) for entry in engine.similar(PREVIEW, n)]}
+    then = replace(state, engine=engine)
+    return {**reach(then, PREVIEW, n), "similar": similar(then, PREVIEW, n)}
 
 
-def reach(engine: Engine, item: str, n: int) -> Json:
+def similar(state: State, item: str, n: int) -> list[Json]:
+    """Return the items closest to one.
+
+    Raises:
+        DataError: the item is unknown.
+    """
+    found = state.engine.similar(item, n + len(state.hidden_items))
+    return [recommended(entry) for entry in found if entry.item not in state.hidden_items][:n]
+
+
+def reach(state: State, item: str, n: int) -> Json:
     """Return whom an item would reach.
 
     Raises:
         DataError: the item is unknown.
     """
-    return {"users": [{"user": who.id, "label": who.label, "score": who.score} for who in engine.reach(item, n)]}
+    found = [who for who in state.engine.reach(item, n + len(state.hidden_users)) if who.id not in state.hidden_users]
+    return {"users": [{"user": who.id, "label": who.label, "score": who.score} for who in found[:n]]}
 
 
 class Kept:

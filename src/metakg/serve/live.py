@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -126,16 +126,20 @@ class Live:
         with self._building:
             engine = metakg.load(bundle)
             digest = files.sha256(bundle / "manifest.json")[:8]
-            seq = 0
+            seq = refused = 0
             changes = True
             while changes:  # what arrives meanwhile is caught up with, until only clicks are left
-                engine, seq, changes = self._caught_up(engine, seq)
+                engine, seq, changes, more = self._caught_up(engine, seq)
+                refused += more
             warm(engine)
             with self._lock:
+                rest = list(self._behind(seq))  # the last that can fail comes before anything is replaced
                 base = 0 if self._state is None else self._state.base + 1
                 self._pending, self._pending_since_s = [], None
+                self.refused = refused  # all events were applied anew
                 self._state = State(engine, bundle, digest, seq, base)
-                self._follow()
+                for events in rest:
+                    self._take(events)
                 return self._state
 
     def committed(self, events: Sequence[Event]) -> None:
@@ -150,20 +154,29 @@ class Live:
             elif fresh:  # another process was faster
                 self._follow()
 
-    def _caught_up(self, engine: Engine, seq: int) -> tuple[Engine, int, bool]:
-        """Return an engine with all events behind a number, the number reached, and whether the world changed."""
+    def _caught_up(self, engine: Engine, seq: int) -> tuple[Engine, int, bool, int]:
+        """Apply all events behind a number.
+
+        Returns:
+            the engine, the number reached, whether the world changed, and how many changes were left out.
+        """
         world: list[Event] = []
-        while events := self._store.read(seq, _CHUNK):
+        for events in self._behind(seq):
             engine, seq = _now(engine, events), events[-1].seq
             world.extend(event for event in events if event.kind not in CLICKS)
         engine, refused = _worked_in(engine, world)
-        self.refused += refused
-        return engine, seq, bool(world)
+        return engine, seq, bool(world), refused
+
+    def _behind(self, seq: int) -> Iterator[list[Event]]:
+        """Yield what the store holds behind a number, in portions."""
+        while events := self._store.read(seq, _CHUNK):
+            yield events
+            seq = events[-1].seq
 
     def _follow(self) -> None:
         """Take in what the store holds beyond the state. Called with the lock."""
         assert self._state is not None
-        while events := self._store.read(self._state.seq, _CHUNK):
+        for events in self._behind(self._state.seq):
             self._take(events)
 
     def _take(self, events: Sequence[Event]) -> None:

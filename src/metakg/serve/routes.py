@@ -32,6 +32,8 @@ from metakg.store.writer import Full
 from metakg.types import Json
 
 T = TypeVar("T")
+_NOTHING = "nothing was kept"
+_UNSURE = "it may or may not have been kept: send it again with the same Idempotency-Key (or the same ids)"
 
 
 @dataclass
@@ -59,8 +61,12 @@ class Service:
 
     def __post_init__(self) -> None:
         self.pool = Pool(self.limits.threads, self.limits.queue, "metakg-engine")
-        self.heavy = Pool(1, 4, "metakg-heavy")  # what takes seconds must not stand before what takes milliseconds
-        self.swapping = asyncio.Lock()
+        # What takes seconds must not stand before what takes milliseconds, nor what takes hours before what takes seconds; and
+        # a store that says nothing must hold up nobody but those who ask for what it holds.
+        self.heavy = Pool(1, 4, "metakg-heavy")
+        self.long = Pool(2, 0, "metakg-long")
+        self.reading = Pool(2, 32, "metakg-store")
+        self.swapping, self.backing_up = asyncio.Lock(), asyncio.Lock()
 
     @property
     def state(self) -> State:
@@ -78,28 +84,35 @@ class Service:
         """Run an engine call in the pool, within the deadline."""
         return await self.pool.run(call, self.limits.deadline_s)
 
+    def stop(self) -> None:
+        """End the threads that answer."""
+        for pool in (self.pool, self.heavy, self.long, self.reading):
+            pool.stop()
+
     async def keep(self, drafts: Sequence[Draft], key: str | None = None) -> Json:
         """Make events durable; return `accepted` and `duplicates`.
 
         Raises:
-            Refusal: nothing was kept: too much is waiting, the store does not answer, or it contradicts an earlier request.
+            Refusal: nothing was kept, since too much is waiting or it contradicts an earlier request; or the store does not
+                answer, and nobody knows whether it kept something first.
         """
         _ = self.state  # nothing is accepted before the service knows what it has
         try:
             future = self.writer.submit(drafts, key)
         except Full as err:
-            raise Refusal(503, "too much is waiting to be written", retry_after_s=1) from err
+            raise Refusal(503, f"too much is waiting to be written; {_NOTHING}", retry_after_s=1) from err
         try:
             outcome = await within(future, 4 * self.limits.deadline_s)
+        except Busy as err:  # what had not begun was withdrawn; what had begun may still be committed
+            sure = _NOTHING if future.cancelled() else _UNSURE
+            raise Refusal(503, f"writing took too long; {sure}", code="busy", retry_after_s=1) from err
         except StoreError as err:
-            raise Refusal(
-                503, "the store does not answer; nothing was kept", code="store_unavailable", retry_after_s=5
-            ) from err
+            raise Refusal(503, f"the store does not answer; {_UNSURE}", code="store_unavailable", retry_after_s=5) from err
         if not isinstance(outcome, Accepted):
             if outcome.place is None:
-                raise Refusal(409, "this key was sent with another body before", field="header.idempotency-key")
+                raise Refusal(409, "this key was sent with another request before", field="header.idempotency-key")
             place = f"body.{outcome.place}.id"
-            raise Refusal(409, "this id was sent with another event before; nothing was kept", field=place)
+            raise Refusal(409, f"this id was sent with another event before; {_NOTHING}", field=place)
         for event in outcome.events:
             self.metrics.event(event.kind)
         return {"accepted": outcome.accepted, "duplicates": outcome.duplicates}
@@ -206,6 +219,10 @@ _TRIPLE = [{"head": "i07", "relation": "genre", "tail": "e3"}]
 
 Ids = Annotated[list[Id], Query(max_length=schemas.MOST_ITEMS)]
 Limit = Annotated[int, Query(ge=1, le=20)]
+Key = Annotated[str | None, Header(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
+"""The parameter of this type is called `idempotency_key`, and the header `Idempotency-Key`."""
+_EVENTS = 10_000
+"""Events in one answer about a user."""
 
 
 @router.describe("GET", "/api/recommend/{user}", "Recommend to a user, known or new", schemas.Recommendations, _LIST)
@@ -273,22 +290,22 @@ async def session_recommend(request: Request, ask: schemas.SessionAsk) -> Respon
 async def feedback(
     request: Request,
     sent: schemas.Feedbacks,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")] = None,
+    idempotency_key: Key = None,
 ) -> Response:
     """One event or a list; all or nothing. On disk when answered, and in the next answer of this server.
 
     The same `Idempotency-Key` of the same caller with the same body is answered alike and has no second effect, for 30 days.
     """
-    key = None if idempotency_key is None else f"{request.state.caller} {idempotency_key}"
     events = sent if isinstance(sent, list) else [sent]
     drafts = [Draft(event.kind, event.user, event.item, time_s=event.time_s, client_id=event.id) for event in events]
-    return _json(await service(request).keep(drafts, key))
+    return await _keep(request, drafts, idempotency_key)
 
 
 @router.describe("GET", "/api/explain/{user}/{item}", "Why an item for a user", schemas.Explanation, _EXPLAINED, fails=(404,))
 async def explain(request: Request, user: PathId, item: PathId, limit: Limit = 3) -> Response:
     """Paths from the user's own items to this one, each with its share of the score."""
     shared, state = service(request), service(request).state
+    _not_hidden(state, item)
     return _json(await shared.ask(_known(lambda: answers.explanation(state, user, item, limit))))
 
 
@@ -304,6 +321,7 @@ async def explain(request: Request, user: PathId, item: PathId, limit: Limit = 3
 async def session_explain(request: Request, ask: schemas.SessionWhy) -> Response:
     """As for a user, from what is sent."""
     shared, state = service(request), service(request).state
+    _not_hidden(state, ask.item)
     made = _known(lambda: answers.explanation(state, None, ask.item, ask.limit, ask.liked, ask.disliked))
     return _json(await shared.ask(made))
 
@@ -320,7 +338,7 @@ async def item_page(request: Request, item: PathId) -> Response:
     """Its name, its popularity, its facts."""
     shared, state = service(request), service(request).state
     _not_hidden(state, item)
-    return _json(await shared.ask(_known(lambda: answers.item_page(state.engine, item))))
+    return _json(await shared.ask(_known(lambda: answers.item_page(state, item))))
 
 
 @router.describe(
@@ -337,11 +355,10 @@ async def neighbors(request: Request, item: PathId, n: Number = 10) -> Response:
     _not_hidden(state, item)
 
     def make() -> Json:
-        found = state.engine.similar(item, n)
+        found = answers.similar(state, item, n)
         known = state.engine.found(item)
         assert known is not None, "an item with neighbours is found"
-        items = [answers.recommended(entry) for entry in found if entry.item not in state.hidden_items]
-        return {"item": item, "label": known.label, "items": items}
+        return {"item": item, "label": known.label, "items": found}
 
     return _json(await shared.ask(_known(make)))
 
@@ -353,9 +370,7 @@ async def reach(request: Request, item: PathId, n: Number = 10) -> Response:
     """Users who have not clicked it, to whose clicks it is close."""
     shared, state = service(request), service(request).state
     _not_hidden(state, item)
-    made = await shared.ask(_known(lambda: answers.reach(state.engine, item, n)))
-    made["users"] = [entry for entry in made["users"] if entry["user"] not in state.hidden_users]
-    return _json(made)
+    return _json(await shared.ask(_known(lambda: answers.reach(state, item, n))))
 
 
 @router.describe(
@@ -405,12 +420,13 @@ async def search(
     "Add or change a user",
     schemas.Kept,
     _KEPT,
+    fails=(409,),
     body={"label": "Ann", "facts": [{"relation": "aged", "entity": "e7"}]},
 )
-async def put_user(request: Request, user: PathId, sent: schemas.UserIn) -> Response:
+async def put_user(request: Request, user: PathId, sent: schemas.UserIn, idempotency_key: Key = None) -> Response:
     """Facts are added to those there are. In the answers after a moment (see `status`)."""
     body = {"label": sent.label, "facts": [[fact.relation, fact.entity] for fact in sent.facts]}
-    return _json(await service(request).keep([Draft("user", user, body=body)]))
+    return await _keep(request, [Draft("user", user, body=body)], idempotency_key)
 
 
 @router.describe(
@@ -425,17 +441,22 @@ async def put_user(request: Request, user: PathId, sent: schemas.UserIn) -> Resp
         "liked": ["i07"],
         "disliked": [],
         "events": [{"seq": 41, "kind": "like", "item": "i07", "body": {}, "time_s": 1764000000}],
+        "next": None,
     },
 )
-async def get_user(request: Request, user: PathId) -> Response:
-    """All events kept of him, and what they come to. What the bundle was trained on is not listed."""
+async def get_user(request: Request, user: PathId, after: Annotated[int, Query(ge=0, le=2**62)] = 0) -> Response:
+    """The events kept of him, in order, and what they come to. What the bundle was trained on is not listed.
+
+    Of very many events one answer holds the first 10,000 behind number `after`; `next` is the number to go on behind.
+    """
     shared, state = service(request), service(request).state
+    try:
+        held = await shared.reading.run(lambda: shared.store.of_user(user, after, _EVENTS + 1), shared.limits.deadline_s)
+    except StoreError as err:
+        raise Refusal(503, "the store does not answer", code="store_unavailable", retry_after_s=5) from err
+    events = held[:_EVENTS]
 
     def make() -> Json:
-        try:
-            events = shared.store.of_user(user)
-        except StoreError as err:
-            raise Refusal(503, "the store does not answer", code="store_unavailable", retry_after_s=5) from err
         clicks, known = state.engine.overlay[user], state.engine.found(user, "user")
         hidden = user in state.hidden_users
         return {
@@ -448,46 +469,47 @@ async def get_user(request: Request, user: PathId) -> Response:
                 {"seq": event.seq, "kind": event.kind, "item": event.item, "body": event.body, "time_s": event.time_s}
                 for event in events
             ],
+            "next": events[-1].seq if len(held) > len(events) else None,
         }
 
     return _json(await shared.ask(make))
 
 
-@router.describe("DELETE", "/api/users/{user}", "Forget a user everywhere", schemas.Kept, _KEPT)
-async def delete_user(request: Request, user: PathId) -> Response:
+@router.describe("DELETE", "/api/users/{user}", "Forget a user everywhere", schemas.Kept, _KEPT, fails=(409,))
+async def delete_user(request: Request, user: PathId, idempotency_key: Key = None) -> Response:
     """His events are erased, his clicks and facts leave the answers, and so does what the bundle knew of him.
 
     His bare id is kept, so that the next bundle can leave him out too.
     """
-    return _json(await service(request).keep([Draft("forget", user)]))
+    return await _keep(request, [Draft("forget", user)], idempotency_key)
 
 
 @router.describe("PUT", "/api/items/{item}", "Add or change an item", schemas.Kept, _KEPT, fails=(409,), body=_NEW_ITEM)
-async def put_item(request: Request, item: PathId, sent: schemas.ItemIn) -> Response:
+async def put_item(request: Request, item: PathId, sent: schemas.ItemIn, idempotency_key: Key = None) -> Response:
     """A new item is recommended from its facts alone, after a moment (see `status`). Facts are added to those there are."""
     shared = service(request)
     _may_come(shared.state.engine, item, sent.entity)
     facts = [[fact.relation, fact.entity, fact.entity_label] for fact in sent.facts]
     body = {"label": sent.label, "entity": sent.entity, "facts": facts}
-    return _json(await shared.keep([Draft("item", item=item, body=body)]))
+    return await _keep(request, [Draft("item", item=item, body=body)], idempotency_key)
 
 
-@router.describe("DELETE", "/api/items/{item}", "Remove an item", schemas.Kept, _KEPT)
-async def delete_item(request: Request, item: PathId) -> Response:
+@router.describe("DELETE", "/api/items/{item}", "Remove an item", schemas.Kept, _KEPT, fails=(409,))
+async def delete_item(request: Request, item: PathId, idempotency_key: Key = None) -> Response:
     """Never shown or used again, unless it is put again."""
-    return _json(await service(request).keep([Draft("drop-item", item=item)]))
+    return await _keep(request, [Draft("drop-item", item=item)], idempotency_key)
 
 
-@router.describe("POST", "/api/triples", "Add facts", schemas.Kept, _KEPT, body=_TRIPLE)
-async def post_triples(request: Request, sent: schemas.Triples) -> Response:
+@router.describe("POST", "/api/triples", "Add facts", schemas.Kept, _KEPT, fails=(409,), body=_TRIPLE)
+async def post_triples(request: Request, sent: schemas.Triples, idempotency_key: Key = None) -> Response:
     """In the answers after a moment (see `status`). An item's id stands for its entity."""
-    return _json(await service(request).keep([Draft("facts", body=_triples(sent))]))
+    return await _keep(request, [Draft("facts", body=_triples(sent))], idempotency_key)
 
 
-@router.describe("DELETE", "/api/triples", "Take facts back", schemas.Kept, _KEPT, body=_TRIPLE)
-async def delete_triples(request: Request, sent: schemas.Triples) -> Response:
+@router.describe("DELETE", "/api/triples", "Take facts back", schemas.Kept, _KEPT, fails=(409,), body=_TRIPLE)
+async def delete_triples(request: Request, sent: schemas.Triples, idempotency_key: Key = None) -> Response:
     """Facts of the bundle too. Unknown ones change nothing."""
-    return _json(await service(request).keep([Draft("drop-facts", body=_triples(sent))]))
+    return await _keep(request, [Draft("drop-facts", body=_triples(sent))], idempotency_key)
 
 
 @router.describe(
@@ -574,7 +596,7 @@ async def swap(request: Request, sent: schemas.SwapIn) -> Response:
     async with shared.swapping:
         begin = time.monotonic()
         try:
-            state = await shared.heavy.run(lambda: shared.live.swap(folder), 3600.0)
+            state = await shared.long.run(lambda: shared.live.swap(folder), 3600.0)
         except StoreError as err:
             raise Refusal(503, "the store does not answer", code="store_unavailable", retry_after_s=5) from err
         except MetakgError as err:
@@ -597,13 +619,16 @@ async def back_up(request: Request) -> Response:
     shared = service(request)
     if shared.backups is None:
         raise Refusal(409, "the server was started without --backups FOLDER", code="no_backups")
+    if shared.backing_up.locked():
+        raise Refusal(409, "another backup is being written")
     file = shared.backups / f"metakg-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid4().hex[:6]}.jsonl"
-    try:
-        made = await shared.heavy.run(lambda: backup(shared.store, file), 3600.0)
-    except StoreError as err:
-        raise Refusal(503, "the store does not answer", code="store_unavailable", retry_after_s=5) from err
-    except DataError as err:
-        raise Refusal(503, f"the backup cannot be written: {err.found}", code="no_backup", retry_after_s=60) from err
+    async with shared.backing_up:
+        try:
+            made = await shared.long.run(lambda: backup(shared.store, file), 3600.0)
+        except StoreError as err:
+            raise Refusal(503, "the store does not answer", code="store_unavailable", retry_after_s=5) from err
+        except DataError as err:
+            raise Refusal(503, f"the backup cannot be written: {err.found}", code="no_backup", retry_after_s=60) from err
     return _json({"file": file.name, **made})
 
 
@@ -611,6 +636,11 @@ async def back_up(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Text in Prometheus' format."""
     return Response(service(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _keep(request: Request, drafts: Sequence[Draft], key: str | None) -> Response:
+    """Keep events; a key is one of this caller's, and another caller's may be the same."""
+    return _json(await service(request).keep(drafts, None if key is None else f"{request.state.caller} {key}"))
 
 
 def _triples(sent: Sequence[schemas.TripleIn]) -> Json:

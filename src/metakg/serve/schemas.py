@@ -261,7 +261,7 @@ class Results(BaseModel):
 
 
 class UserOut(BaseModel):
-    """All that is kept of a user beyond the bundle, and how he is answered."""
+    """What is kept of a user beyond the bundle, and how he is answered."""
 
     user: str
     label: str
@@ -269,6 +269,8 @@ class UserOut(BaseModel):
     liked: list[str]
     disliked: list[str]
     events: list[dict[str, Any]]
+    next: int | None
+    """Ask again with this as `after`, if there are more events."""
 
 
 class Status(BaseModel):

@@ -164,8 +164,7 @@ def run(settings: Settings, *, listening: Callable[[str], None] = lambda _: None
             loading.join(settings.grace_s)
             service.writer.stop()
             service.live.stop()
-            service.pool.stop()
-            service.heavy.stop()
+            service.stop()
             store.close()
         if failures:
             raise failures[0]
