@@ -125,6 +125,14 @@ def test_a_long_backup_stands_before_nobody_but_the_next(client, monkeypatch) ->
         assert first.result(20).status_code == 200
 
 
+def test_a_backup_of_a_store_that_cannot_be_read_is_a_503(client, tmp_path) -> None:
+    with client.app.state.service.store.writing() as connection:
+        connection.exec_driver_sql("DROP TABLE metakg_answers")
+    answer = client.post("/api/admin/backup")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")
+    assert not list((tmp_path / "backups").iterdir())
+
+
 def test_all_that_is_kept_of_a_user_is_shown_page_by_page(client, monkeypatch) -> None:
     monkeypatch.setattr("metakg.serve.routes._EVENTS", 2)
     client.post("/api/feedback", json=[{"user": "new", "item": f"i0{n}", "kind": "like"} for n in range(5)])
