@@ -238,6 +238,20 @@ def test_tune_writes_settings_that_train_takes(folder, tmp_path) -> None:
 SMALL = ("--set", "dim=4", "--set", "training.batch_size=512")
 
 
+def test_settings_may_lie_in_a_folder(folder, tmp_path) -> None:
+    place = tmp_path / "settings"
+    place.mkdir()
+    with pytest.raises(ConfigError, match="found no settings"):
+        run("train", folder / "split", "--model", "walk", "--settings", place, "--out", tmp_path / "b")
+    (place / "walk.toml").write_text("[walk]\nsteps = 3\n")
+    (place / "blend.toml").write_text("[blend]\ntrust_unclicked = 0.5\n")
+    run("train", folder / "split", "--model", "walk", "--settings", place, "--out", tmp_path / "b")
+    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["model"]["steps"] == 3
+    (place / "more.toml").write_text("[walk]\nsteps = 4\n")
+    with pytest.raises(ConfigError, match=r"walk\.toml: found walk again|more\.toml: found walk again"):
+        run("train", folder / "split", "--model", "walk", "--settings", place, "--out", tmp_path / "c")
+
+
 def test_train_finds_its_epochs_on_the_validation_scenarios(folder, tmp_path, monkeypatch) -> None:
     scores = iter([0.1, 0.3, 0.2])
     monkeypatch.setattr("metakg.train.fit.scenario_mean", lambda recommender, split: next(scores))

@@ -22,7 +22,8 @@ SetOption = Annotated[
     ),
 ]
 SettingsOption = Annotated[
-    Path | None, typer.Option("--settings", help="TOML file with one table of settings a model; --set overrules it.")
+    Path | None,
+    typer.Option("--settings", help="TOML file with one table of settings a model, or a folder of such; --set overrules it."),
 ]
 SplitArgument = Annotated[
     Path, typer.Argument(help="A split folder (metakg split), or a data set folder to cut by the strict protocol.")
@@ -59,7 +60,7 @@ def settings_from(pairs: list[str] | None) -> dict[str, Any]:
 
 
 def model_settings(file: Path | None, pairs: list[str] | None) -> dict[str, dict[str, Any]]:
-    """Return settings by model name: those of a TOML file with one table a model, overruled by `--set model.key=value`.
+    """Return settings by model name: a TOML file with one table a model, or a folder of them; `--set model.key=value` on top.
 
     Raises:
         ConfigError: the file cannot be read, names an unknown model, or something in it is not a table of settings.
@@ -83,6 +84,16 @@ def model_settings(file: Path | None, pairs: list[str] | None) -> dict[str, dict
 def _toml(file: Path) -> dict[str, Any]:
     import tomllib
 
+    if file.is_dir():
+        found: dict[str, Any] = {}
+        for part in sorted(file.glob("*.toml")):
+            for model, settings in _toml(part).items():
+                if model in found:
+                    raise ConfigError(str(part), f"{model} again", expected="each model in one file", fix="Remove one of both.")
+                found[model] = settings
+        if not found:
+            raise ConfigError(str(file), "no settings", expected="a folder with .toml files", fix="Check the path.")
+        return found
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as err:
