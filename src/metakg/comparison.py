@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -46,10 +47,14 @@ class Run:
     Attributes:
         evaluation: the results, per user.
         fit_s: seconds to fit.
+        seconds: seconds in all.
+        peak_gb: largest memory of the process until its end, in GB.
     """
 
     evaluation: Evaluation
     fit_s: float
+    seconds: float
+    peak_gb: float
 
 
 @dataclass(frozen=True)
@@ -205,7 +210,6 @@ def compare(
         DataError: `keep` holds runs of other data, settings or rules.
         LeakageError: a query pair is visible to something that learns or ranks.
     """
-    begin = time.perf_counter()
     chosen = {name: settings_for(name, dict((settings or {}).get(name, {}))) for name in models}  # all checked before any runs
     unused = set(settings or {}) - set(models)
     if unused:
@@ -235,7 +239,16 @@ def compare(
                 progress(f"{name}, seed {seed}: fit")
             start = time.perf_counter()
             report = None if progress is None else _named(progress, f"{name}, seed {seed}")
-            fitted = fit(name, split.train, seed=seed, report=report, **dict((settings or {}).get(name, {})))
+            log = None if folder is None else folder.with_name(f"{folder.name}.training")
+            fitted = fit(
+                name,
+                split.train,
+                seed=seed,
+                folder=log,
+                resume=log is not None,
+                report=report,
+                **dict((settings or {}).get(name, {})),
+            )
             fit_s = time.perf_counter() - start
             if progress:
                 progress(f"{name}, seed {seed}: judge")
@@ -249,12 +262,16 @@ def compare(
                 candidates=candidates,
                 seed=None if MODELS[name].deterministic else seed,
             )
-            runs.append(Run(found, fit_s))
-            if folder is not None:
+            took: Json = {"fit_s": fit_s, "seconds": time.perf_counter() - start, "peak_gb": _peak_gb()}
+            runs.append(Run(found, **took))
+            if folder is not None and log is not None:
                 with files.atomic_folder(folder) as temporary:
                     found.save(temporary / "evaluation")
-                    files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, "fit_s": fit_s})
-    return Leaderboard(tuple(runs), k, _facts(split, data, time.perf_counter() - begin))
+                    if (log / "log.jsonl").exists():
+                        shutil.copyfile(log / "log.jsonl", temporary / "log.jsonl")
+                    files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, **took})
+                shutil.rmtree(log, ignore_errors=True)
+    return Leaderboard(tuple(runs), k, _facts(split, data, runs))
 
 
 def _named(progress: Progress, run: str) -> Progress:
@@ -272,12 +289,18 @@ def _resume(folder: Path, rule: Json) -> Run:
             expected="the same data, settings and rules",
             fix="Keep the runs of this comparison in another folder.",
         )
-    return Run(Evaluation.load(folder / "evaluation"), float(manifest["fit_s"]))
+    spent = float(manifest["fit_s"])
+    took = {"fit_s": spent, "seconds": float(manifest.get("seconds", spent)), "peak_gb": float(manifest.get("peak_gb", 0.0))}
+    return Run(Evaluation.load(folder / "evaluation"), **took)
 
 
-def _facts(split: Split, data: str, seconds: float) -> Json:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+def _peak_gb() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak / 1e6 if sys.platform != "darwin" else peak / 1e9)
+
+
+def _facts(split: Split, data: str, runs: list[Run]) -> Json:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(["metakg", *sys.argv[1:]]) if Path(sys.argv[0]).name == "metakg" else "metakg.compare",
@@ -287,6 +310,6 @@ def _facts(split: Split, data: str, seconds: float) -> Json:
         "python": platform.python_version(),
         "data": data,
         "split_seed": split.manifest.get("options", {}).get("seed"),
-        "seconds": seconds,
-        "peak_gb": peak / 1e6 if sys.platform != "darwin" else peak / 1e9,
+        "seconds": sum(run.seconds for run in runs),
+        "peak_gb": max(run.peak_gb for run in runs),
     }

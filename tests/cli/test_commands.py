@@ -137,6 +137,31 @@ def test_compare_resumes_what_is_kept_and_refuses_other_rules(folder, tmp_path) 
         run(*words, "--set", "walk.steps=4")
 
 
+def test_compare_goes_on_in_the_middle_of_a_training_and_keeps_its_log(folder, tmp_path) -> None:
+    from metakg.train.loop import watching
+
+    place = tmp_path / "runs"
+    settings = ["fm.dim=4", "fm.training.batch_size=512", "fm.training.loop.epochs=2", "fm.training.loop.log_every=1"]
+    words = ["compare", folder / "split", "--models", "fm", "--scenarios", "warm", *(w for s in settings for w in ("--set", s))]
+
+    def kill(loop, progress) -> None:
+        if progress.step == 5:
+            raise MemoryError
+
+    with watching(kill), pytest.raises(MemoryError):
+        run(*words, "--keep", place)
+    assert (place / "fm-1.training" / "checkpoint").exists()
+    steps: list[int] = []
+    with watching(lambda loop, progress: steps.append(progress.step)):
+        run(*words, "--keep", place, "--json", tmp_path / "resumed.jsonl")
+    assert steps[0] == 6
+    assert not (place / "fm-1.training").exists()
+    logged = [json.loads(line) for line in (place / "fm-1" / "log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in logged if record["event"] == "step"] == list(range(1, logged[-1]["step"] + 1))
+    run(*words, "--json", tmp_path / "whole.jsonl")
+    assert (tmp_path / "resumed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
 def test_recommend_and_explain_speak_of_the_same_paths(folder, bundle) -> None:
     from metakg.data import Dataset
 
