@@ -280,6 +280,53 @@ def a_manifest_of_nested_brackets_without_end(bundle: Path) -> None:
     (bundle / "manifest.json").write_text('{"a": ' + "[" * 50)
 
 
+@attack("JSON that cannot be read")
+def a_manifest_of_brackets_without_end(bundle: Path) -> None:
+    (bundle / "manifest.json").write_text("[" * 100_000)
+
+
+@attack("JSON that cannot be read")
+def a_manifest_of_brackets_in_brackets(bundle: Path) -> None:
+    (bundle / "manifest.json").write_text('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}")
+
+
+@attack("JSON that cannot be read")
+def a_number_of_thousands_of_digits(bundle: Path) -> None:
+    path = bundle / "manifest.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": ' + "9" * 5000))
+
+
+@attack("data/manifest.json: found JSON that cannot be read")
+def data_of_brackets_in_brackets(bundle: Path) -> None:
+    replace(bundle, "data/manifest.json", b"[" * 100_000)
+
+
+@attack("entry 'seed': -1; expected a whole number, 0 or more")
+def a_seed_below_zero(bundle: Path) -> None:
+    edit(bundle, seed=-1)
+
+
+@attack("no plain JSON .*; expected finite numbers")
+def figures_that_are_no_number(bundle: Path) -> None:
+    edit(bundle, figures=[{"mean": float("nan")}])
+
+
+@attack("no plain JSON .*; expected finite numbers")
+def figures_beyond_every_number(bundle: Path) -> None:
+    path = bundle / "manifest.json"
+    path.write_text(path.read_text().replace('"figures": []', '"figures": [{"mean": 1e999}]'))
+
+
+@attack("no plain JSON .*; expected finite numbers and whole texts")
+def figures_with_half_a_letter(bundle: Path) -> None:
+    edit(bundle, figures=[{"model": "\ud800"}])
+
+
+@attack("figures' of nested rows")
+def figures_in_figures(bundle: Path) -> None:
+    edit(bundle, figures=[{"mean": [[1]]}])
+
+
 # -- the tables ----------------------------------------------------------------------------------------------------------------
 
 
@@ -380,6 +427,11 @@ def test_figures_travel_with_a_bundle(bundle, tmp_path) -> None:
     assert list(again.figures) == rows
     assert again.forget("ann").figures == again.figures
     assert metakg.load(bundle).figures == ()
+
+
+def test_a_mean_over_nobody_travels_as_no_number(bundle, tmp_path) -> None:
+    metakg.load(bundle).with_figures([{"scenario": "user_cold", "mean": float("nan")}]).save(tmp_path / "again")
+    assert metakg.load(tmp_path / "again").figures == ({"scenario": "user_cold", "mean": None},)
 
 
 def test_weights_are_mapped_into_memory_and_left_alone(bundle) -> None:

@@ -10,6 +10,8 @@ Format 1 had no `clicks.parquet`: it listed the users who had adapted, whose cli
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,18 +78,24 @@ def save(recommender: Recommender, settings: Json, state: State, folder: Path, *
                 "versions": {"metakg": __version__, "torch": torch.__version__},
                 "clicks": len(state.clicks),
                 "removed": sorted(state.removed),
-                "figures": list(state.figures),
+                "figures": [_figures(row) for row in state.figures],
                 "sha256": hashes,
             },
         )
 
 
+def _figures(row: Json) -> Json:
+    """Return a row as JSON can hold it: a mean over nobody is no number, which JSON calls null."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+
+
 def load(folder: Path) -> tuple[Recommender, Json, State]:
     """Open a bundle; return the recommender, its resolved settings, and what is known beside it.
 
-    Tensors and tables are mapped into memory, not read ahead. Everything is checked before it is used: the files are those of
-    a bundle and nothing else, plain files under its folder, unchanged since they were written; every number fits its place,
-    and no weight is NaN or infinite.
+    Every file is read whole, once to compare its hash and once for what it holds; tables are compressed, so they are unpacked
+    into memory, while tensors are mapped. Everything is checked before it is used: the files are those of a bundle and nothing
+    else, plain files under its folder, unchanged since they were written; every number fits its place, and no weight is NaN or
+    infinite. No hash covers the manifest itself, so each of its entries is checked.
 
     Raises:
         CheckpointError: the bundle is damaged, of another version, or no bundle.
@@ -103,6 +111,10 @@ def load(folder: Path) -> tuple[Recommender, Json, State]:
         raise CheckpointError(err.where, err.found, expected=err.expected, fix=_FIX) from err
     except pa.ArrowException as err:
         raise CheckpointError(str(folder), str(err), expected="the tables of a bundle", fix=_FIX) from err
+    except (ValueError, RuntimeError, OverflowError, MemoryError) as err:
+        # settings that no memory could hold, or values that contradict each other: numpy, scipy and torch say so in many ways
+        found = f"contents that make no recommender ({type(err).__name__}: {str(err)[:200]})"
+        raise CheckpointError(str(folder), found, expected="those of a bundle", fix=_FIX) from err
 
 
 def _read(folder: Path, manifest: Json) -> tuple[Recommender, Json, State]:
@@ -144,12 +156,23 @@ def _check_manifest(path: Path, manifest: Json) -> None:
     model = manifest.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("kind"), str):
         raise CheckpointError(str(path), "no model settings", expected="the entry 'model'", fix=_FIX)
+    try:
+        json.dumps(manifest, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as err:  # half a letter (a lone surrogate) is a ValueError too
+        raise CheckpointError(str(path), f"no plain JSON ({err})", expected="finite numbers and whole texts", fix=_FIX) from err
     wanted: dict[str, type] = {"seed": int}
     wanted |= {"adapted": list} if manifest["format"] == 1 else {"clicks": int, "removed": list, "figures": list}
     for name, kind in wanted.items():
         if not isinstance(manifest.get(name), kind):
             found = f"entry {name!r}: {str(manifest.get(name))[:60]!r}"
             raise CheckpointError(str(path), found, expected=f"a JSON {kind.__name__}", fix=_FIX)
+    seed = manifest["seed"]
+    if isinstance(seed, bool) or seed < 0:
+        raise CheckpointError(str(path), f"entry 'seed': {seed!r}"[:80], expected="a whole number, 0 or more", fix=_FIX)
+    if any(
+        isinstance(value, list | dict) for row in manifest.get("figures", []) if isinstance(row, dict) for value in row.values()
+    ):
+        raise CheckpointError(str(path), "entry 'figures' of nested rows", expected="numbers and texts by name", fix=_FIX)
     parts = {"adapted": str, "removed": str, "figures": dict}
     for name, kind in parts.items():
         if not all(isinstance(entry, kind) for entry in manifest.get(name, [])):

@@ -195,7 +195,7 @@ def read_json(path: Path, *, what: str) -> Json:
     """Read a JSON object; `what` names it in errors ("dataset manifest").
 
     Raises:
-        DataError: the file is missing, is not JSON, or holds something else than an object.
+        DataError: the file is missing, is not JSON that can be read, or holds something else than an object.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -214,6 +214,9 @@ def read_json(path: Path, *, what: str) -> Json:
             expected=f"a {what}",
             fix="Restore the file or make it again.",
         ) from err
+    except (ValueError, RecursionError) as err:  # a number of thousands of digits, brackets in thousands of brackets
+        found = f"JSON that cannot be read ({err})"
+        raise DataError(str(path), found, expected=f"a {what}", fix="Restore the file or make it again.") from err
     if not isinstance(value, dict):
         raise DataError(str(path), f"a JSON {type(value).__name__}", expected=f"a {what}", fix="Make it again.")
     return cast(Json, value)

@@ -12,6 +12,7 @@ from metakg.data import IdMap, Interactions, KnowledgeGraph, Support, TrainView,
 from metakg.engine import Engine, fit
 from metakg.errors import ConfigError, DataError
 from metakg.models.registry import FLOORS, MODELS, config_for
+from metakg.testing import toy_view
 
 
 def rows(*numbers: int) -> np.ndarray:
@@ -184,3 +185,52 @@ def test_taking_many_away_at_once_is_taking_them_away_one_by_one(view: TrainView
         assert at_once.recommend(user, k=4, filter_seen=False) == one_by_one.recommend(user, k=4, filter_seen=False)
     assert (at_once.counts, at_once.removed, at_once.adapted) == (one_by_one.counts, one_by_one.removed, one_by_one.adapted)
     assert engine.without(users=["nobody"], items=["zzz"]) is engine
+
+
+@pytest.mark.parametrize("model", ["blend", "kg-knn", "popularity"])
+def test_whom_an_item_reaches_is_what_asking_each_user_alone_says(model: str) -> None:
+    """The slow way: one after the other, each by the mean closeness of his clicks, old and new."""
+    engine = fit(model, toy_view()).adapt("ann", ["i09", "i00"]).adapt("zoe", ["i03", "nowhere"], ["i05"]).remove_item("i02")
+    engine = engine.adapt("kim", ["i02"]).adapt("iris", [], ["i04"]).adapt("zac", ["i03"])
+    view = engine.recommender.view
+    v, removed = view.vocabulary, view.vocabulary.items.row("i02")
+    for item in [name for name in v.items.array.to_pylist() if name != "i02"]:
+        row = v.items.row(item)
+        close = engine._base.answers.closeness(np.array([row], np.int32))
+        close[[row, removed]] = 0.0
+        wanted = {}
+        for user in {*v.users.array.to_pylist(), *engine.overlay}:
+            place, clicks = v.users.row(user), engine.overlay[user]
+            trained = [] if place is None else view.history[[place]].tocoo().col.tolist()
+            theirs = {*trained, *(v.items.row(name) for name in clicks.liked)} - {None, removed}
+            if theirs and row not in theirs and item not in clicks.disliked:
+                wanted[user] = float(np.mean([close[i] for i in theirs]))
+        best = sorted(((user, mean) for user, mean in wanted.items() if mean > 0), key=lambda pair: -pair[1])
+        for k in (1, 3, 20):
+            found = engine.reach(item, k)
+            assert [who.score * best[0][1] for who in found] == pytest.approx([mean for _, mean in best[:k]], rel=1e-5)
+            assert [wanted[who.id] for who in found] == pytest.approx([mean for _, mean in best[:k]], rel=1e-5)
+
+
+@pytest.mark.parametrize("model", ["blend", "kg-knn", "item-knn"])
+def test_a_diverse_list_compares_only_with_what_is_chosen(model: str, monkeypatch) -> None:
+    """The slow way, each two compared before anything is chosen, gives the same list."""
+    engine = fit(model, toy_view())
+    answers, asked = engine._base.answers, []
+    closeness = answers.closeness
+    for diversity in (0.2, 0.5, 0.9):
+        plain = engine.recommend("ann", 12)
+        rows = engine.recommender.view.vocabulary.items.rows([entry.item for entry in plain])
+        close = np.stack([closeness(rows[[place]])[rows] for place in range(len(rows))])
+        scores = np.array([entry.score for entry in plain])
+        relevance = (scores - scores.min()) / (scores.max() - scores.min())
+        chosen: list[int] = []
+        for _ in range(4):
+            nearest = close[chosen].max(axis=0) if chosen else np.zeros(len(rows))
+            value = (1 - diversity) * relevance - diversity * nearest
+            value[chosen] = -np.inf
+            chosen.append(int(value.argmax()))
+        monkeypatch.setattr(answers, "closeness", lambda items: asked.append(items) or closeness(items))
+        assert engine.recommend("ann", 4, diversity=diversity) == [plain[place] for place in chosen]
+        monkeypatch.undo()
+    assert len(asked) == 3 * 3, "once for each that is chosen and not last"

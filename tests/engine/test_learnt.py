@@ -117,8 +117,7 @@ def test_refuse_and_diversify_by_hand() -> None:
     assert refuse(scores, closeness, 0.5).tolist() == [2.5, 2.25, 1.0, 1.0, 1.0], "the middle is 1, the best 4"
     close = np.eye(3, dtype=np.float32)
     close[0, 1] = close[1, 0] = 1.0
-    items = np.arange(3, dtype=np.int32)
     ranked = np.array([1.0, 0.9, 0.0], np.float32)
-    assert diversify(items, ranked, close, 3, 0.0).tolist() == [0, 1, 2]
-    assert diversify(items, ranked, close, 3, 0.6).tolist() == [0, 2, 1], "1 is like 0"
-    assert diversify(items, np.ones(3, np.float32), close, 2, 0.5).tolist() == [0, 2]
+    assert diversify(ranked, close.__getitem__, 3, 0.0).tolist() == [0, 1, 2]
+    assert diversify(ranked, close.__getitem__, 3, 0.6).tolist() == [0, 2, 1], "1 is like 0"
+    assert diversify(np.ones(3, np.float32), close.__getitem__, 2, 0.5).tolist() == [0, 2]

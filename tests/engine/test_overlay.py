@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metakg.engine import Clicks, Overlay
+from metakg.engine.overlay import Counted
 
 IDS = st.sampled_from(["a", "b", "c", "d"])
 STEPS = st.lists(st.tuples(st.sampled_from(["u", "v", "w"]), st.lists(IDS), st.lists(IDS)))
@@ -47,3 +48,21 @@ def test_saying_it_again_gives_the_same_overlay() -> None:
     overlay = Overlay().put("u", Clicks(("a",)))
     assert overlay.put("u", Clicks(("a",))) is overlay
     assert overlay["nobody"] == Clicks()
+
+
+def test_counting_walks_only_what_changed() -> None:
+    asked: list[str] = []
+
+    def of(user: str, clicks: Clicks) -> tuple[int, int, int]:
+        asked.append(user)
+        return 1, len(clicks.liked), len(clicks.disliked)
+
+    counted = Counted(of)
+    many = Overlay.of((f"u{n}", Clicks(("a", "b"), ("c",))) for n in range(5000))
+    assert counted(many) == (5000, 10_000, 5000)
+    assert len(asked) == 5000
+    asked.clear()
+    more = many.put("u7", Clicks(("a",))).put("new", Clicks((), ("x", "y")))
+    assert counted(more) == (5001, 9_999 + 0, 5001)
+    assert len(asked) < 100, "two of a thousand parts"
+    assert counted(many) == (5000, 10_000, 5000)

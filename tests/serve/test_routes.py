@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from metakg.engine import Engine
+from metakg.models.metakg import MetaKG, MetaKGConfig
+from metakg.rng import torch_generator
+from metakg.serve.answers import Kept, Made
 from metakg.serve.auth import Keys, new_key
+from metakg.testing import toy_view
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def get(client, path: str, status: int = 200, **more):
@@ -265,6 +281,72 @@ def test_status_health_and_figures(client) -> None:
     assert 'metakg_events_total{kind="like"} 1.0' in text
     assert 'metakg_request_seconds_bucket{le="+Inf",route="/api/feedback"} 1.0' in text
     assert "metakg_event_number 1.0" in text
+
+
+def test_recommendations_by_way_count_every_answer(client) -> None:
+    for _ in range(3):  # the later ones were kept
+        get(client, "/api/recommend/ann")
+    get(client, "/api/recommend/ann?deny=i00")
+    post(client, "/api/session/recommend", {"liked": ["i00"]})
+    text = client.get("/metrics").text
+    assert 'metakg_answers_total{way="trained"} 4.0' in text
+    assert 'metakg_answers_total{way="adapted"} 1.0' in text
+
+
+def test_kept_answers_are_bounded_by_what_they_take(client) -> None:
+    state, kept = client.app.state.service.state, Kept(most=100, most_bytes=1000)
+    for number in range(20):
+        assert kept.answer(state, f"u{number}", (10,), lambda: Made("popular", b"x" * 300)).body == b"x" * 300
+        assert kept.held_bytes <= 1000
+    assert [bool(kept.find(state, f"u{n}", (10,))) for n in (0, 16, 17, 18, 19)] == [False, False, True, True, True]
+    kept.answer(state, "large", (10,), lambda: Made("popular", b"x" * 2000))
+    assert kept.find(state, "large", (10,)) is None
+    assert kept.held_bytes == 0, "what is larger than all of it stays out"
+
+
+def test_long_questions_stand_before_no_quick_ones(client) -> None:
+    service = client.app.state.service
+    free = threading.Event()
+    service.heavy._executor.submit(free.wait)
+    try:
+        with ThreadPoolExecutor(3) as threads:
+            paths = ("recommend/ann?n=40&explain=true", "recommend/ann?n=200&diversity=0.5", "items/i00/reach")
+            slow = [threads.submit(client.get, f"/api/{path}") for path in paths]
+            wait_until(lambda: service.heavy.taken == 3)
+            assert get(client, "/api/recommend/ann?n=20&diversity=0.5&explain=true")["items"]
+            assert not any(answer.done() for answer in slow)
+            free.set()
+            assert [answer.result().status_code for answer in slow] == [200, 200, 200]
+    finally:
+        free.set()
+
+
+def test_reasons_are_given_for_so_many_items_at_most(client) -> None:
+    assert get(client, "/api/recommend/ann?n=51&explain=true", 422)["error"]["field"] == "query.n"
+    assert post(client, "/api/session/recommend", {"n": 51, "explain": True}, 422)["error"]["field"] == "body.n"
+    assert get(client, "/api/recommend/ann?n=50&explain=true")["items"]
+
+
+def test_the_default_model_is_served(serving, settled, tmp_path) -> None:
+    config = MetaKGConfig(hidden=4, candidates=8, own_items=3)
+    Engine(MetaKG(config, toy_view(), torch_generator(1, "init/metakg")).eval()).save(tmp_path / "metakg")
+    with serving(tmp_path / "metakg", str(tmp_path / "store.sqlite")) as (client, _):
+        first = get(client, "/api/recommend/ann?n=5&explain=true")
+        assert (first["model"], first["way"], len(first["items"])) == ("metakg", "trained", 5)
+        assert any(entry["reasons"] for entry in first["items"])
+        post(client, "/api/feedback", {"user": "new", "item": "i03", "kind": "like"})
+        second = get(client, "/api/recommend/new?diversity=0.3")
+        assert second["way"] == "adapted"
+        assert "i03" not in items(second)
+        why = get(client, f"/api/explain/new/{items(second)[0]}")
+        assert why["reasons"]
+        assert post(client, "/api/session/recommend", {"liked": ["i03"]})["items"]
+        facts = [{"relation": "written_by", "entity": "e0"}]
+        assert client.put("/api/items/fresh", json={"label": "Fresh", "facts": facts}).status_code == 200
+        settled(client)
+        assert "fresh" in items(get(client, "/api/recommend/new?n=20"))
+        assert get(client, "/api/items/fresh/neighbors")["items"]
+        assert get(client, "/api/items/fresh/reach")["users"]
 
 
 def test_swapping_keeps_what_was_clicked_and_refuses_what_does_not_open(client, bundles, tmp_path) -> None:

@@ -7,7 +7,7 @@ model is adapted to this person's clicks and asked for his row; the last answers
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
@@ -180,30 +180,32 @@ def refuse(scores: Floats, closeness: Floats, weight: float) -> Floats:
     return np.asarray(scores - np.float32(weight * spread) * closeness, np.float32)
 
 
-def diversify(items: Rows, scores: Floats, close: Floats, k: int, diversity: float) -> Rows:
+def diversify(scores: Floats, close: Callable[[int], Floats], k: int, diversity: float) -> Rows:
     """Return k places of a list, best first, each weighed against those before it: maximal marginal relevance.
 
     Carbonell & Goldstein, SIGIR 1998: the next is the one with the largest (1 - diversity) * score - diversity * (closeness
     to the closest that is already chosen), with scores scaled to 0..1 over the list.
 
     Args:
-        items: (n,) item rows, best first.
-        scores: (n,) their scores.
-        close: (n, n) closeness of each two, 1 on the diagonal.
+        scores: (n,) of the items, best first.
+        close: the closeness of every item to the one at a place: place -> (n,), 1 at the place itself. Asked k - 1 times at
+            most, once for each that is chosen and not last: nothing else is ever compared with.
         k: how many.
         diversity: 0..1.
     """
     low, high = float(scores.min()), float(scores.max())
     relevance = (scores - low) / (high - low) if high > low else np.zeros(len(scores))
     taken: list[int] = []
-    nearest = np.zeros(len(items))
-    free = np.ones(len(items), np.bool_)
-    for _ in range(min(k, len(items))):
+    nearest = np.zeros(len(scores))
+    free = np.ones(len(scores), np.bool_)
+    wanted = min(k, len(scores))
+    while len(taken) < wanted:
         value = np.where(free, (1 - diversity) * relevance - diversity * nearest, -np.inf)
         best = int(value.argmax())
         taken.append(best)
         free[best] = False
-        nearest = np.maximum(nearest, close[best])
+        if len(taken) < wanted:
+            nearest = np.maximum(nearest, close(best))
     return np.array(taken, np.int32)
 
 

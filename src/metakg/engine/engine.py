@@ -27,7 +27,7 @@ from metakg.engine.answers import (
     diversify,
     refuse,
 )
-from metakg.engine.overlay import Clicks, Overlay
+from metakg.engine.overlay import Clicks, Counted, Overlay
 from metakg.engine.search import SearchIndex
 from metakg.errors import ConfigError, DataError
 from metakg.explain import Explanation, in_words, part_lost
@@ -149,6 +149,7 @@ class Engine:
         self.arrived = {} if arrived is None else arrived
         self.figures = tuple(figures)
         self._base = _Base(recommender)
+        self._counted = self._counting()
 
     # -- what it is ------------------------------------------------------------------------------------------------------
 
@@ -166,13 +167,13 @@ class Engine:
     def counts(self) -> dict[str, int]:
         """How much it knows: users (those who came since included), items, entities, relations, interactions, triples."""
         view = self.recommender.view
-        came = [user for user in self.overlay if view.vocabulary.users.row(user) is None]
+        came, liked, _ = self._counted(self.overlay)
         return {
-            "users": view.n_users + len(came) - self._base.n_forgotten,
+            "users": view.n_users + came - self._base.n_forgotten,
             "items": view.n_items - len(self._removed_rows),
             "entities": view.n_entities,
             "relations": view.n_relations,
-            "interactions": len(view.interactions) + sum(len(clicks.liked) for _, clicks in self.overlay.items()),
+            "interactions": len(view.interactions) + liked,
             "triples": len(view.graph.entity) + len(view.graph.user),
         }
 
@@ -180,6 +181,11 @@ class Engine:
     def adapted(self) -> frozenset[str]:
         """Users who have clicked since training."""
         return frozenset(self.overlay) | frozenset(self.arrived)
+
+    @property
+    def n_adapted(self) -> int:
+        """How many users have clicked since training."""
+        return len(self.overlay) + len(self.arrived) - self._counted(self.overlay)[2]
 
     def unknown(self, ids: Iterable[str]) -> list[str]:
         """Return those of some item ids that would be ignored: not known (yet), or removed."""
@@ -222,8 +228,7 @@ class Engine:
         shown = self._may_be_shown(answer, asked, filter_seen, allow, deny)
         items = self._best(answer, shown, k if not diversity else max(_POOL * k, 50))
         if diversity and len(items) > 1:
-            close = np.stack([self._base.answers.closeness(items[[place]])[items] for place in range(len(items))])
-            items = items[diversify(items, answer.scores[items], close, k, diversity)]
+            items = items[diversify(answer.scores[items], self._close_among(items), k, diversity)]
         v = self.recommender.view.vocabulary
         return [
             Recommendation(
@@ -319,17 +324,44 @@ class Engine:
         scores = np.asarray(view.history @ close, np.float64) / np.maximum(clicks, 1)
         scores[view.history[:, [row]].tocoo().row] = 0.0
         v = view.vocabulary
+        names, theirs = list(self.overlay), [clicks for _, clicks in self.overlay.items()]
+        rows = v.users.rows(names)
+        scores[rows[rows >= 0]] = 0.0  # they are asked as they are now, old clicks and new
         found = {v.users.id(u): float(scores[u]) for u in np.argsort(-scores, kind="stable")[:k].tolist() if scores[u] > 0}
-        for user, theirs in self.overlay.items():  # they are asked as they are now, old clicks and new
-            asked = self._asked(user, (), ())
-            items = np.union1d(self._trained(asked.row), asked.liked)
-            if item in theirs.liked or item in theirs.disliked or row in items or not len(items):
-                found.pop(user, None)
-                continue
-            found[user] = float(close[items].mean())
+        now = self._nearness(rows, theirs, close, row)
+        now[np.array([item in clicks.disliked for clicks in theirs], np.bool_)] = 0.0
+        best_now = np.argsort(-now, kind="stable")
+        least = now[best_now[k - 1]] if k <= len(now) else 0.0
+        found |= {names[place]: float(now[place]) for place in np.flatnonzero((now >= least) & (now > 0)).tolist()}
         best = sorted((pair for pair in found.items() if pair[1] > 0), key=lambda pair: (-pair[1], pair[0]))[:k]
         top = best[0][1] if best else 1.0
         return [Reached(user, self._user_label(user), score / top) for user, score in best]
+
+    def _close_among(self, items: Rows) -> Callable[[int], Floats]:
+        """Return what tells how close each of some items is to the one at a place among them (see `diversify`)."""
+        return lambda place: self._base.answers.closeness(items[[place]])[items]
+
+    def _nearness(self, rows: Rows, theirs: Sequence[Clicks], close: Floats, row: int) -> np.ndarray:
+        """Return how close an item is to what each of some users has clicked, old and new, on average: (n,).
+
+        Args:
+            rows: (n,) their user rows, -1 for those the view does not know.
+            theirs: (n) what they clicked since training.
+            close: (I,) closeness of every item to the one in question.
+            row: that one; who has clicked it is not asked any more: 0.
+        """
+        view = self.recommender.view
+        items = view.vocabulary.items.rows([item for clicks in theirs for item in clicks.liked])
+        owners = np.repeat(np.arange(len(theirs)), [len(clicks.liked) for clicks in theirs])
+        usable = (items >= 0) & ~np.isin(items, self._removed_rows)
+        places = np.flatnonzero(rows >= 0)
+        old = view.history[rows[places]].tocoo()
+        pairs = np.concatenate([owners[usable] * view.n_items + items[usable], places[old.row] * view.n_items + old.col])
+        owners, items = np.divmod(np.unique(pairs), view.n_items)
+        clicks_of = np.bincount(owners, minlength=len(theirs))
+        result = np.bincount(owners, close[items], minlength=len(theirs)) / np.maximum(clicks_of, 1)
+        result[owners[items == row]] = 0.0
+        return result
 
     # -- what it knows ---------------------------------------------------------------------------------------------------
 
@@ -544,7 +576,13 @@ class Engine:
         made.removed = self.removed if removed is None else removed
         made.arrived = self.arrived if arrived is None else arrived
         made._base = self._base if recommender is None else _Base(recommender, self._base)
+        made._counted = self._counted if recommender is None and arrived is None else made._counting()
         return made
+
+    def _counting(self) -> Counted:
+        """Return what counts an overlay: users the view does not know, clicks, and users who clicked by a `Support` too."""
+        users, arrived = self.recommender.view.vocabulary.users, self.arrived
+        return Counted(lambda user, clicks: (int(users.row(user) is None), len(clicks.liked), int(user in arrived)))
 
     def _clicks(self) -> Iterator[tuple[str, str, str]]:
         """Return all that was done since training as (user, item, kind)."""
@@ -617,10 +655,6 @@ class Engine:
             shown = shown & (scores >= least)
         items = np.flatnonzero(shown).astype(np.int32)
         return items[np.lexsort((items, -self.recommender.view.popularity[items], -scores[items]))][:k]
-
-    def _trained(self, row: int | None) -> Rows:
-        history = self.recommender.view.history
-        return np.empty(0, np.int32) if row is None else history.indices[history.indptr[row] : history.indptr[row + 1]]
 
     def _user_label(self, user: str) -> str:
         users = self.recommender.view.vocabulary.users

@@ -6,7 +6,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from metakg.engine import Recommendation
@@ -136,6 +136,19 @@ def reach(state: State, item: str, n: int) -> Json:
     return {"users": [{"user": who.id, "label": who.label, "score": who.score} for who in found[:n]]}
 
 
+@dataclass(frozen=True)
+class Made:
+    """A list of recommendations, ready to be sent.
+
+    Attributes:
+        way: how it was made.
+        body: the answer.
+    """
+
+    way: str
+    body: bytes
+
+
 class Kept:
     """The last answers, as they were sent, for as long as they are true.
 
@@ -144,26 +157,32 @@ class Kept:
 
     Args:
         most: answers to keep.
+        most_bytes: what their bodies may take together.
     """
 
-    def __init__(self, most: int = 4096) -> None:
-        self._most = most
-        self._kept: OrderedDict[tuple[object, ...], tuple[tuple[object, ...], bytes]] = OrderedDict()
+    def __init__(self, most: int = 4096, most_bytes: int = 32 << 20) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self._kept: OrderedDict[tuple[object, ...], tuple[tuple[object, ...], Made]] = OrderedDict()
         self._lock = threading.Lock()
         self.hits = 0
+        self.held_bytes = 0
+        """What the bodies take together."""
 
-    def answer(self, state: State, user: str, question: tuple[object, ...], make: Callable[[], bytes]) -> bytes:
+    def answer(self, state: State, user: str, question: tuple[object, ...], make: Callable[[], Made]) -> Made:
         """Return the kept answer, or make and keep it."""
         found = self.find(state, user, question)
         if found is None:
             found = make()
+            key = (user, *question)
             with self._lock:
-                self._kept[user, *question] = (_rests_on(state, user), found)
-                if len(self._kept) > self._most:
-                    self._kept.popitem(last=False)
+                self._drop(key)
+                self._kept[key] = (_rests_on(state, user), found)
+                self.held_bytes += len(found.body)
+                while len(self._kept) > self._most or self.held_bytes > self._most_bytes:
+                    self._drop(next(iter(self._kept)))
         return found
 
-    def find(self, state: State, user: str, question: tuple[object, ...]) -> bytes | None:
+    def find(self, state: State, user: str, question: tuple[object, ...]) -> Made | None:
         """Return the kept answer, or None."""
         key = (user, *question)
         with self._lock:
@@ -173,6 +192,11 @@ class Kept:
             self._kept.move_to_end(key)
             self.hits += 1
             return entry[1]
+
+    def _drop(self, key: tuple[object, ...]) -> None:
+        entry = self._kept.pop(key, None)
+        if entry is not None:
+            self.held_bytes -= len(entry[1].body)
 
 
 def _rests_on(state: State, user: str) -> tuple[object, ...]:

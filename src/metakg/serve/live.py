@@ -291,7 +291,7 @@ def _worked_in(engine: Engine, batch: Sequence[Event]) -> tuple[Engine, int]:
         return fold.world_onto(engine), fold.refused
     except Exception as err:  # noqa: BLE001 - whatever it is, the others go on; it is logged with its number
         if len(batch) == 1:
-            LOG.error("a change cannot be applied and is left out", extra={"seq": batch[0].seq, "error": str(err)})
+            LOG.error("a change cannot be applied and is left out", extra={"seq": batch[0].seq, "error": type(err).__name__})
             return engine, 1
     half, refused = len(batch) // 2, 0
     for part in (batch[:half], batch[half:]):

@@ -80,9 +80,10 @@ class Service:
             raise Refusal(503, "the bundle is still being loaded", code="not_ready", retry_after_s=1)
         return state
 
-    async def ask(self, call: Callable[[], T]) -> T:
-        """Run an engine call in the pool, within the deadline."""
-        return await self.pool.run(call, self.limits.deadline_s)
+    async def ask(self, call: Callable[[], T], *, costly: bool = False) -> T:
+        """Run an engine call in the pool, within the deadline; a costly one where it stands before no quick one."""
+        pool = self.heavy if costly else self.pool
+        return await pool.run(call, self.limits.deadline_s)
 
     def stop(self) -> None:
         """End the threads that answer."""
@@ -223,6 +224,8 @@ Key = Annotated[str | None, Header(min_length=1, max_length=256, pattern=r"^[\x2
 """The parameter of this type is called `idempotency_key`, and the header `Idempotency-Key`."""
 _EVENTS = 10_000
 """Events in one answer about a user."""
+_QUICK = 20
+"""Items of a list that is explained or diverse and still quick."""
 
 
 @router.describe("GET", "/api/recommend/{user}", "Recommend to a user, known or new", schemas.Recommendations, _LIST)
@@ -240,20 +243,23 @@ async def recommend(
     shared = service(request)
     state = shared.state
 
-    def make() -> bytes:
+    def make() -> answers.Made:
         answer = answers.recommendations(
             state, user, n, filter_seen=filter_seen, allow=allow, deny=deny, diversity=diversity, explain=explain
         )
-        shared.metrics.way(answer["way"])
-        return dump(answer)
+        return answers.Made(answer["way"], dump(answer))
 
+    costly = _is_costly(n, diversity, explain)
     if deny or allow is not None:  # hardly ever asked twice, and lists of ids would fill the memory
-        return _bytes(await shared.ask(make))
-    question = (n, filter_seen, diversity, explain)
-    found = shared.kept.find(state, user, question)
-    if found is None:
-        found = await shared.ask(lambda: shared.kept.answer(state, user, question, make))
-    return _bytes(found)
+        found: answers.Made = await shared.ask(make, costly=costly)
+    else:
+        question = (n, filter_seen, diversity, explain)
+        kept = shared.kept.find(state, user, question)
+        if kept is None:
+            kept = await shared.ask(lambda: shared.kept.answer(state, user, question, make), costly=costly)
+        found = kept
+    shared.metrics.way(found.way)
+    return _bytes(found.body)
 
 
 @router.describe(
@@ -283,7 +289,7 @@ async def session_recommend(request: Request, ask: schemas.SessionAsk) -> Respon
         shared.metrics.way(answer["way"])
         return dump(answer)
 
-    return _bytes(await shared.ask(make))
+    return _bytes(await shared.ask(make, costly=_is_costly(ask.n, ask.diversity, ask.explain, "body.n")))
 
 
 @router.describe("POST", "/api/feedback", "Keep what users did", schemas.Kept, _KEPT, fails=(409,), body=[_EVENT])
@@ -370,7 +376,7 @@ async def reach(request: Request, item: PathId, n: Number = 10) -> Response:
     """Users who have not clicked it, to whose clicks it is close."""
     shared, state = service(request), service(request).state
     _not_hidden(state, item)
-    return _json(await shared.ask(_known(lambda: answers.reach(state, item, n))))
+    return _json(await shared.ask(_known(lambda: answers.reach(state, item, n)), costly=True))
 
 
 @router.describe(
@@ -556,7 +562,7 @@ async def status(request: Request) -> Response:
                 "behind_s": round(behind_s, 3),
                 "left_out": shared.live.refused,
             },
-            "adapted_users": len(state.engine.adapted),
+            "adapted_users": state.engine.n_adapted,
         }
 
     return _json(await shared.ask(make))
@@ -641,6 +647,18 @@ async def metrics(request: Request) -> Response:
 async def _keep(request: Request, drafts: Sequence[Draft], key: str | None) -> Response:
     """Keep events; a key is one of this caller's, and another caller's may be the same."""
     return _json(await service(request).keep(drafts, None if key is None else f"{request.state.caller} {key}"))
+
+
+def _is_costly(n: int, diversity: float, explain: bool, field: str = "query.n") -> bool:
+    """Return whether a list is asked for that takes one more question of the engine for each of many items.
+
+    Raises:
+        Refusal: reasons are asked for more items than one answer gives them for.
+    """
+    if explain and n > schemas.MOST_EXPLAINED:
+        message = f"reasons are given for up to {schemas.MOST_EXPLAINED} items in one answer"
+        raise Refusal(422, message, field=field)
+    return n > _QUICK and bool(diversity or explain)
 
 
 def _triples(sent: Sequence[schemas.TripleIn]) -> Json:

@@ -13,6 +13,7 @@ MOST_EVENTS = 1_000
 MOST_ITEMS = 1_000
 MOST_FACTS = 1_000
 MOST_ANSWERS = 200
+MOST_EXPLAINED = 50
 
 Id = Annotated[str, Field(min_length=1, max_length=256, pattern=_PRINTABLE, description="External id.", examples=["i07"])]
 PathId = Annotated[str, BeforeValidator(lambda text: text.replace(SLASH, "/")), *Id.__metadata__]
