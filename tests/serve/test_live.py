@@ -143,21 +143,24 @@ def test_clicks_that_come_while_a_base_is_made_are_in_it(bundles, tmp_path, monk
     store.close()
 
 
-def test_an_impossible_change_is_left_out_and_stops_no_other(bundles, tmp_path, monkeypatch) -> None:
+def test_an_impossible_change_is_left_out_and_stops_no_other(bundles, tmp_path, monkeypatch, caplog) -> None:
     store = Store(str(tmp_path / "store.sqlite"))
     right = Fold.world_onto
 
     def world_onto(fold: Fold, engine):
         if "bad" in fold.items:
-            raise RuntimeError("whatever")
+            raise RuntimeError("item bad of ann")
         return right(fold, engine)
 
     monkeypatch.setattr(Fold, "world_onto", world_onto)
     store.append([Append(tuple(Draft("item", item=name, body={"label": name, "facts": []}) for name in ("n0", "bad", "n1")))])
     live = Live(store)
-    live.swap(bundles / "one")
+    with caplog.at_level("DEBUG"):
+        live.swap(bundles / "one")
     assert live.state.engine.unknown(["n0", "bad", "n1"]) == ["bad"]
     assert live.refused == 1
+    (told,) = caplog.records
+    assert (told.seq, told.error) == (2, "RuntimeError"), "the number leads to it; what it says may name somebody"
     store.close()
 
 
