@@ -169,10 +169,11 @@ class Leaderboard:
     def footer(self) -> str:
         """Return where and how the numbers were made, in one paragraph."""
         f = self.facts
+        peak = f"peak memory {f['peak_gb']:.1f} GB" if f["peak_gb"] else "peak memory not kept"
         return (
             f"Made on {f['date']} by `{f['command']}`: {f['machine']}; metakg {f['metakg']}, torch {f['torch']}, "
             f"Python {f['python']}; data {f['data'][:12]}, split seed {f['split_seed']}; {f['seconds']:.0f} s in all, "
-            f"peak memory {f['peak_gb']:.1f} GB."
+            f"{peak}."
         )
 
 
@@ -289,9 +290,9 @@ def _resume(folder: Path, rule: Json) -> Run:
             expected="the same data, settings and rules",
             fix="Keep the runs of this comparison in another folder.",
         )
-    spent = float(manifest["fit_s"])
-    took = {"fit_s": spent, "seconds": float(manifest.get("seconds", spent)), "peak_gb": float(manifest.get("peak_gb", 0.0))}
-    return Run(Evaluation.load(folder / "evaluation"), **took)
+    found, fit_s = Evaluation.load(folder / "evaluation"), float(manifest["fit_s"])
+    judged = sum(result.adapt_s + result.rank_s for result in found.results)
+    return Run(found, fit_s, float(manifest.get("seconds", fit_s + judged)), float(manifest.get("peak_gb", 0.0)))
 
 
 def _peak_gb() -> float:
