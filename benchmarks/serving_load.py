@@ -1,6 +1,6 @@
 """How much one server bears: recommendations, adaptations, both at once, and 100,000 requests while its memory is watched.
 
-    python benchmarks/serving_load.py BUNDLE [--seconds 15] [--requests 100000] [--markdown docs/results/serving.md]
+    python benchmarks/serving_load.py BUNDLE [--seconds 15] [--requests 100000] [--threads 1] [--markdown docs/results/serving.md]
 
 The server is `metakg serve` in a process of its own, on loopback, with its SQLite store on the disk that --folder names; every
 adaptation is one click of one user, acknowledged when it is on disk and in the next answer. The load comes from this process.
@@ -250,6 +250,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="of each run")
     parser.add_argument("--requests", type=int, default=100_000, help="while the memory is watched")
     parser.add_argument("--clients", type=int, default=8, help="connections that wait for their answers")
+    parser.add_argument("--threads", type=int, default=1, help="of the server's engine")
     parser.add_argument("--recommend-rate", type=float, default=300.0)
     parser.add_argument("--adapt-rate", type=float, default=100.0)
     parser.add_argument(
@@ -266,7 +267,16 @@ def main() -> None:
     name = f"`{engine.model}` on {len(users):,} users ({share}) and {len(items):,} items"
     del engine, vocabulary
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        words = ("--store", Path(folder) / "store.sqlite", "--rate", 0, "--log-level", "warning")
+        words = (
+            "--store",
+            Path(folder) / "store.sqlite",
+            "--rate",
+            0,
+            "--threads",
+            arguments.threads,
+            "--log-level",
+            "warning",
+        )
         with Running(arguments.bundle, *words) as server:
             found = asyncio.run(measure(server, makers(users, clicked, items), arguments))
             if server.stop() != 0:

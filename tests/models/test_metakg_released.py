@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +14,15 @@ from torch import Tensor
 from metakg.data import Support, TrainView
 from metakg.models.metakg_paper import MetaBatch, MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
-from metakg.models.metakg_released import MetaKGReleased, released_settings
+from metakg.models.metakg_released import MetaKGReleased
 from metakg.sample.episodes import EpisodeSampler
 from metakg.sample.triples import TripleBatch
+
+RELEASED = tomllib.loads((Path(__file__).parents[2] / "settings" / "released.toml").read_text(encoding="utf-8"))["metakg-paper"]
+
+
+def released_settings(**changes: object) -> MetaKGConfig:
+    return MetaKGConfig(**{**{name: value for name, value in RELEASED.items() if name != "training"}, **changes})
 
 
 def build(view: TrainView, **changes: object) -> MetaKGReleased:

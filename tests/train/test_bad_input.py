@@ -15,7 +15,6 @@ from metakg.errors import CheckpointError, DataError, NonFiniteLoss, TrainingErr
 from metakg.evaluation import evaluate
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
-from metakg.models.metakg_released import released_settings
 from metakg.testing import planted_split
 from metakg.train.adapt import AdaptConfig, CoAdapting
 from metakg.train.fit import TRAINING, fit, restore
@@ -168,7 +167,8 @@ def test_a_checkpoint_of_other_data_is_refused(world, tmp_path: Path) -> None:
 
 
 def test_the_released_network_is_trained_saved_and_adapted_by_its_settings(world) -> None:
-    config = released_settings(dim=8, dims=(8, 8))
+    code = {"arch": "code", "inner": "gate", "readout": "sum0", "normalise": "everywhere", "outer": "joint"}
+    config = MetaKGConfig(**code, adapt_graph="support", edge_dropout=0.5, dim=8, dims=(8, 8))
     fitted = fit(config, recipe(), world.view, 1)
     assert isinstance(fitted, CoAdapting)
     again = restore(config, recipe(), world.view, fitted.tensors(), 1)

@@ -68,7 +68,7 @@ class MetaKGConfig(ProfileConfig):
     """What joins more items than this joins nothing."""
     vector_dim: NonNegativeInt = 0
     """Width of item vectors whose inner product with the profile's is one more feature (the leading eigenvectors of the joined
-    graph); 0 goes without."""
+    graph, which stay as they are where an explanation does without an edge); 0 goes without."""
     message_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the hidden layer zeroed in training."""
 

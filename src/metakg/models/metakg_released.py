@@ -13,7 +13,6 @@ relations up in the entity table). Slow on purpose: it propagates the whole grap
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,23 +29,6 @@ from metakg.sample.neighbours import Edges, Field, receptive_field
 from metakg.sample.triples import TripleBatch
 
 
-def released_settings(**changes: Any) -> MetaKGConfig:
-    """Return the settings that the released code amounts to on Last-FM; `changes` override them."""
-    settings: dict[str, Any] = {
-        "arch": "code",
-        "inner": "gate",
-        "inner_lr": 1e-3,
-        "inner_steps": 2,
-        "outer": "joint",
-        "readout": "sum0",
-        "normalise": "everywhere",
-        "edge_dropout": 0.5,
-        "fan_out": None,
-        "adapt_graph": "support",
-    }
-    return MetaKGConfig(**{**settings, **changes})
-
-
 def network_of(config: MetaKGConfig) -> type[MetaKG]:
     """Return the class that `arch` names."""
     return MetaKGReleased if config.arch == "code" else MetaKG
@@ -56,7 +38,7 @@ class MetaKGReleased(MetaKG):
     """The released network under this package's protocol and training loop.
 
     Args:
-        config: settings with `arch = "code"` (see `released_settings`).
+        config: settings with `arch = "code"` (`settings/released.toml` has those of the release).
         view: training data.
         rng: the source of the initial parameters, then of dropout.
         edges: pairs that are edges; None takes all that may be.

@@ -57,7 +57,7 @@ class AdaptRule(BaseModel):
     """Nothing beyond the rebuilt structures; steps on the support pairs; the same with as many training pairs, drawn anew in
     every step, which keeps old rows from drifting; or training from scratch on training and support pairs."""
     learning_rate: PositiveFloat = 1e-2
-    """Step size. A new row has little time: on Last-FM's validation scenarios, FM falls to a fifth at a tenth of this rate."""
+    """Step size. A new row has little time, so it is larger than that of training."""
     epochs: NonNegativeInt = 10
     """Passes over the support pairs."""
     batch_size: PositiveInt = 2048
