@@ -1,6 +1,6 @@
 """How much one server bears: recommendations, adaptations, both at once, and 100,000 requests while its memory is watched.
 
-    python benchmarks/serving_load.py BUNDLE [--seconds 15] [--requests 100000] [--threads 1] [--markdown docs/results/serving.md]
+    python benchmarks/serving_load.py BUNDLE [--seconds 15] [--requests 100000] [--threads 1] [--markdown PAGE]
 
 The server is `metakg serve` in a process of its own, on loopback, with its SQLite store on the disk that --folder names; every
 adaptation is one click of one user, acknowledged when it is on disk and in the next answer. The load comes from this process.
