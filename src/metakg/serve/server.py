@@ -125,8 +125,8 @@ def run(settings: Settings, *, listening: Callable[[str], None] = lambda _: None
     import torch
 
     settings.check()
-    # One request uses one core, and the others are left to the event loop and to the writer. A second engine thread costs a fifth
-    # more processor time for the same answers (`benchmarks/serving_load.py BUNDLE --threads 2`, "cores").
+    # One request uses one core, and the others are left to the event loop and to the writer. A second engine thread costs a
+    # fifth more processor time for the same answers (`benchmarks/serving_load.py BUNDLE --threads 2`, "cores").
     torch.set_num_threads(1)
     # The event loop must not wait five milliseconds for each of them whenever it has something to do.
     sys.setswitchinterval(0.001)
