@@ -130,16 +130,18 @@ def test_swaps_under_load_lose_no_request(server) -> None:
         while not done.is_set():
             seen.append(server.ask("GET", "/api/recommend/ann")[0])
 
-    threads = [threading.Thread(target=read) for _ in range(3)]
+    threads = [threading.Thread(target=read, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     models = []
-    for name in ("two", "one", "nothing", "two", "one"):
-        server.ask("POST", "/api/admin/swap", {"bundle": name})
-        models.append(server.ask("GET", "/api/status")[1]["model"])
-    done.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for name in ("two", "one", "nothing", "two", "one"):
+            server.ask("POST", "/api/admin/swap", {"bundle": name})
+            models.append(server.ask("GET", "/api/status")[1]["model"])
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
     assert models == ["kg-knn", "blend", "blend", "kg-knn", "blend"]
     assert set(seen) == {200}
     assert len(seen) > 10

@@ -190,14 +190,17 @@ def test_appenders_take_turns(store, store_url) -> None:
     def follow() -> None:
         while not done.is_set() or store.last() > (seen[-1] if seen else 0):
             seen.extend(event.seq for event in store.read(after=seen[-1] if seen else 0))
+            time.sleep(0.001)  # or the appenders would wait for the interpreter's lock most of the time
 
-    reader = threading.Thread(target=follow)
+    reader = threading.Thread(target=follow, daemon=True)
     reader.start()
-    with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(one, (store, other)[n % 2], like(f"u{n}"), like(f"v{n}")) for n in range(40)]
-        assert all(isinstance(job.result(), Accepted) for job in jobs)
-    done.set()
-    reader.join(20)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            jobs = [pool.submit(one, (store, other)[n % 2], like(f"u{n}"), like(f"v{n}")) for n in range(40)]
+            assert all(isinstance(job.result(), Accepted) for job in jobs)
+    finally:
+        done.set()
+        reader.join(20)
     assert seen == list(range(1, 81))
     other.close()
 
@@ -231,7 +234,7 @@ def test_a_request_that_the_database_does_not_take_spoils_no_other(store) -> Non
     writer = Writer(store, lambda _: held.wait(20))
     first = writer.submit([like()])
     while not store.count():
-        pass
+        time.sleep(0.001)
     rest = [
         writer.submit([like("b")]),
         writer.submit([Draft("like", "\ud800", "i1")]),
@@ -260,7 +263,7 @@ def test_whoever_gives_up_while_waiting_is_not_written(store) -> None:
     writer = Writer(store, lambda _: held.wait(20))
     first = writer.submit([like()])
     while not store.count():
-        pass
+        time.sleep(0.001)
     second = writer.submit([like("b")])
     assert second.cancel()
     held.set()

@@ -13,9 +13,10 @@ import json
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -101,6 +102,8 @@ class Store:
         self.name = self._url.render_as_string(hide_password=True)
         self.sqlite = self._url.get_backend_name() == "sqlite"
         self._engine = self._sqlite() if self.sqlite else self._postgresql()
+        # SQLite lets whoever waits ask again now and then, so that of many threads one may never be in luck: ours queue here.
+        self._turn: AbstractContextManager[Any] = threading.Lock() if self.sqlite else nullcontext()
         self._pruned_s = 0.0
         self._log_due = self.sqlite  # a process that was killed may have left something
         self._log_tried_s = 0.0
@@ -132,7 +135,7 @@ class Store:
         Whatever fails behind the commit is no error of it: these requests are kept, and whoever heard otherwise would send them
         again.
         """
-        with self._errors("appending"), self._engine.begin() as connection:
+        with self._errors("appending"), self._turn, self._engine.begin() as connection:
             # The row is locked before anything is looked up: whoever waited here sees what the others committed.
             last = connection.scalar(sa.select(COUNTER.c.last).with_for_update())
             if last is None:
@@ -193,7 +196,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """Yield a connection within a transaction; for `backup.restore`."""
-        with self._errors("writing"), self._engine.begin() as connection:
+        with self._errors("writing"), self._turn, self._engine.begin() as connection:
             yield connection
         self._erased()
 
