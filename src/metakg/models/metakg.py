@@ -47,6 +47,8 @@ class MetaKGConfig(ProfileConfig):
 
     space: ClassVar[Space] = {
         "hidden": Choice((32, 64, 128)),
+        "candidates": Choice((150, 300, 600)),
+        "own_items": Choice((10, 30)),
         "inner_lr": Span(0.01, 1.0, log=True),
         "message_dropout": Choice((0.0, 0.1, 0.3)),
     }
