@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Small tensors gain nothing from many threads, and threads that spin for each other take ten times as long on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 from metakg.testing.postgres import Postgres, binaries

@@ -420,3 +420,25 @@ def test_a_kind_of_training_stays_a_channel_where_it_joins_nothing_any_more() ->
     found = gathered(evidence, everybody(view), n=view.n_items)
     assert np.isfinite(found.features).all()
     assert (found.features[:, :, 2 : len(evidence.channels)] == 0).all()
+
+
+@pytest.mark.parametrize("crowded", [0, 1, 10**9])
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("dim", [0, 3])
+def test_one_user_is_told_what_he_is_told_in_company(monkeypatch, seed: int, crowded: int, dim: int) -> None:
+    """To the same bits, whichever way a channel is added up; few own items, more candidates than speak, or a stranger."""
+    monkeypatch.setattr("metakg.models.factors._CROWDED", crowded)
+    view = random_view(seed)
+    evidence, users = evidence_of(view, vector_dim=dim), everybody(view)
+    profiles = profiles_of(view, users)
+    for n, own in ((ITEMS, ITEMS), (3, 2)):
+        together = evidence.gather(users, profiles, n, own)
+        strangers = evidence.gather(np.full(USERS, -1, np.int32), profiles, n, own, view.history)
+        for user in users.tolist():
+            row = slice(user, user + 1)
+            alone = evidence.gather(users[row], profiles[[user]], n, own)
+            stranger = evidence.gather(np.array([-1], np.int32), profiles[[user]], n, own, view.history[[user]])
+            for found, expected in ((alone, together), (stranger, strangers)):
+                for name in ("items", "features", "prior", "own", "own_mask", "own_items"):
+                    assert (getattr(found, name) == getattr(expected, name)[row]).all(), name
+        assert (together.own != strangers.own).any(), "somebody leads back to his own item himself"

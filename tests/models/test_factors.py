@@ -158,6 +158,29 @@ def test_the_profile_of_a_person_is_that_of_the_adapted_user(name: str) -> None:
         assert float(left_out.sum()) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("crowded", [0, 1, 10**9])
+def test_one_profile_is_told_what_many_are(monkeypatch, crowded) -> None:
+    """Densely or not, to the same bits; an empty profile is told nothing."""
+    monkeypatch.setattr("metakg.models.factors._CROWDED", crowded)
+    view = toy_view()
+    factors = Evidence(view, view.popularity, None, 6).factors
+    drawn = np.random.default_rng(0).random((3, 12)).astype(np.float32)
+    drawn[1, 2:] = drawn[2] = 0.0
+    between = factors.between(sparse.csr_array(drawn))
+    expected = np.zeros((3, factors.n_channels, 12), np.float32)
+    rows, channels, items, values = factors.told(between)
+    expected[rows, channels, items] = values
+    for row in range(3):
+        for c, said in enumerate(factors.told_to_one(between[[row]])):
+            found = np.zeros(12, np.float32)
+            if said.items is None:
+                found[:] = said.values
+            else:
+                assert len(np.unique(said.items)) == len(said.items)
+                found[said.items] = said.values
+            assert (found == expected[row, c]).all()
+
+
 def test_factors_side_by_side_are_their_channels() -> None:
     view = toy_view()
     evidence = Evidence(view, view.popularity, None, 6)

@@ -23,10 +23,10 @@ import torch
 from scipy import sparse
 
 from metakg.data import TrainView
-from metakg.models.factors import ENTITY, REACHED, Channel, Cut, Factors
+from metakg.models.channels import context, from_clicks, from_facts, kinds_that_join, links_of
+from metakg.models.factors import REACHED, Channel, Cut, Factors, Said
 from metakg.models.kg_knn import Facts, KgKnnConfig, second_hop
 from metakg.models.nn.spectral import item_vectors
-from metakg.models.profile import power
 from metakg.types import Floats, Rows
 
 _ROUNDING = np.float32(1e-5)
@@ -94,16 +94,16 @@ class Evidence:
     ) -> None:
         self.view = view
         self.vectors: Floats | None = item_vectors(view, vector_dim) if vector_dim else None  # (I, D)
-        facts, links = Facts.of(view), _links(view)
+        facts, links = Facts.of(view), links_of(view)
         clicks, by_user = view.history, np.diff(view.history.indptr)
         degree = view.popularity + np.diff(links.indptr)[: view.n_items]
-        self.kinds = _kinds_that_join(facts, max_items) if kinds is None else kinds
+        self.kinds = kinds_that_join(facts, max_items) if kinds is None else kinds
         hops = Channel(*second_hop(view, KgKnnConfig(max_items=max_items)), REACHED + np.arange(view.n_entities))
         self.factors = Factors(
             [
-                *_from_clicks(clicks, by_user, degree, view.popularity),
-                _context(links, degree, view.n_items, max_items),
-                *_from_facts(facts, self.kinds, max_items),
+                *from_clicks(clicks, by_user, degree, view.popularity),
+                context(links, degree, view.n_items, max_items),
+                *from_facts(facts, self.kinds, max_items),
                 hops,
             ]
         )
@@ -153,6 +153,8 @@ class Evidence:
             seen: (B, I) what each has clicked; by default what the view says of these users.
             cut: edges to do without, for one user.
         """
+        if len(users) == 1 and cut is None:
+            return self._gather_one(int(users[0]), profiles, n_candidates, n_own, seen)
         (n_users, n_items), n_channels = profiles.shape, len(self.channels)
         pairs = self.view.history[users] if seen is None else seen
         is_seen = np.zeros((n_users, n_items), np.bool_)
@@ -179,9 +181,7 @@ class Evidence:
         there = np.flatnonzero(at >= 0)
         features[row[there], at[there], channel[there]] = units[there]
         self._finish(features, items, best.values.numpy())
-        if self.vectors is not None:
-            of_profiles = profiles @ self.vectors  # (B, D)
-            features[:, :, -2] = np.einsum("bd,bnd->bn", of_profiles, self.vectors[items])
+        self._add_vectors(features, profiles, items)
 
         place[:] = -1
         place[own_row * np.int64(n_items) + own_item] = np.arange(len(own_row), dtype=np.int32)
@@ -189,35 +189,139 @@ class Evidence:
         there = np.flatnonzero(at >= 0)
         total = np.zeros((n_channels, len(own_row)), np.float32)
         total[channel[there], at[there]] = said[there]
-        by_others = total - self._own_parts(users, own_row, own_item, own_weight, between, cut)
-        by_others[by_others < _ROUNDING * total] = 0.0  # what the subtraction leaves of nothing is no evidence
-        own_units = by_others / top.reshape(n_users, n_channels)[own_row].T
-        own_prior = np.zeros(len(own_row), np.float32)
-        for weight, unit in zip(self.weights, own_units, strict=True):
-            own_prior += weight * unit
-        own = np.zeros((n_users, n_own, self.n_features), np.float32)
-        own[own_row, own_place, :n_channels] = own_units.T
-        own_items = np.zeros((n_users, n_own), np.int32)
-        own_items[own_row, own_place] = own_item
-        own_priors = np.zeros((n_users, n_own), np.float32)
-        own_priors[own_row, own_place] = own_prior
-        self._finish(own, own_items, own_priors)
-        if self.vectors is not None:
-            vectors = self.vectors[own_item]
-            of_others = of_profiles[own_row] - own_weight[:, None] * vectors
-            own[own_row, own_place, -2] = (of_others * vectors).sum(1)
-        mask = np.zeros((n_users, n_own), np.bool_)
-        mask[own_row, own_place] = True
-        return Gathered(items, features, prior, own, mask, own_items)
+        parts = self._own_parts(users, own_row, own_item, own_weight, between, cut)
+        tops = top.reshape(n_users, n_channels)
+        own = self._describe_own(profiles, own_row, own_place, own_item, own_weight, total, parts, tops, n_own)
+        return Gathered(items, features, prior, *own)
 
     def plain_sum(self, profiles: sparse.csr_array) -> Floats:
         """Return the weighted sum of the channels, each scaled to 1 at its best item: (B, I) -> (B, I)."""
-        row, channel, item, said = self.factors.told(self.factors.between(profiles))
-        slot = row * np.int64(len(self.channels)) + channel
-        top = _largest(slot, said, profiles.shape[0] * len(self.channels))
+        between = self.factors.between(profiles)
         result = np.zeros(profiles.shape, np.float32)
-        np.add.at(result.ravel(), row * np.int64(profiles.shape[1]) + item, self.weights[channel] * (said / top[slot]))
+        if len(result) == 1:
+            for said, weight in zip(self.factors.told_to_one(between), self.weights, strict=True):
+                top = said.values.max(initial=0.0)
+                self._add(result[0], said, weight * (said.values / (top if top > 0 else np.float32(1))))
+            return result
+        row, channel, item, values = self.factors.told(between)
+        slot = row * np.int64(len(self.channels)) + channel
+        top = _largest(slot, values, profiles.shape[0] * len(self.channels))
+        np.add.at(result.ravel(), row * np.int64(profiles.shape[1]) + item, self.weights[channel] * (values / top[slot]))
         return result
+
+    def _gather_one(
+        self, user: int, profile: sparse.csr_array, n_candidates: int, n_own: int, seen: sparse.csr_array | None
+    ) -> Gathered:
+        """Do what `gather` does for one user, to the same bits, channel by channel, in rows that stay in a near cache."""
+        n_items, n_channels = profile.shape[1], len(self.channels)
+        clicked = (self.view.history[[user]] if seen is None else seen).indices
+        is_seen = np.zeros(n_items, np.bool_)
+        is_seen[clicked] = True
+        between = self.factors.between(profile)
+        told = self.factors.told_to_one(between)
+        own_row, own_place, own_item, own_weight = _own(profile, n_own)
+        at_own, total = np.full(n_items, -1, np.int32), np.zeros((n_channels, len(own_item)), np.float32)
+        at_own[own_item] = np.arange(len(own_item), dtype=np.int32)
+        top, prior = np.ones((1, n_channels), np.float32), np.zeros(n_items, np.float32)
+        for c, said in enumerate(told):
+            items, values = said.items, said.values
+            if items is None:
+                total[c] = values[own_item]
+                of_seen = values[clicked]
+                values[clicked] = 0.0
+                best = values.max(initial=0.0)
+                values[clicked] = of_seen
+            elif not len(items):
+                continue
+            else:
+                _put(total[c], at_own[items], values)
+                best = np.where(is_seen[items], np.float32(0), values).max(initial=0.0)
+            if best > 0:
+                top[0, c] = best
+            values /= top[0, c]  # from here on, what the channel says is measured by its best item
+            self._add(prior, said, self.weights[c] * values)
+        prior[clicked] = -1.0
+        n = min(n_candidates, n_items)
+        chosen = torch.topk(torch.from_numpy(prior), n)
+        rows = chosen.indices.numpy().astype(np.int32)
+        place = np.full(n_items, -1, np.int32)
+        place[rows] = np.arange(n, dtype=np.int32)
+        units = np.zeros((n_channels, n), np.float32)
+        for c, said in enumerate(told):
+            if said.items is None:
+                units[c] = said.values[rows]
+            elif len(said.items):
+                _put(units[c], place[said.items], said.values)
+        features = np.zeros((1, n, self.n_features), np.float32)
+        features[0, :, :n_channels] = units.T
+        self._finish(features, rows[None], chosen.values.numpy()[None])
+        self._add_vectors(features, profile, rows[None])
+        parts = self._own_parts_of_one(user, own_item, own_weight, between)
+        own = self._describe_own(profile, own_row, own_place, own_item, own_weight, total, parts, top, n_own)
+        return Gathered(rows[None], features, prior[None], *own)
+
+    @staticmethod
+    def _add(sums: Floats, said: Said, amounts: Floats) -> None:
+        """Add what a channel says to the items' sums, in place."""
+        if said.items is None:
+            sums += amounts
+        else:
+            sums[said.items] += amounts
+
+    def _describe_own(
+        self,
+        profiles: sparse.csr_array,
+        rows: Rows,
+        places: Rows,
+        items: Rows,
+        weights: Floats,
+        total: Floats,
+        parts: Floats,
+        top: Floats,
+        n_own: int,
+    ) -> tuple[Floats, npt.NDArray[np.bool_], Rows]:
+        """Describe own items by what the channels say of them in all, less what they say only because they are own.
+
+        Args:
+            profiles: (B, I).
+            rows: (n,) whose own item it is.
+            places: (n,) 0..S-1.
+            items: (n,) the own items.
+            weights: (n,) in their profiles.
+            total: (C, n) what the channels say of them.
+            parts: (C, n) what of that goes back to themselves.
+            top: (B, C) what the channels say of the best candidate.
+            n_own: S.
+
+        Returns:
+            `own`, `own_mask` and `own_items` of `Gathered`.
+        """
+        n_users, n_channels = top.shape
+        by_others = total - parts
+        by_others[by_others < _ROUNDING * total] = 0.0  # what the subtraction leaves of nothing is no evidence
+        own_units = by_others / top[rows].T
+        own_prior = np.zeros(len(rows), np.float32)
+        for weight, unit in zip(self.weights, own_units, strict=True):
+            own_prior += weight * unit
+        own = np.zeros((n_users, n_own, self.n_features), np.float32)
+        own[rows, places, :n_channels] = own_units.T
+        own_items = np.zeros((n_users, n_own), np.int32)
+        own_items[rows, places] = items
+        own_priors = np.zeros((n_users, n_own), np.float32)
+        own_priors[rows, places] = own_prior
+        self._finish(own, own_items, own_priors)
+        if self.vectors is not None:
+            vectors = self.vectors[items]
+            of_others = (profiles @ self.vectors)[rows] - weights[:, None] * vectors
+            own[rows, places, -2] = (of_others * vectors).sum(1)
+        mask = np.zeros((n_users, n_own), np.bool_)
+        mask[rows, places] = True
+        return own, mask, own_items
+
+    def _add_vectors(self, features: Floats, profiles: sparse.csr_array, items: Rows) -> None:
+        """Fill in, in place, the inner products of profiles and candidates, where there are item vectors."""
+        if self.vectors is not None:
+            features[:, :, -2] = np.einsum("bd,bnd->bn", profiles @ self.vectors, self.vectors[items])
 
     def _finish(self, features: Floats, items: Rows, prior: Floats) -> None:
         """Fill in, in place, what follows from the channels' units and the items: roots, "has any", facts about items."""
@@ -253,73 +357,37 @@ class Evidence:
                 part[c, known] += (there[rows] - given) * _lookup(self.factors.back, items, himself[rows])
         return part
 
+    def _own_parts_of_one(self, user: int, items: Rows, weights: Floats, between: sparse.csr_array) -> Floats:
+        """Do what `_own_parts` does for one user: -> (C, n)."""
+        part = weights * self.factors.itself[:, items]
+        if user < 0 or not len(items):
+            return part
+        left, right = self.factors.left, self.factors.right
+        ends = left.indptr
+        nodes = np.concatenate([left.indices[ends[item] : ends[item + 1]] for item in items.tolist()])
+        values = np.concatenate([left.data[ends[item] : ends[item + 1]] for item in items.tolist()])
+        whose = np.repeat(np.arange(len(items)), ends[items + 1] - ends[items])
+        for c, channel in enumerate(self.channels):
+            if channel.over_users:
+                himself = int(self.factors.starts[c]) + user
+                there = between.data[between.indices == himself].sum(dtype=np.float32)  # one entry, or none
+                given, back = np.zeros(len(items), np.float32), np.zeros(len(items), np.float32)
+                towards = nodes == himself
+                given[whose[towards]] = weights[whose[towards]] * values[towards]
+                his = slice(right.indptr[himself], right.indptr[himself + 1])
+                place, found = np.nonzero(items[:, None] == right.indices[his] - c * self.view.n_items)
+                back[place] = right.data[his][found]
+                part[c] += (there - given) * back
+        return part
+
 
 def n_features(n_kinds: int, vectors: bool = False) -> int:
     """Return F of evidence with so many kinds of facts: two a channel, and what describes an item."""
     return 2 * (n_kinds + 4) + len(ITEM_FEATURES) + vectors
 
 
-def _from_clicks(
-    clicks: sparse.csr_array, by_user: npt.NDArray[np.int64], degree: npt.NDArray[np.int64], popularity: npt.NDArray[np.int64]
-) -> tuple[Channel, Channel]:
-    items, users = sparse.diags_array(power(popularity, -0.5)), sparse.diags_array(power(by_user, -0.5))
-    leave_item, leave_user = sparse.diags_array(power(degree, -1.0)), sparse.diags_array(power(by_user, -1.0))
-    everybody = np.arange(clicks.shape[0])
-    return (
-        Channel(_csr(items @ clicks.T), _csr(users @ clicks @ items), everybody),
-        Channel(_csr(leave_item @ clicks.T), _csr(leave_user @ clicks), everybody),
-    )
-
-
-def _context(links: sparse.csr_array, degree: npt.NDArray[np.int64], n_items: int, max_items: int) -> Channel:
-    size = np.diff(links.indptr)
-    leave_item = sparse.diags_array(power(degree, -1.0))
-    leave_entity = sparse.diags_array(power(size, -1.0) * ((size > 1) & (size <= max_items)))
-    left, right = _csr(leave_item @ links[:n_items]), _csr(leave_entity @ links[:, :n_items])
-    return Channel(left, right, ENTITY + np.arange(links.shape[0]))
-
-
-def _kinds_that_join(facts: Facts, max_items: int) -> tuple[tuple[int, bool], ...]:
-    """Return the relations and directions of which some fact joins two items or more, but not too many."""
-    useful = _useful(facts, max_items)
-    kinds = np.unique(facts.relations[useful].astype(np.int64) * 2 + facts.inverse[useful])
-    return tuple((int(kind) // 2, bool(kind % 2)) for kind in kinds)
-
-
-def _useful(facts: Facts, max_items: int) -> npt.NDArray[np.bool_]:
-    size = np.bincount(facts.incidence.indices, minlength=facts.incidence.shape[1])
-    return np.asarray((size > 1) & (size <= max_items))
-
-
-def _from_facts(facts: Facts, kinds: tuple[tuple[int, bool], ...], max_items: int) -> list[Channel]:
-    size = np.bincount(facts.incidence.indices, minlength=facts.incidence.shape[1])
-    useful = _useful(facts, max_items)
-    damped = sparse.csc_array(sparse.diags_array(power(np.diff(facts.incidence.indptr), -0.5)) @ facts.incidence)
-    rarity = power(size, -1.0)
-    channels = []
-    for relation, inverse in kinds:
-        columns = np.flatnonzero((facts.relations == relation) & (facts.inverse == inverse) & useful)
-        part, typed = damped[:, columns], np.full(len(columns), relation * 2 + inverse, np.int64)
-        left = _csr(part @ sparse.diags_array(rarity[columns]))
-        channels.append(Channel(left, _csr(part.T), ENTITY + facts.entities[columns].astype(np.int64), typed))
-    return channels
-
-
-def _csr(matrix: sparse.sparray) -> sparse.csr_array:
-    return sparse.csr_array(matrix, dtype=np.float32)
-
-
 def _rows_of(matrix: sparse.csr_array) -> Rows:
     return np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
-
-
-def _links(view: TrainView) -> sparse.csr_array:
-    """Return the (E, E) matrix with a one where any fact joins two entities, in both directions."""
-    facts, n = view.graph.entity, view.n_entities
-    ends = np.concatenate([facts.heads, facts.tails]), np.concatenate([facts.tails, facts.heads])
-    links = sparse.csr_array((np.ones(len(ends[0]), np.float32), ends), shape=(n, n))
-    links.data[:] = 1.0
-    return links
 
 
 def _own(profiles: sparse.csr_array, limit: int) -> tuple[Rows, Rows, Rows, Floats]:
@@ -340,6 +408,12 @@ def _largest(slot: npt.NDArray[np.int64], values: Floats, n_slots: int) -> Float
         starts = np.flatnonzero(np.diff(slot, prepend=-1))
         result[slot[starts]] = np.maximum.reduceat(values, starts)
     return result
+
+
+def _put(target: Floats, places: Rows, values: Floats) -> None:
+    """Write values to their places, in place; a negative place is none."""
+    there = places >= 0
+    target[places[there]] = values[there]
 
 
 def _lookup(matrix: sparse.csr_array, rows: npt.NDArray[np.int32], columns: npt.NDArray[np.int32]) -> Floats:

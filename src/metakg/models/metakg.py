@@ -157,16 +157,33 @@ class MetaKG(ProfileRecommender):
         )
 
     def adapt_gamma(self, batch: EvidenceTasks) -> Gamma:
-        """Take the inner steps of all tasks at once (eq. 21): one backward pass through M copies of gamma."""
+        """Take the inner steps of all tasks at once (eq. 21), each with its own copy of gamma."""
         gamma = self.gamma(len(batch))
         second = self.config.order == "second" and torch.is_grad_enabled()
+        drops = self.training and self.config.message_dropout > 0
         for _ in range(self.config.inner_steps if self.config.inner_lr else 0):
-            with torch.enable_grad():
-                start = gamma if second else tuple(w.detach().requires_grad_() for w in gamma)
-                loss = self.support_losses(batch, start).sum()
-                steps = torch.autograd.grad(loss, start, create_graph=second)
+            if second or drops:
+                with torch.enable_grad():
+                    start = gamma if second else tuple(w.detach().requires_grad_() for w in gamma)
+                    steps = torch.autograd.grad(self.support_losses(batch, start).sum(), start, create_graph=second)
+            else:
+                steps = self._support_gradients(batch, gamma)
             gamma = tuple(w - self.config.inner_lr * step for w, step in zip(gamma, steps, strict=True))
         return gamma
+
+    @torch.no_grad()
+    def _support_gradients(self, batch: EvidenceTasks, gamma: Gamma) -> Gamma:
+        """Return the gradients of `support_losses` by hand: half the time of autograd for one user."""
+        (w1, b1, w2), n = gamma, batch.features.shape[1]
+        x = torch.cat([batch.features, batch.own], dim=1) * self.omega.exp()  # (M, N + S, F)
+        hidden = torch.baddbmm(b1[:, None], x, w1.transpose(1, 2)).relu_()
+        scores = torch.bmm(hidden, w2[:, :, None])[..., 0]
+        others = torch.logsumexp(scores[:, :n], dim=1, keepdim=True)
+        lost = torch.sigmoid(others - scores[:, n:]) * batch.own_mask  # the chance that an own item is not the one chosen
+        lost = lost / batch.own_mask.sum(1, keepdim=True).clamp(min=1)
+        of_scores = torch.cat([torch.softmax(scores[:, :n], dim=1) * lost.sum(1, keepdim=True), -lost], dim=1)
+        of_hidden = of_scores[:, :, None] * w2[:, None] * (hidden > 0)
+        return torch.bmm(of_hidden.transpose(1, 2), x), of_hidden.sum(1), torch.bmm(of_scores[:, None], hidden)[:, 0]
 
     def score(self, features: Tensor, gamma: Gamma) -> Tensor:
         """Return f of some candidates under each task's own weights: (M, N, F) -> (M, N)."""
@@ -230,7 +247,7 @@ class MetaKG(ProfileRecommender):
             real = prior.gather(1, items) > 0  # a candidate without evidence, or already seen, is not f's business
             lowest = torch.where(real, ordered, torch.inf).min(dim=1, keepdim=True).values
             lowest = torch.where(lowest.isinf(), 0.0, lowest)
-            scores = torch.where(prior > 0, prior / top, torch.zeros(())) + (lowest - 2.0)
+            scores = prior.clamp(min=0.0).div_(top).add_(lowest - 2.0)
             scores.scatter_(1, items, torch.where(real, ordered, scores.gather(1, items)))
             if self.config.exclude_seen:
                 scores = torch.where(prior < 0, lowest - 3.0, scores)
