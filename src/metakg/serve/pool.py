@@ -52,22 +52,40 @@ class Pool:
         if self.taken >= self._room:
             raise Busy("too many requests are waiting")
         self.taken += 1
-        future = self._executor.submit(call)
         loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: self._left(loop))
-        return await within(future, deadline_s)
+        answer: asyncio.Future[T] = loop.create_future()
+        work = self._executor.submit(call)
+        work.add_done_callback(lambda done: self._left(loop, done, answer))
+        late = loop.call_later(deadline_s, _give_up, answer)
+        try:
+            return await answer
+        finally:
+            late.cancel()
+            work.cancel()  # what has not begun is not begun
 
-    def _left(self, loop: asyncio.AbstractEventLoop) -> None:
-        # a loop that has ended asks for no more answers
+    def _left(self, loop: asyncio.AbstractEventLoop, done: Future[T], answer: asyncio.Future[T]) -> None:
+        # one call, since each wakes the loop; a loop that has ended asks for no more answers
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self._one_less)
+            loop.call_soon_threadsafe(self._hand_over, done, answer)
 
-    def _one_less(self) -> None:
+    def _hand_over(self, done: Future[T], answer: asyncio.Future[T]) -> None:
         self.taken -= 1
+        if answer.done() or done.cancelled():  # nobody waits for it any more
+            return
+        error = done.exception()
+        if error is None:
+            answer.set_result(done.result())
+        else:
+            answer.set_exception(error)
 
     def stop(self) -> None:
         """End the threads; what has not begun is dropped."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _give_up(answer: asyncio.Future[T]) -> None:
+    if not answer.done():
+        answer.set_exception(Busy("the answer took too long"))
 
 
 async def within(future: Future[T], deadline_s: float) -> T:
