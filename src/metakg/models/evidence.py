@@ -375,7 +375,7 @@ class Evidence:
                 towards = nodes == himself
                 given[whose[towards]] = weights[whose[towards]] * values[towards]
                 his = slice(right.indptr[himself], right.indptr[himself + 1])
-                place, found = np.nonzero(items[:, None] == right.indices[his] - c * self.view.n_items)
+                place, found = np.nonzero(items[:, None] == right.indices[his])
                 back[place] = right.data[his][found]
                 part[c] += (there - given) * back
         return part

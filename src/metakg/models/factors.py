@@ -99,6 +99,13 @@ class Said:
     items: Rows | None
     values: Floats
 
+    def sparse(self) -> tuple[Rows, Floats]:
+        """Return the items of which anything is said, and how much: two (n,)."""
+        if self.items is not None:
+            return self.items, self.values
+        items = np.flatnonzero(self.values).astype(np.int32)
+        return items, self.values[items]
+
 
 @dataclass(frozen=True, eq=False)
 class Channel:
@@ -125,7 +132,7 @@ class Factors:
 
     Attributes:
         left: (I, M) csr; the columns of channel c are `starts[c]` to `starts[c + 1]`.
-        right: (M, C * I) csr; a row of channel c leads to the columns c * I + item.
+        right: (M, I) csr; the rows of channel c are `starts[c]` to `starts[c + 1]`.
         back: (I, M) csr; `back[j, m]` is what leads from m to item j.
         itself: (C, I) closeness of an item to itself.
         nodes: (M,) what lies between.
@@ -138,15 +145,7 @@ class Factors:
         self.starts = np.cumsum([0, *(channel.left.shape[1] for channel in channels)])
         self.left = sparse.csr_array(sparse.hstack([channel.left for channel in channels], format="csr"), dtype=np.float32)
         rights = [channel.right for channel in channels]
-        shifted = [right.indices + np.int32(c * n_items) for c, right in enumerate(rights)]
-        before = np.cumsum([0, *(right.nnz for right in rights)])[:-1]
-        ends = [np.zeros(1, np.int64), *(right.indptr[1:] + n for right, n in zip(rights, before, strict=True))]
-        parts = (
-            np.concatenate([right.data for right in rights]),
-            np.concatenate(shifted),
-            np.concatenate(ends).astype(np.int32),
-        )
-        self.right = sparse.csr_array(parts, shape=(int(self.starts[-1]), self.n_channels * n_items), dtype=np.float32)
+        self.right = sparse.csr_array(sparse.vstack(rights, format="csr"), dtype=np.float32)
         backs = [sparse.csr_array(right.T.tocsr()) for right in rights]
         self.back = sparse.csr_array(sparse.hstack(backs, format="csr"), dtype=np.float32)
         own = [channel.left.multiply(back).sum(axis=1) for channel, back in zip(channels, backs, strict=True)]
@@ -170,42 +169,40 @@ class Factors:
         there = np.flatnonzero(given)
         return self._row_of(given[there], there)
 
-    def onwards(self, between: sparse.csr_array, cut: Cut | None = None) -> sparse.csr_array:
-        """Return what all that lies between gives to the items: (B, M) -> (B, C * I). With a cut, B is 1."""
-        product = sparse.csr_array(between @ self.right)
-        if cut is None:
-            return product
-        given = np.zeros(self.left.shape[1], np.float32)
-        given[between.indices] = between.data
-        for place in np.flatnonzero(np.isin(product.indices % self.n_items, cut.items)).tolist():
-            c, item = divmod(int(product.indices[place]), self.n_items)
-            columns, weights = _row(self.back, item)
-            there = (columns >= self.starts[c]) & (columns < self.starts[c + 1]) & ~cut.has(item, self.nodes[columns])
-            product.data[place] = np.float32(given[columns[there]] @ weights[there])
-        return product
-
-    def product(self, profiles: sparse.csr_array, cut: Cut | None = None) -> sparse.csr_array:
-        """Return what a profile gives to every item in each channel: (B, I) -> (B, C * I)."""
-        return self.onwards(self.between(profiles, cut), cut)
+    def product(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
+        """Return what a profile gives to every item in each channel: (B, I) -> (B, C, I). With a cut, B is 1."""
+        row, channel, item, values = self.told(self.between(profiles, cut), cut)
+        result = np.zeros((profiles.shape[0], self.n_channels, self.n_items), np.float32)
+        result[row, channel, item] = values
+        return result
 
     def told(self, between: sparse.csr_array, cut: Cut | None = None) -> tuple[Rows, Rows, Rows, Floats]:
-        """Return what the channels say, channel by channel: row, channel, item, and how much; four (n,).
+        """Return what the channels say, channel by channel: row, channel, item, and how much; four (n,). With a cut, B is 1.
 
-        A single row with a cut is one product over all channels. Else they are taken one by one: their sums fit into a near
-        cache, which is twice as fast, and gives the same bits.
+        Many rows take the channels one by one, so that their sums fit into a near cache.
         """
-        n_rows, n_items = between.shape[0], np.int32(max(1, self.n_items))
+        if between.shape[0] == 1:
+            told = [said.sparse() for said in self.told_to_one(between)]
+            item, values = np.concatenate([items for items, _ in told]), np.concatenate([values for _, values in told])
+            row, sizes = np.zeros(len(item), np.int32), [len(items) for items, _ in told]
+        else:
+            bounds = enumerate(itertools.pairwise(self.starts))
+            products = [between[:, begin:end] @ self._right_of(c) for c, (begin, end) in bounds]
+            sizes = [product.nnz for product in products]
+            rows = np.arange(between.shape[0], dtype=np.int32)
+            row = np.concatenate([np.repeat(rows, np.diff(product.indptr)) for product in products])
+            item = np.concatenate([product.indices for product in products]).astype(np.int32)
+            values = np.concatenate([product.data for product in products])
+        channel = np.repeat(np.arange(self.n_channels, dtype=np.int32), sizes)
         if cut is not None:
-            product = self.onwards(between, cut)
-            product.sort_indices()
-            ends = np.searchsorted(product.indices, np.arange(self.n_channels + 1, dtype=np.int32) * n_items)
-            channel = np.repeat(np.arange(self.n_channels, dtype=np.int32), np.diff(ends))
-            return np.zeros(len(channel), np.int32), channel, product.indices - channel * n_items, product.data
-        products = [between[:, begin:end] @ self._right_of(c) for c, (begin, end) in enumerate(itertools.pairwise(self.starts))]
-        channel = np.repeat(np.arange(len(products), dtype=np.int32), [product.nnz for product in products])
-        row = np.concatenate([np.repeat(np.arange(n_rows, dtype=np.int32), np.diff(product.indptr)) for product in products])
-        item = np.concatenate([product.indices for product in products])
-        return row, channel, item.astype(np.int32), np.concatenate([product.data for product in products])
+            given = np.zeros(self.left.shape[1], np.float32)
+            given[between.indices] = between.data
+            for place in np.flatnonzero(np.isin(item, cut.items)).tolist():
+                c, (columns, weights) = channel[place], _row(self.back, int(item[place]))
+                there = (columns >= self.starts[c]) & (columns < self.starts[c + 1])
+                there &= ~cut.has(int(item[place]), self.nodes[columns])
+                values[place] = np.float32(given[columns[there]] @ weights[there])
+        return row, channel, item, values
 
     def told_to_one(self, between: sparse.csr_array) -> list[Said]:
         """Return what each channel says to one profile: (1, M) -> C of them. The bits are those of `told`.
@@ -219,9 +216,7 @@ class Factors:
         told = self._told_by_few(nodes, given, channel, ~crowded)
         for c in np.flatnonzero(crowded).tolist():
             mine = channel == c
-            rows = self.right[nodes[mine]]
-            parts = (rows.data, rows.indices - np.int32(c * self.n_items), rows.indptr)
-            told[c] = Said(None, given[mine] @ sparse.csr_array(parts, shape=(rows.shape[0], self.n_items)))
+            told[c] = Said(None, given[mine] @ self.right[nodes[mine]])
         return told
 
     def _told_by_few(self, nodes: Rows, given: Floats, channel: Keys, quiet: Mask) -> list[Said]:
@@ -233,7 +228,8 @@ class Factors:
         n_terms = int(size.sum())
         number = np.arange(n_terms, dtype=np.int32)
         at = np.repeat(begin - (np.cumsum(size, dtype=np.int32) - size), size) + number
-        columns, values = self.right.indices[at], self.right.data[at] * np.repeat(given, size)
+        items, values = self.right.indices[at], self.right.data[at] * np.repeat(given, size)
+        columns = items + np.repeat(channel[order].astype(np.int32) * np.int32(self.n_items), size)
         # Terms of one column are added up at the place of the first of them, which a column finds in the scratch: no sorting,
         # and nothing to clear, since only what was written here is read.
         scratch = self._scratch()
@@ -242,16 +238,15 @@ class Factors:
         sums = np.zeros(n_terms, np.float32)
         np.add.at(sums, place, values)
         first = np.flatnonzero(place == number)
-        columns, sums = columns[first], sums[first]
-        ends = np.searchsorted(columns // np.int32(max(1, self.n_items)), np.arange(self.n_channels + 1))
-        its = [slice(ends[c], ends[c + 1]) for c in range(self.n_channels)]
-        return [Said(columns[some] - np.int32(c * self.n_items), sums[some]) for c, some in enumerate(its)]
+        items, sums = items[first], sums[first]
+        ends = np.searchsorted(columns[first] // np.int32(max(1, self.n_items)), np.arange(self.n_channels + 1))
+        return [Said(items[begin:end], sums[begin:end]) for begin, end in itertools.pairwise(ends)]
 
     def _scratch(self) -> Rows:
-        """Return a row of numbers of this thread's own, one for each column of `right`, with anything in them."""
+        """Return a row of numbers of this thread's own, one for each item of each channel, with anything in them."""
         found: Rows | None = getattr(self._of_thread, "scratch", None)
         if found is None:
-            found = self._of_thread.scratch = np.zeros(self.right.shape[1], np.int32)
+            found = self._of_thread.scratch = np.zeros(self.n_channels * self.n_items, np.int32)
         return found
 
     def itself_without(self, item: int, cut: Cut) -> Floats:
@@ -333,8 +328,9 @@ class Factors:
         begin, end = int(self.starts[c]), int(self.starts[c + 1])
         ends = self.right.indptr[begin : end + 1]
         some = slice(ends[0], ends[-1])
-        parts = (self.right.data[some], self.right.indices[some] - np.int32(c * self.n_items), ends - ends[0])
-        return sparse.csr_array(parts, shape=(end - begin, self.n_items))
+        return sparse.csr_array(
+            (self.right.data[some], self.right.indices[some], ends - ends[0]), shape=(end - begin, self.n_items)
+        )
 
     def _row_of(self, given: Floats, nodes: Rows | Keys) -> sparse.csr_array:
         """Return what is given to some of what lies between as a row: -> (1, M)."""

@@ -56,7 +56,7 @@ class ItemKnn(ProfileRecommender):
             itself = itself.copy()
             for item in cut.items.tolist():
                 itself[item] = self.evidence.itself_without(item, cut)[0]
-        scores = self.evidence.product(profiles, cut).toarray()
+        scores = self.evidence.product(profiles, cut)[:, 0]
         own = profiles.tocoo()
         scores[own.row, own.col] -= own.data * itself[own.col]
         return np.asarray(np.maximum(scores, 0.0), np.float32)  # rounding may leave -1e-9 where only the self-similarity was

@@ -158,10 +158,9 @@ class KgKnn(ProfileRecommender):
 
     def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""
-        shape = (profiles.shape[0], self.evidence.n_channels, self.view.n_items)
-        told = self.evidence.product(profiles, cut).toarray().reshape(shape)
+        told = self.evidence.product(profiles, cut)
         scores: Floats = told[:, 0]
-        return scores if shape[1] == 1 else scores + self.config.second_hop_weight * told[:, 1]
+        return scores if told.shape[1] == 1 else scores + self.config.second_hop_weight * told[:, 1]
 
     def reasons_for(self, person: Person, item: int, limit: int = 3) -> list[Reason]:
         """Return the shared facts that carry most of the score, and the entities shared over another."""

@@ -83,9 +83,7 @@ class Walk(ProfileRecommender):
     def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""
         if self.config.steps <= 2:
-            shape = (profiles.shape[0], self.evidence.n_channels, self.view.n_items)
-            told = self.evidence.product(profiles, cut).toarray().reshape(shape)
-            return np.asarray(told.sum(axis=1), np.float32)
+            return np.asarray(self.evidence.product(profiles, cut).sum(axis=1), np.float32)
         n_users = self.view.n_users
         wide = sparse.csr_array(
             (profiles.data, profiles.indices + n_users, profiles.indptr), shape=(profiles.shape[0], self._n)
@@ -167,7 +165,7 @@ class Walk(ProfileRecommender):
         found = self.evidence.reasons(self.view, person.profile, item, limit)
         if self.config.steps <= 2 or not found:
             return found
-        told = float(self.evidence.product(person.profile)[:, [item, item + self.view.n_items]].sum())
+        told = float(self.evidence.product(person.profile)[0, :, item].sum())
         whole = float(self.score_profiles(person.profile)[0, item])
         return [replace(reason, share=reason.share * min(1.0, told / whole)) for reason in found]
 
