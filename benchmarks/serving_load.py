@@ -231,7 +231,7 @@ def report(bundle: str, alone: list[Seen], together: list[Seen], memory: list[tu
         )
     lines += [
         "",
-        "| together, at a fixed rate | adaptations before | asked | answers/s | p50 ms | p99 ms | longest ms | not 200 | cores |",
+        "| at a fixed rate | adaptations before | asked | answers/s | p50 ms | p99 ms | longest ms | not 200 | cores |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for seen in together:

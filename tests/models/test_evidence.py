@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from itertools import product
 
 import numpy as np
@@ -433,12 +434,18 @@ def test_one_user_is_told_what_he_is_told_in_company(monkeypatch, seed: int, cro
     profiles = profiles_of(view, users)
     for n, own in ((ITEMS, ITEMS), (3, 2)):
         together = evidence.gather(users, profiles, n, own)
+        monkeypatch.setattr("metakg.models.evidence._LONG", 0)
+        one_by_one = evidence.gather(users, profiles, n, own)
+        monkeypatch.undo()
+        monkeypatch.setattr("metakg.models.factors._CROWDED", crowded)
+        for part in fields(Gathered):
+            assert (getattr(one_by_one, part.name) == getattr(together, part.name)).all(), part.name
         strangers = evidence.gather(np.full(USERS, -1, np.int32), profiles, n, own, view.history)
         for user in users.tolist():
             row = slice(user, user + 1)
             alone = evidence.gather(users[row], profiles[[user]], n, own)
             stranger = evidence.gather(np.array([-1], np.int32), profiles[[user]], n, own, view.history[[user]])
             for found, expected in ((alone, together), (stranger, strangers)):
-                for name in ("items", "features", "prior", "own", "own_mask", "own_items"):
-                    assert (getattr(found, name) == getattr(expected, name)[row]).all(), name
+                for part in fields(Gathered):
+                    assert (getattr(found, part.name) == getattr(expected, part.name)[row]).all(), part.name
         assert (together.own != strangers.own).any(), "somebody leads back to his own item himself"

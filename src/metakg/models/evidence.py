@@ -15,7 +15,7 @@ channels' scores and a few facts about the item. `metakg` learns how much each o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,9 @@ from metakg.types import Floats, Rows
 
 _ROUNDING = np.float32(1e-5)
 """Share of a float32 sum that may be left over by rounding when its parts are taken away again."""
+
+_LONG = 1 << 14
+"""Where there are more items than this, users are taken one by one, whose sums stay in a near cache; of fewer, all at once."""
 
 ITEM_FEATURES = ("popularity", "new", "facts", "prior")
 """What describes a candidate beside the channels: log clicks, whether nobody clicked it in training, log facts, plain sum.
@@ -153,8 +156,13 @@ class Evidence:
             seen: (B, I) what each has clicked; by default what the view says of these users.
             cut: edges to do without, for one user.
         """
-        if len(users) == 1 and cut is None:
-            return self._gather_one(int(users[0]), profiles, n_candidates, n_own, seen)
+        if cut is None and (len(users) == 1 or (len(users) and profiles.shape[1] > _LONG)):
+            alone = []
+            for n, user in enumerate(users.tolist()):
+                clicked = None if seen is None else seen[[n]]
+                alone.append(self._gather_one(user, profiles[[n]], n_candidates, n_own, clicked))
+            whole = (np.concatenate([getattr(found, part.name) for found in alone]) for part in fields(Gathered))
+            return alone[0] if len(alone) == 1 else Gathered(*whole)
         (n_users, n_items), n_channels = profiles.shape, len(self.channels)
         pairs = self.view.history[users] if seen is None else seen
         is_seen = np.zeros((n_users, n_items), np.bool_)
