@@ -171,9 +171,14 @@ class Factors:
 
     def product(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Return what a profile gives to every item in each channel: (B, I) -> (B, C, I). With a cut, B is 1."""
-        row, channel, item, values = self.told(self.between(profiles, cut), cut)
+        between = self.between(profiles, cut)
         result = np.zeros((profiles.shape[0], self.n_channels, self.n_items), np.float32)
-        result[row, channel, item] = values
+        if len(result) == 1 and cut is None:
+            for c, said in enumerate(self.told_to_one(between)):
+                result[0, c, slice(None) if said.items is None else said.items] = said.values
+        else:
+            row, channel, item, values = self.told(between, cut)
+            result[row, channel, item] = values
         return result
 
     def told(self, between: sparse.csr_array, cut: Cut | None = None) -> tuple[Rows, Rows, Rows, Floats]:
