@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import random
@@ -273,6 +274,8 @@ def main() -> None:
     share = f"{len(clicked) / len(users):.0%} of them with clicks in training"
     name = f"`{engine.model}` on {len(users):,} users ({share}) and {len(items):,} items"
     del engine, vocabulary
+    gc.collect()
+    gc.freeze()  # or this process would stop for a tenth of a second, and the server be blamed for it
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         words = (
             "--store",
