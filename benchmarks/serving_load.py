@@ -1,9 +1,12 @@
 """How much one server bears: recommendations, adaptations, both at once, and 100,000 requests while its memory is watched.
 
     python benchmarks/serving_load.py BUNDLE [--seconds 15] [--requests 100000] [--threads 1] [--markdown PAGE]
+    python benchmarks/serving_load.py BUNDLE --servers 2 [--requests 0] ...
 
 The server is `metakg serve` in a process of its own, on loopback, with its SQLite store on the disk that --folder names; every
 adaptation is one click of one user, acknowledged when it is on disk and in the next answer. The load comes from this process.
+With --servers there are several such processes over one PostgreSQL, which this command starts, and each connection is to the
+next of them, as behind a proxy.
 
 - alone: each kind of request by itself, as fast as --clients connections that wait for their answers go;
 - together: recommendations and adaptations arrive at a fixed rate whether or not earlier ones are answered; the time of each
@@ -19,18 +22,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import itertools
 import json
 import os
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from metakg.engine import load
 from metakg.files import write_between
+from metakg.testing.postgres import Postgres
 from metakg.testing.server import Running
 
 BEGIN, END = "<!-- written by serving_load: begin -->", "<!-- written by serving_load: end -->"
@@ -68,11 +74,35 @@ class Seen:
         return len(self.ms) / self.seconds
 
 
+class Servers:
+    """One server, or several over one store.
+
+    Args:
+        all: the processes.
+    """
+
+    def __init__(self, all: Sequence[Running]) -> None:  # noqa: A002
+        self.all = all
+        self._next = itertools.cycle(all)
+
+    def pick(self) -> Running:
+        """Return the one that the next connection goes to."""
+        return next(self._next)
+
+    def cpu_s(self) -> float:
+        """Return the processor time they have used."""
+        return sum(server.cpu_s() for server in self.all)
+
+    def memory_bytes(self) -> int:
+        """Return their memory."""
+        return sum(server.memory_bytes() for server in self.all)
+
+
 class Connection:
     """One connection that is kept open; one request at a time."""
 
-    def __init__(self, server: Running) -> None:
-        self._server = server
+    def __init__(self, servers: Servers) -> None:
+        self._server = servers.pick()
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -94,7 +124,7 @@ class Connection:
 
 
 async def closed(
-    server: Running, name: str, make: Make, clients: int, *, seconds: float = 1e9, requests: int = 1 << 60
+    server: Servers, name: str, make: Make, clients: int, *, seconds: float = 1e9, requests: int = 1 << 60
 ) -> Seen:
     """Ask as fast as so many clients go that wait for their answers."""
     seen = Seen(name)
@@ -116,7 +146,7 @@ async def closed(
     return seen
 
 
-async def paced(server: Running, kinds: dict[str, tuple[Make, float]], seconds: float, clients: int) -> list[Seen]:
+async def paced(server: Servers, kinds: dict[str, tuple[Make, float]], seconds: float, clients: int) -> list[Seen]:
     """Ask each kind at its own rate; each one's time counts from when it was due."""
     rng = random.Random(7)
     seen = {name: Seen(name) for name in kinds}
@@ -188,7 +218,7 @@ def makers(users: list[str], clicked: list[str], items: list[str]) -> dict[str, 
 
 
 async def measure(
-    server: Running, make: dict[str, Make], arguments: argparse.Namespace
+    server: Servers, make: dict[str, Make], arguments: argparse.Namespace
 ) -> tuple[list[Seen], list[Seen], list[tuple[int, int]]]:
     """Return what was seen alone, together, and (requests so far, bytes) of the memory."""
     await closed(server, "warm-up", make["recommend"], arguments.clients, requests=300)
@@ -213,13 +243,13 @@ async def measure(
     return alone, together, memory
 
 
-def report(bundle: str, alone: list[Seen], together: list[Seen], memory: list[tuple[int, int]]) -> str:
+def report(bundle: str, stored: str, alone: list[Seen], together: list[Seen], memory: list[tuple[int, int]]) -> str:
     """Return the figures as Markdown."""
     health = next(seen for seen in alone if seen.name == "health")
     unit = health.cpu_s / len(health.ms)
     lines = [
         f"{time.strftime('%Y-%m-%d')}, {bundle}, {os.cpu_count()} cores shared by server and load; "
-        "every click is on disk (SQLite) before its answer.",
+        f"every click is on disk ({stored}) before its answer.",
         "",
         "| alone | answers/s | p50 ms | p99 ms | processor ms each | against `health` | not 200 |",
         "|---|---|---|---|---|---|---|",
@@ -241,6 +271,8 @@ def report(bundle: str, alone: list[Seen], together: list[Seen], memory: list[tu
             f"| {seen.percentile(0.99):.1f} | {max(seen.ms):.0f} | {seen.wrong} | {seen.cpu_s / seen.seconds:.2f} |"
         )
     lines += ["", "Cores: what the server used while both came together.", ""]
+    if len(memory) == 1:
+        return "\n".join(lines).rstrip()
     lines += ["| requests so far | memory MB |", "|---|---|", *(f"| {done:,} | {size / 1e6:,.0f} |" for done, size in memory)]
     late = [size for done, size in memory if done >= memory[-1][0] / 2]
     growth = (late[-1] - late[0]) / 1e6
@@ -259,6 +291,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100_000, help="while the memory is watched")
     parser.add_argument("--clients", type=int, default=8, help="connections that wait for their answers")
     parser.add_argument("--threads", type=int, default=1, help="of the server's engine")
+    parser.add_argument("--servers", type=int, default=1, help="more than one: over one PostgreSQL")
     parser.add_argument("--recommend-rate", type=float, default=300.0)
     parser.add_argument("--adapt-rate", type=float, default=100.0)
     parser.add_argument(
@@ -276,22 +309,19 @@ def main() -> None:
     del engine, vocabulary
     gc.collect()
     gc.freeze()  # or this process would stop for a tenth of a second, and the server be blamed for it
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        words = (
-            "--store",
-            Path(folder) / "store.sqlite",
-            "--rate",
-            0,
-            "--threads",
-            arguments.threads,
-            "--log-level",
-            "warning",
-        )
-        with Running(arguments.bundle, *words) as server:
-            found = asyncio.run(measure(server, makers(users, clicked, items), arguments))
+    with ExitStack() as stack:
+        if arguments.servers > 1:
+            store, stored = stack.enter_context(Postgres.start()).new_database(), f"{arguments.servers} servers, PostgreSQL"
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.folder))
+            store, stored = str(Path(folder) / "store.sqlite"), "SQLite"
+        words = ("--store", store, "--rate", 0, "--threads", arguments.threads, "--log-level", "warning")
+        servers = [stack.enter_context(Running(arguments.bundle, *words)) for _ in range(arguments.servers)]
+        found = asyncio.run(measure(Servers(servers), makers(users, clicked, items), arguments))
+        for server in servers:
             if server.stop() != 0:
                 raise SystemExit(f"the server did not stop cleanly: {server.log()[-2000:]}")
-    text = report(name, *found)
+    text = report(name, stored, *found)
     print(text)
     if arguments.markdown:
         write_between(arguments.markdown, BEGIN, END, text)
