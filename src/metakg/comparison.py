@@ -106,16 +106,26 @@ class Leaderboard:
         others = [e for e in self.evaluations if e.model != baseline]
         return compare_models(others, chosen, metric=metric, k=self.k) if others else []
 
-    def text(self, *, markdown: bool = False, reference: str | None = None) -> str:
-        """Return the tables for people: one for recall and one for NDCG, tests against the best floor, and what was judged."""
-        baseline = self.best_floor()
+    def text(self, *, markdown: bool = False, reference: str | None = None, against: str | None = None) -> str:
+        """Return the tables for people: one for recall and one for NDCG, paired tests, and what was judged.
+
+        Args:
+            markdown: for a page, or for a terminal.
+            reference: published figures to print beside.
+            against: a model that the others are tested against too, beside the best floor.
+
+        Raises:
+            ConfigError: there are no such figures, or no such model was judged.
+        """
+        floor = self.best_floor()
         parts = []
         for metric in ("recall", "ndcg"):
             parts.append(self.table(metric, markdown=markdown))
             if reference:
                 parts.append(self._reference_line(reference, metric))
-        if baseline and len({e.model for e in self.evaluations}) > 1:
-            parts.append(self._tests(baseline, markdown=markdown))
+        if len({e.model for e in self.evaluations}) > 1:
+            tested = dict.fromkeys(name for name in (floor, against) if name is not None)
+            parts += [self._tests(name, markdown=markdown) for name in tested]
         parts.append(self._costs(markdown=markdown))
         parts.append("\n".join(f"{'- ' if markdown else ''}{r.about}" for r in self.evaluations[0].results) + "\n")
         notes = dict.fromkeys(note for evaluation in self.evaluations for note in evaluation.notes)

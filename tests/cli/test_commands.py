@@ -115,6 +115,16 @@ def test_compare_writes_rows_and_page_and_keeps_the_prose(folder, tmp_path) -> N
     assert "Made on" in text
 
 
+def test_compare_tests_against_a_model_too(folder) -> None:
+    words = ["compare", folder / "split", "--models", "popularity,item-knn,kg-knn"]
+    plain, more = run(*words), run(*words, "--against", "popularity")
+    assert "against popularity" not in plain
+    assert more.count("against ") == plain.count("against ") + 1
+    assert "against popularity" in more
+    with pytest.raises(ConfigError, match="--against"):
+        run(*words, "--against", "metakg")
+
+
 def test_compare_draws_one_number_of_shots(folder, tmp_path) -> None:
     run("compare", folder / "split", "--models", "popularity", "--plot", tmp_path / "p.svg", "--scenarios", "warm")
     assert (tmp_path / "p.svg").read_text().startswith("<svg")

@@ -27,6 +27,9 @@ def compare(
     settings_file: SettingsOption = None,
     settings: SetOption = None,
     reference: Annotated[str | None, typer.Option(help="Published figures to print beside, as 'last-fm'.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Model that the others are tested against too, beside the best floor.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file as JSON lines.")] = None,
     markdown: Annotated[
         Path | None, typer.Option(help="Write the tables into this page, between its two markers; the rest of it stays.")
@@ -39,11 +42,14 @@ def compare(
 
     from metakg import files
     from metakg.comparison import compare as run
+    from metakg.errors import ConfigError
     from metakg.models.registry import FLOORS
 
     counts = shots_from(shots)
     _check_outputs(plot, markdown, counts)
     names = [name.strip() for entry in models.split(",") for name in (FLOORS if entry == "floors" else [entry])]
+    if against is not None and against not in names:
+        raise ConfigError("--against", repr(against), expected=f"one of {', '.join(names)}", fix="Add it to --models.")
     console = Console(stderr=True)
     with console.status("opening the split") as status:
         cut = open_split(folder, seed=1)
@@ -60,7 +66,7 @@ def compare(
             keep=keep,
             progress=status.update,
         )
-    typer.echo(board.text(reference=reference))
+    typer.echo(board.text(reference=reference, against=against))
     typer.echo(board.footer())
     if json_file is not None:
         from metakg.evaluation.report import write_rows
@@ -72,7 +78,7 @@ def compare(
         bars(board.rows, plot, metric="recall", k=k)
     if markdown is not None:
         picture = f"\n![Recall@{k}]({plot.name})\n" if plot is not None and plot.parent == markdown.parent else ""
-        text = f"{board.text(markdown=True, reference=reference)}{picture}\n{board.footer()}"
+        text = f"{board.text(markdown=True, reference=reference, against=against)}{picture}\n{board.footer()}"
         files.write_between(markdown, BEGIN, END, text)
 
 
