@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("split", type=Path)
     parser.add_argument("--model", default="metakg")
-    parser.add_argument("--settings", type=Path)
+    parser.add_argument("--settings", type=Path, action="append", help="repeat for more")
     parser.add_argument("--seeds", type=int, default=1, help="so many, from 1")
     parser.add_argument("--scenarios", nargs="+", help="only these")
     parser.add_argument("--keep", type=Path, help="where trainings of metakg-paper are kept")

@@ -146,7 +146,7 @@ def opened(split: Split, models: Sequence[str]) -> None:
         print(f"{model:<12}{wall:>10.2f}{processor:>10.2f}{size / 1e6:>12.1f}{weight / 1e6:>14.1f}")
 
 
-def retrain(split: Split, models: Sequence[str], settings: Path | None, n_users: int, keep: Path) -> None:
+def retrain(split: Split, models: Sequence[str], settings: list[Path] | None, n_users: int, keep: Path) -> None:
     """Compare online answers with those of a model fitted again on everything."""
     some = people(split, n_users, None)
     support = split.support("user_cold")
@@ -209,7 +209,7 @@ def main() -> None:
         if name == "request":
             command.add_argument("--clicks", type=int, default=10)
         if name == "retrain":
-            command.add_argument("--settings", type=Path)
+            command.add_argument("--settings", type=Path, action="append", help="repeat for more")
             command.add_argument("--keep", type=Path, help="keep fitted models here, and take them from here")
     options = parser.parse_args()
     split = load(options.split)

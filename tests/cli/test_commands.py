@@ -50,21 +50,12 @@ def test_train_writes_a_bundle_with_the_settings(bundle) -> None:
 
 
 def test_settings_files_are_read_and_overruled(folder, tmp_path) -> None:
-    (tmp_path / "s.toml").write_text("[walk]\nsteps = 3\ndecay = 0.25\n")
-    run(
-        "train",
-        folder / "split",
-        "--model",
-        "walk",
-        "--settings",
-        tmp_path / "s.toml",
-        "--set",
-        "steps=4",
-        "--out",
-        tmp_path / "b",
-    )
+    (tmp_path / "s.toml").write_text("[walk]\nsteps = 3\ndecay = 0.25\nhistory_weight = 0.5\n")
+    (tmp_path / "later.toml").write_text("[walk]\nhistory_weight = 0.75\nsteps = 2\n")
+    words = ["--settings", tmp_path / "s.toml", "--settings", tmp_path / "later.toml", "--set", "steps=4"]
+    run("train", folder / "split", "--model", "walk", *words, "--out", tmp_path / "b")
     model = json.loads((tmp_path / "b" / "manifest.json").read_text())["model"]
-    assert (model["steps"], model["decay"]) == (4, 0.25)
+    assert (model["steps"], model["decay"], model["history_weight"]) == (4, 0.25, 0.75)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,8 +23,12 @@ SetOption = Annotated[
     ),
 ]
 SettingsOption = Annotated[
-    Path | None,
-    typer.Option("--settings", help="TOML file with one table of settings a model, or a folder of such; --set overrules it."),
+    list[Path] | None,
+    typer.Option(
+        "--settings",
+        help="TOML file with one table of settings a model, or a folder of such; repeat for more, of which the later "
+        "overrule the earlier, and --set all of them.",
+    ),
 ]
 SplitArgument = Annotated[
     Path, typer.Argument(help="A split folder (metakg split), or a data set folder to cut by the strict protocol.")
@@ -59,8 +64,10 @@ def settings_from(pairs: list[str] | None) -> dict[str, Any]:
     return result
 
 
-def model_settings(file: Path | None, pairs: list[str] | None) -> dict[str, dict[str, Any]]:
-    """Return settings by model name: a TOML file with one table a model, or a folder of them; `--set model.key=value` on top.
+def model_settings(files: Sequence[Path] | None, pairs: list[str] | None) -> dict[str, dict[str, Any]]:
+    """Return settings by model name: TOML files with one table a model, or folders of them; `--set model.key=value` on top.
+
+    What comes later overrules what came before, setting by setting.
 
     Raises:
         ConfigError: the file cannot be read, names an unknown model, or something in it is not a table of settings.
@@ -68,7 +75,7 @@ def model_settings(file: Path | None, pairs: list[str] | None) -> dict[str, dict
     from metakg.models.registry import MODELS
 
     found: dict[str, dict[str, Any]] = {}
-    for source in (_toml(file) if file is not None else {}, settings_from(pairs)):
+    for source in (*map(_toml, files or ()), settings_from(pairs)):
         for model, settings in source.items():
             if model not in MODELS:
                 known = ", ".join(sorted(MODELS))

@@ -24,7 +24,7 @@ def compare(
     shots: ShotsOption = None,
     mask: MaskOption = None,
     candidates: CandidatesOption = "all",
-    settings_file: SettingsOption = None,
+    settings_files: SettingsOption = None,
     settings: SetOption = None,
     reference: Annotated[str | None, typer.Option(help="Published figures to print beside, as 'last-fm'.")] = None,
     against: Annotated[
@@ -62,7 +62,7 @@ def compare(
             shots=counts,
             mask=mask,  # type: ignore[arg-type]  # checked by evaluate
             candidates=candidates,  # type: ignore[arg-type]
-            settings={name: found for name, found in model_settings(settings_file, settings).items() if name in names},
+            settings={name: found for name, found in model_settings(settings_files, settings).items() if name in names},
             keep=keep,
             progress=status.update,
         )

@@ -32,7 +32,7 @@ def experiment(
     models: Annotated[str, typer.Option(help="Registry names with commas between; 'floors', or 'all'.")] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="So many seeds, from 1.")] = 3,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="Cut-off of the lists.")] = 20,
-    settings_file: SettingsOption = None,
+    settings_files: SettingsOption = None,
     settings: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on: skip what is done, run what is not.")] = False,
     budget: Annotated[
@@ -51,7 +51,7 @@ def experiment(
     asked = chosen(names)
     groups = {"floors": list(FLOORS), "all": list(MODELS)}
     picked = ordered([name for entry in models.split(",") for name in groups.get(entry.strip(), [entry.strip()])])
-    overrides = {name: found for name, found in model_settings(settings_file, settings).items() if name in picked}
+    overrides = {name: found for name, found in model_settings(settings_files, settings).items() if name in picked}
     sizes = _numbers(millions)
     cut, about = _open(folder, data)
     lab = Lab(

@@ -33,7 +33,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")],
     model: Annotated[str, typer.Option(help="Name of the model; `metakg doctor` lists them.")] = "metakg",
     seed: SeedOption = 1,
-    settings_file: SettingsOption = None,
+    settings_files: SettingsOption = None,
     settings: SetOption = None,
     validate: Annotated[
         bool,
@@ -53,7 +53,7 @@ def train(
 
     begin = time.perf_counter()
     cut = open_split(folder, seed)
-    chosen = merged(model_settings(settings_file, None).get(model, {}), settings_from(settings))
+    chosen = merged(model_settings(settings_files, None).get(model, {}), settings_from(settings))
     sinks = _sinks(tensorboard, mlflow)
     epochs = None
     with _progress() as report, _terminated():

@@ -32,7 +32,7 @@ def tune(
     trials: Annotated[int | None, typer.Option(min=1, help="Stop after so many trials.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Epochs between two validations.")] = 5,
     seed: SeedOption = 1,
-    settings_file: SettingsOption = None,
+    settings_files: SettingsOption = None,
     settings: SetOption = None,
     log: Annotated[Path | None, typer.Option(help="File that gets one JSON line a trial.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the trials in --log.")] = False,
@@ -49,7 +49,7 @@ def tune(
     if out.exists() and not overwrite:
         raise DataError(str(out), "a file", expected="no such file", fix="Name another, or replace it with --overwrite.")
     cut = open_split(folder, seed)
-    fixed = merged(model_settings(settings_file, None).get(model, {}), settings_from(settings))
+    fixed = merged(model_settings(settings_files, None).get(model, {}), settings_from(settings))
     with Console(stderr=True).status("searching") as status:
         found = run(
             cut,
