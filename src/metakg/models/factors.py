@@ -1,9 +1,9 @@
 """`Factors`: closeness between items as products of sparse factors, with what lies between two items in the middle.
 
 Every training-free score here has the form profile @ left @ right: from the items of a profile to what lies between (users,
-entities), and from there to other items. One or more kinds of closeness, *channels*, lie side by side in one pair of matrices,
-so that one product answers for all of them, whether for one profile or for many: a row of a sparse product is worked out the
-same way in any company, bit for bit.
+entities), and from there to other items. One or more kinds of closeness, *channels*, share one pair of matrices: those of the
+left side by side, those of the right one below the other. Many profiles are sparse products, a single one is added up in rows
+that fit a near cache; either way each sum is worked out in the same order, so that the bits are the same in any company.
 
 What lies between has a number, its *node*: user u is node u, entity e is node ENTITY + e, and an entity that an item reaches
 over one other entity is node REACHED + e. An entry of a factor is an *edge* (item, node); a `Cut` is a set of edges to do
