@@ -221,34 +221,25 @@ def compare(
         DataError: `keep` holds runs of other data, settings or rules.
         LeakageError: a query pair is visible to something that learns or ranks.
     """
-    chosen = {name: settings_for(name, dict((settings or {}).get(name, {}))) for name in models}  # all checked before any runs
-    unused = set(settings or {}) - set(models)
+    settings = settings or {}
+    for name in models:
+        settings_for(name, dict(settings.get(name, {})))  # all checked before any runs
+    unused = set(settings) - set(models)
     if unused:
         raise ConfigError("settings", ", ".join(sorted(unused)), expected="models that are compared", fix="Check the spelling.")
     ks = sorted({1, 5, 10, k})
     data = fingerprint(split.dataset)
     runs = []
-    for name, (config, training) in chosen.items():
+    for name in dict.fromkeys(models):
         for seed in seeds[:1] if MODELS[name].deterministic else seeds:
-            rule: Json = {
-                "model": config.model_dump(mode="json"),
-                "training": None if training is None else training.model_dump(mode="json"),
-                "seed": seed,
-                "data": data,
-                "split": split.manifest.get("options"),
-                "k": ks,
-                "shots": None if shots is None else list(shots),
-                "scenarios": scenarios if scenarios == "all" else list(scenarios),
-                "mask": mask,
-                "candidates": candidates,
-            }
+            rule = _rule(split, name, settings.get(name, {}), seed, ks, shots, scenarios, mask, candidates, data)
             folder = None if keep is None else keep / f"{name}-{seed}"
             if folder is not None and folder.exists():
                 runs.append(_resume(folder, rule))
                 continue
             if progress:
                 progress(f"{name}, seed {seed}: fit")
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             report = None if progress is None else _named(progress, f"{name}, seed {seed}")
             log = None if folder is None else folder.with_name(f"{folder.name}.training")
             fitted = fit(
@@ -258,9 +249,9 @@ def compare(
                 folder=log,
                 resume=log is not None,
                 report=report,
-                **dict((settings or {}).get(name, {})),
+                **dict(settings.get(name, {})),
             )
-            fit_s = time.perf_counter() - start
+            fit_s, cpu_s = time.perf_counter() - start, time.process_time() - busy
             if progress:
                 progress(f"{name}, seed {seed}: judge")
             found = evaluate(
@@ -278,11 +269,62 @@ def compare(
             if folder is not None and log is not None:
                 with files.atomic_folder(folder) as temporary:
                     found.save(temporary / "evaluation")
-                    if (log / "log.jsonl").exists():
-                        shutil.copyfile(log / "log.jsonl", temporary / "log.jsonl")
-                    files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, **took})
+                    for path in log.rglob("log.jsonl"):  # one for each phase of the training
+                        place = temporary / "log" / path.relative_to(log)
+                        place.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copyfile(path, place)
+                    size = sum(p.numel() for p in fitted.recommender.parameters())
+                    cost = {**took, "cpu_s": cpu_s, "parameters": size}
+                    files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, **cost})
                 shutil.rmtree(log, ignore_errors=True)
     return Leaderboard(tuple(runs), k, _facts(split, data, runs))
+
+
+def kept_run(keep: Path, split: Split, name: str, settings: Json, seed: int, k: int) -> tuple[Evaluation, Json, Path] | None:
+    """Return a run that `compare` kept of a model with these settings, judged by the split's own rules, or None.
+
+    Returns:
+        the results, {fit_s, cpu_s, parameters}, and the folder with the logs of its training.
+    """
+    folder = keep / f"{name}-{seed}"
+    if not folder.exists():
+        return None
+    manifest = files.read_json(folder / "manifest.json", what="run manifest")
+    rule = _rule(split, name, settings, seed, [k], None, "all", None, "all", fingerprint(split.dataset))
+    theirs = manifest.get("rule", {})
+    same = all(theirs.get(key) == value for key, value in rule.items() if key != "k") and k in theirs.get("k", [])
+    cost = {key: manifest.get(key) for key in ("fit_s", "cpu_s", "parameters")}
+    if not same or None in cost.values():
+        return None
+    return Evaluation.load(folder / "evaluation"), cost, folder / "log"
+
+
+def _rule(
+    split: Split,
+    name: str,
+    settings: Mapping[str, Any],
+    seed: int,
+    ks: list[int],
+    shots: Sequence[int | None] | None,
+    scenarios: Literal["all"] | Sequence[str],
+    mask: str | None,
+    candidates: str,
+    data: str,
+) -> Json:
+    """Return what decides the result of a run; all of it is kept beside the result."""
+    config, training = settings_for(name, dict(settings))
+    return {
+        "model": config.model_dump(mode="json"),
+        "training": None if training is None else training.model_dump(mode="json"),
+        "seed": seed,
+        "data": data,
+        "split": split.manifest.get("options"),
+        "k": ks,
+        "shots": None if shots is None else list(shots),
+        "scenarios": scenarios if scenarios == "all" else list(scenarios),
+        "mask": mask,
+        "candidates": candidates,
+    }
 
 
 def _named(progress: Progress, run: str) -> Progress:

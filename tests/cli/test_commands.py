@@ -157,7 +157,7 @@ def test_compare_goes_on_in_the_middle_of_a_training_and_keeps_its_log(folder, t
         run(*words, "--keep", place, "--json", tmp_path / "resumed.jsonl")
     assert steps[0] == 6
     assert not (place / "fm-1.training").exists()
-    logged = [json.loads(line) for line in (place / "fm-1" / "log.jsonl").read_text().splitlines()]
+    logged = [json.loads(line) for line in (place / "fm-1" / "log" / "log.jsonl").read_text().splitlines()]
     assert [record["step"] for record in logged if record["event"] == "step"] == list(range(1, logged[-1]["step"] + 1))
     run(*words, "--json", tmp_path / "whole.jsonl")
     assert (tmp_path / "resumed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()

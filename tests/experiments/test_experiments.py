@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from metakg.errors import ConfigError, DataError, LeakageError
+from metakg.comparison import compare
+from metakg.errors import ConfigError, DataError, LeakageError, TrainingError
 from metakg.evaluation import Evaluation, evaluate
 from metakg.evaluation.leakage import check_view
 from metakg.experiments import leak, measure, parameters, scalability
-from metakg.experiments.lab import claim, identify, merged, ordered
+from metakg.experiments.lab import Lab, claim, identify, merged, ordered
+from metakg.experiments.rows import read
 from metakg.experiments.suite import EXPERIMENTS, chosen, experiment
 from metakg.generator import random_world
 from metakg.models.metakg_paper import MetaKG
@@ -23,8 +25,6 @@ from metakg.rng import torch_generator
 def rows_of(lab, name: str, *, models=None) -> list[dict]:
     report, _ = experiment(lab, [name], about={"name": "shop"}, resume=True)
     assert not report.failed, report.failed
-    from metakg.experiments.rows import read
-
     return read(lab.folder / f"{name}.jsonl").rows
 
 
@@ -39,6 +39,26 @@ def test_table3_equals_judging_by_hand_and_keeps_every_user(lab, cut) -> None:
     kept = {Evaluation.load(folder).model for folder in (work.folder / "kept").iterdir()}
     assert kept == {"popularity", "walk"}
     assert len({row["key"] for row in rows}) == 2  # a model without randomness runs once, whatever the seeds
+
+
+def test_table3_takes_over_what_compare_kept_of_the_same_settings(lab, cut, tmp_path, monkeypatch) -> None:
+    work = lab("walk", "metakg-paper", seeds=2)
+    compare(cut, ["walk", "metakg-paper"], seeds=[1], settings=work.settings, keep=tmp_path / "kept")
+    by_hand = [row for row in rows_of(lab("walk", "metakg-paper", folder=tmp_path / "one"), "table3") if row["what"] != "cost"]
+
+    def trained(self: Lab, desk: object, model: str, seed: int, *rest: object) -> None:
+        raise TrainingError("a run", f"{model}, seed {seed}, trained", expected="it to be taken over", fix="")
+
+    monkeypatch.setattr(Lab, "fit", trained)
+    taken = replace(work, compared=tmp_path / "kept")
+    report, _ = experiment(taken, ["table3"], about={"name": "shop"})
+    assert [unit.name for unit, _ in report.failed] == ["metakg-paper, seed 2"], "which compare was not asked for"
+    rows = read(taken.folder / "table3.jsonl").rows
+    assert [row for row in rows if row["what"] != "cost"] == by_hand
+    assert [row["parameters"] > 0 for row in rows if row["what"] == "cost"] == [False, True]
+    other = replace(taken, folder=tmp_path / "two", settings={"walk": {"decay": 0.25}})
+    report, _ = experiment(other, ["table3"], about={"name": "shop"})
+    assert len(report.failed) == 3, "other settings are trained anew"
 
 
 def test_the_same_seeds_give_the_same_digits(lab, tmp_path) -> None:

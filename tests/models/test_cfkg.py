@@ -36,7 +36,9 @@ class TestCfkgL1(LearntContract):
         loop=LoopConfig(learning_rate=0.02, epochs=40),
         adapt=AdaptRule(learning_rate=0.03, epochs=30),
     )
-    overfit = BaselineConfig(batch_size=32, facts=32, loop=LoopConfig(learning_rate=0.02, epochs=300, log_every=1000))
+    overfit = BaselineConfig(
+        start="xavier", batch_size=32, facts=32, loop=LoopConfig(learning_rate=0.02, epochs=300, log_every=1000)
+    )
 
 
 class TestCfkgInner(LearntContract):
@@ -44,7 +46,7 @@ class TestCfkgInner(LearntContract):
 
 
 def build(view: TrainView, **settings: object) -> CFKG:
-    return CFKG(CfkgConfig(**{"dim": 4, **settings}), view, torch.Generator().manual_seed(3))
+    return CFKG(CfkgConfig(**{"dim": 4, "cold": "transe", **settings}), view, torch.Generator().manual_seed(3))
 
 
 def closeness(model: CFKG, h: int, r: int, t: int) -> torch.Tensor:

@@ -20,7 +20,9 @@ from metakg.train.loop import LoopConfig
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 
 
-BY_HEART = BaselineConfig(batch_size=32, negatives=8, loop=LoopConfig(learning_rate=0.02, epochs=150, log_every=1000))
+BY_HEART = BaselineConfig(
+    start="xavier", batch_size=32, negatives=8, loop=LoopConfig(learning_rate=0.02, epochs=150, log_every=1000)
+)
 """Items that share their neighbours are hard to tell apart by a few negatives."""
 
 

@@ -203,7 +203,7 @@ def test_the_model_is_called_after_every_step_and_at_every_epoch() -> None:
 
 def test_bpr_vectors_are_the_start_of_users_and_items() -> None:
     view = toy_view()
-    model, how = plain(view), BprConfig(epochs=3, batch_size=8)
+    model, how = plain(view, cold="mean"), BprConfig(epochs=3, batch_size=8)
     pairs = view.interactions.pairs_only()
     start = 0.1 * torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
     found = fit_bpr(pairs, 8, 12, how, start.clone(), 7)
@@ -212,6 +212,20 @@ def test_bpr_vectors_are_the_start_of_users_and_items() -> None:
     model.start_from(found[:8], found[8:])
     assert torch.equal(model.user, found[:8])
     assert torch.equal(model.entity, torch.cat([found[8:], others]))
+
+
+def test_with_cold_content_what_nobody_clicked_starts_from_its_neighbours() -> None:
+    view = toy_view()
+    model = plain(view, cold="content")
+    users, items = (0.1 * torch.randn(n, 3, generator=torch.Generator().manual_seed(n)) for n in (8, 12))
+    model.start_from(users, items)
+    clicked = torch.from_numpy(np.unique(view.interactions.items)).long()
+    assert len(clicked) < 12
+    assert torch.equal(model.entity[clicked], items[clicked])
+    facts, entity = view.graph.entity, 12 + int(np.argmax(np.bincount(view.graph.entity.tails)[12:]))
+    around = [int(h) for h, t in zip(facts.heads, facts.tails, strict=True) if t == entity and h in clicked]
+    around += [int(t) for h, t in zip(facts.heads, facts.tails, strict=True) if h == entity and t in clicked]
+    torch.testing.assert_close(model.entity[entity], items[around].mean(0))
 
 
 def test_a_start_changes_what_is_learnt_and_one_that_does_not_suit_is_refused() -> None:
@@ -269,6 +283,19 @@ def test_cold_rows_follow_the_rule(cold: str) -> None:
     else:
         for found, wanted in zip((zoe, hal, bare, fresh), expected[cold], strict=True):
             torch.testing.assert_close(found, wanted)
+
+
+def test_a_new_user_stands_where_his_clicks_are_as_far_out_as_trained_users_do() -> None:
+    view = toy_view()
+    model = plain(view, cold="content")
+    clicks = torch.from_numpy(view.history.toarray().astype(np.float32))[:7]
+    mean = clicks / clicks.sum(1, keepdim=True) @ model.entity[:12]
+    with torch.no_grad():
+        model.user[:7] = 3 * mean  # hal, the last, has no click
+    ada = model.extend(Support(strings("ada", "ada"), strings("i00", "i05"), newcomers=strings("ada")))
+    row = ada.view.vocabulary.users.row("ada")
+    torch.testing.assert_close(ada.user[row], 1.5 * (ada.entity[0] + ada.entity[5]))
+    torch.testing.assert_close(ada.user[:7], model.user[:7], msg="trained users stay")
 
 
 def test_rows_that_training_did_not_move_are_settled_after_it() -> None:

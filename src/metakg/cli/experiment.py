@@ -39,6 +39,10 @@ def experiment(
         float | None,
         typer.Option(min=0.0, metavar="MINUTES", help="Stop after so long; seeds are cut first, then trials, then sizes."),
     ] = None,
+    compared: Annotated[
+        Path | None,
+        typer.Option(help="Folder of `metakg compare --keep`: its runs of the same settings and seed are taken over."),
+    ] = None,
     millions: Annotated[str, typer.Option(help="Sizes for `scalability`, in millions of edges.")] = "1,3,10,30,100",
     as_json: JsonOption = False,
 ) -> None:
@@ -63,6 +67,7 @@ def experiment(
         k,
         identify(cut),
         {"millions": sizes},
+        compared,
     )
     with _bar(quiet=as_json) as bar:
         report, mended = run(lab, asked, about=about, resume=resume, budget_s=None if budget is None else 60 * budget, bar=bar)

@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from metakg import files
+from metakg.comparison import kept_run
 from metakg.data import Split
 from metakg.engine import Engine, fit
 from metakg.errors import ConfigError, DataError
@@ -57,6 +58,7 @@ class Lab:
         k: cut-off of the lists.
         identity: protocol and hashes of data and split; rows of another identity are refused.
         told: what the command line asked of single experiments (sizes, steps ...).
+        compared: a folder in which `metakg compare --keep` kept runs; those with equal settings are taken over.
     """
 
     folder: Path
@@ -67,6 +69,7 @@ class Lab:
     k: int = 20
     identity: Json = field(default_factory=dict)
     told: Mapping[str, Any] = field(default_factory=dict)
+    compared: Path | None = None
 
     def seeds_of(self, model: str) -> tuple[int, ...]:
         """Return the seeds a model is run with: one where all would give the same."""
@@ -146,22 +149,49 @@ class Lab:
         )
         if keep is not None:
             save(found, self.folder / "kept" / keep)
-        times = {
-            "adapt_s": round(sum(r.adapt_s for r in found.results), 3),
-            "rank_s": round(sum(r.rank_s for r in found.results), 3),
-        }
-        return quality(found), times
+        return quality(found), _times(found)
 
     def fit_and_judge(
         self, desk: Desk, model: str, seed: int, rule: Json, changes: Json | None = None, name: str | None = None
     ) -> list[Json]:
         """Fit a model, judge it in all scenarios, keep the users' values; return rows of quality, cost and curves."""
         key, shown = key_of(rule), name or model
+        taken = self._taken_over(model, seed, key, changes, shown)
+        if taken is not None:
+            return _written(shown, rule["seed"], *taken)
         fitted, found, cost = self.fit(desk, model, seed, key, changes)
         desk.tell("judging")
         rows, times = self.judge(fitted, model, seed, name=name, keep=key)
-        who = {"model": shown, "seed": rule["seed"]}
-        return [*rows, {"what": "cost", **who, **cost, **times}, *({"what": "curve", **who, **curve} for curve in found)]
+        return _written(shown, rule["seed"], rows, {**cost, **times}, found)
+
+    def _taken_over(
+        self, model: str, seed: int, key: str, changes: Json | None, name: str
+    ) -> tuple[list[Json], Json, list[Json]] | None:
+        """Take over what `compare` kept of these settings: rows of quality, costs, learning curves; None if it kept nothing."""
+        if self.compared is None:
+            return None
+        run = kept_run(self.compared, self.split, model, self.settings_of(model, changes), seed, self.k)
+        if run is None:
+            return None
+        evaluation, cost, folder = run
+        evaluation = replace(evaluation, model=name)
+        save(evaluation, self.folder / "kept" / key)
+        rows = [row for row in quality(evaluation) if row["k"] == self.k]
+        return rows, {k: round(v, 3) for k, v in cost.items()} | _times(evaluation), curves.collect(folder)
+
+
+def _times(found: Evaluation) -> Json:
+    """Return {adapt_s, rank_s} over all scenarios."""
+    return {
+        "adapt_s": round(sum(r.adapt_s for r in found.results), 3),
+        "rank_s": round(sum(r.rank_s for r in found.results), 3),
+    }
+
+
+def _written(name: str, seed: int | None, rows: list[Json], cost: Json, found: list[Json]) -> list[Json]:
+    """Return the rows of a unit: quality, cost, learning curves."""
+    who = {"model": name, "seed": seed}
+    return [*rows, {"what": "cost", **who, **cost}, *({"what": "curve", **who, **curve} for curve in found)]
 
 
 def save(found: Evaluation, folder: Path) -> None:

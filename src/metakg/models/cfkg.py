@@ -40,15 +40,16 @@ class CfkgConfig(LearntConfig):
 
     space: ClassVar[Space] = {
         **LearntConfig.space,
-        "cold": Choice(("transe", "mean")),
+        "cold": Choice(("content", "transe", "mean")),
         "loss": Choice(("margin_l2", "margin_l1", "inner")),
         "margin": Span(0.5, 4.0),
         "unit_ball": Choice((False, True)),
     }
 
     kind: Literal["cfkg"] = "cfkg"
-    cold: Cold = "transe"
-    """Where rows start that were never trained. "transe": a new user is the mean over the clicked items of e_i - r."""
+    cold: Cold = "content"
+    """Where rows start that were never trained (see `metakg.models.learnt`). "transe": a new user is the mean over the clicked
+    items of e_i - r."""
     loss: Literal["margin_l2", "margin_l1", "inner"] = "margin_l2"
     """Squared distances or sums of absolute differences with a margin, or inner products with log-sigmoid (the paper)."""
     margin: PositiveFloat = 1.0

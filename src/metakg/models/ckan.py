@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from metakg import losses
 from metakg.data import Interactions, TrainView
-from metakg.models.learnt import Cold, Kind, Learnt, LearntConfig, embedding
+from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.facts import Inverse, RippleSets, compact, fact_edges, item_seeds, user_seeds
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.transr import xavier
@@ -76,8 +76,6 @@ class CkanConfig(LearntConfig):
     brought there; for ranking a new item has no such facts. Otherwise a pair can be told by them (authors' code)."""
     resample: bool = True
     """Draw the sets anew for every epoch; else train on those that rank (authors' code)."""
-    cold: Cold = "content"
-    """Where rows start that were never trained (see `metakg.models.learnt`)."""
 
 
 class CKAN(Learnt):

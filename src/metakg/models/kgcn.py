@@ -29,7 +29,7 @@ from torch.nn.functional import embedding_bag
 
 from metakg import losses
 from metakg.data import TrainView
-from metakg.models.learnt import Cold, Kind, Learnt, LearntConfig, embedding
+from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.facts import Neighbourhoods
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
@@ -59,8 +59,6 @@ class KgcnConfig(LearntConfig):
     """What the matrix is applied to: entity plus message, both end to end, or the message alone."""
     reduce: Literal["sum", "mean"] = "sum"
     """Score of a relation and message of a neighbourhood: sums (paper), or means (authors' code)."""
-    cold: Cold = "content"
-    """Where rows start that were never trained (see `metakg.models.learnt`)."""
 
 
 class KGCN(Learnt):

@@ -24,6 +24,7 @@ import torch
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from metakg import losses
 from metakg.data import Interactions, Support, TrainView
 from metakg.data.view import origin
 from metakg.models.base import ModelConfig, Recommender
@@ -42,21 +43,21 @@ Feed = Literal["pairs", "pairs+facts", "pairs, facts", "tasks"]
 
 Cold = Literal["mean", "xavier", "content", "transe", "zero"]
 """Rows for what was never trained: the mean of trained rows of the same kind, random (rows that are there already stay),
-the mean of the neighbours in the knowledge graph, what TransE implies for a user's clicks, or zero."""
+what is around them (for entities the mean of the neighbours in the knowledge graph, for users that of the items they clicked,
+stretched as trained users are), what TransE implies for a user's clicks, or zero."""
 
 
 class LearntConfig(ModelConfig):
     """Settings of every model with learnt rows."""
 
-    space: ClassVar[Space] = {"weight_decay": Span(1e-6, 1e-1, log=True), "cold": Choice(("mean", "content"))}
+    space: ClassVar[Space] = {"weight_decay": Span(1e-6, 1e-1, log=True), "cold": Choice(("content", "mean"))}
 
     dim: PositiveInt = 64
     """Width D of the vectors."""
     weight_decay: NonNegativeFloat = 1e-5
     """Weight of the squared length of the rows that a batch uses; other rows are left alone."""
-    cold: Cold = "mean"
-    """Where rows start that were never trained. "content" means users by the mean user, since they have no neighbours among
-    the facts; "transe" is for cfkg alone."""
+    cold: Cold = "content"
+    """Where rows start that were never trained; "transe" is for cfkg alone."""
 
     @model_validator(mode="after")
     def _check_cold(self) -> Self:
@@ -148,14 +149,20 @@ class Learnt(Recommender):
     def start_from(self, users: Tensor, items: Tensor) -> None:
         """Take over vectors of users and items that were fitted elsewhere: (U, D), (I, D).
 
-        By default the first table of users (or nodes) and the first of items (or entities, or nodes) in `rows`.
+        By default the first table of users (or nodes) and the first of items (or entities, or nodes) in `rows`. With
+        `cold = "content"` the entities that nobody clicked start from those that somebody did, hop by hop.
         """
+        view = self.view
+        clicked = torch.zeros(view.n_entities, dtype=torch.bool, device=items.device)
+        clicked[torch.from_numpy(np.unique(view.interactions.items)).long()] = True
         with torch.no_grad():
-            for vectors, kinds in ((users, ("user", "node")), (items, ("item", "entity", "node"))):
-                name = next((name for name, kind in self.rows.items() if kind in kinds), None)
-                if name is not None:
-                    first = self.view.n_users if self.rows[name] == "node" and vectors is items else 0
-                    getattr(self, name)[first : first + len(vectors)] = vectors
+            if (name := self._table_of("user", "node")) is not None:
+                getattr(self, name)[: view.n_users] = users
+            if (name := self._table_of("item", "entity", "node")) is not None:
+                table = getattr(self, name)[view.n_users if self.rows[name] == "node" else 0 :]
+                table[: view.n_items] = items
+                if self.config.cold == "content" and self.rows[name] != "item":
+                    table.copy_(mean_of_neighbours(table, clicked, view.graph.entity)[0])
 
     # -- scores ----------------------------------------------------------------------------------------------------------
 
@@ -261,10 +268,32 @@ class Learnt(Recommender):
             parts.append(came if kind == "entity" else np.where(came >= 0, came + old.n_users, -1))
         return np.concatenate(parts)
 
+    def _table_of(self, *kinds: Kind) -> str | None:
+        """Return the first table with rows of one of these kinds, or None."""
+        return next((name for name, kind in self.rows.items() if kind in kinds), None)
+
     def _settle(self, known: Mapping[str, Tensor]) -> None:
         for name, there in known.items():
             parameter = getattr(self, name)
             parameter.copy_(self.fill_cold(name, parameter.detach(), there.to(parameter.device)))
+        if self.config.cold == "content":
+            self._place_users(known)
+
+    def _place_users(self, known: Mapping[str, Tensor]) -> None:
+        """Give the cold users the mean row of the items they clicked, times what fits trained users to theirs."""
+        name, of = self._table_of("user", "node"), self._table_of("item", "entity", "node")
+        if name is None or of is None:
+            return
+        n, table = self.view.n_users, getattr(self, name)
+        items = getattr(self, of)[n if self.rows[of] == "node" else 0 :]
+        pairs = self.view.interactions.pairs_only()
+        users, clicked = (torch.from_numpy(rows.astype(np.int64)).to(table.device) for rows in (pairs.users, pairs.items))
+        mean = losses.mean_rows(items.index_select(0, clicked), users, n)
+        named = torch.bincount(users, minlength=n) > 0
+        there = known[name][:n].to(table.device)
+        theirs, fresh = mean[named & there], named & ~there
+        if len(theirs) and bool(fresh.any()):
+            table[:n][fresh] = mean[fresh] * (theirs * table[:n][named & there]).sum() / theirs.square().sum().clamp(min=1e-12)
 
     def _fill(self, table: Tensor, known: Tensor, part: slice, spare: slice | None = None) -> None:
         """Fill the cold rows of a part by the mean of its trained rows (of `spare`, where it has none), or by zero."""

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from metakg import losses
 from metakg.data import Interactions, TrainView
-from metakg.models.learnt import Cold, Kind, Learnt, LearntConfig, embedding
+from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.facts import Inverse, RippleSets, compact, fact_edges, user_seeds
 from metakg.models.nn.segments import run_ptr, segment_mm
 from metakg.models.nn.transr import xavier
@@ -73,8 +73,6 @@ class RippleNetConfig(LearntConfig):
     exclude_target: bool = False
     """Hide the facts around the positive item itself in the first hop while training; a candidate that was never clicked
     has none there either."""
-    cold: Cold = "content"
-    """Where rows start that were never trained (see `metakg.models.learnt`)."""
 
 
 class RippleNet(Learnt):

@@ -46,7 +46,7 @@ class LearntContract(ModelContract):
     )
     """How planted data is learnt."""
     overfit: ClassVar[BaselineConfig] = BaselineConfig(
-        batch_size=32, facts=32, loop=LoopConfig(learning_rate=0.02, epochs=150, log_every=1000)
+        start="xavier", batch_size=32, facts=32, loop=LoopConfig(learning_rate=0.02, epochs=150, log_every=1000)
     )
     """How ten users are learnt by heart."""
     by_heart: ClassVar[ModelConfig | None] = None
@@ -121,7 +121,8 @@ class LearntContract(ModelContract):
     def test_ten_users_are_learnt_by_heart(self) -> None:
         """A model that cannot even do that has a fault in its gradient or its score."""
         view, kind = ten_users(), self.model or MODELS[self.config.kind]
-        model = kind(self.by_heart or self.config, view, torch_generator(1, "test"))
+        config = (self.by_heart or self.config).model_copy(update={"cold": "mean"})  # unclicked items stand apart from clicked
+        model = kind(config, view, torch_generator(1, "test"))
         assert isinstance(model, Learnt)
         fitted, _ = train_baseline(model, self.overfit, 1)
         scores, liked = score(fitted, everybody(view)), view.history.toarray() > 0

@@ -38,6 +38,7 @@ __all__ = [
     "AdaptRule",
     "Adapting",
     "BaselineConfig",
+    "KgatTraining",
     "McrecTraining",
     "PairsAndFacts",
     "TaskConfig",
@@ -72,17 +73,18 @@ class BaselineConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     space: ClassVar[Space] = {
-        "start": Choice(("xavier", "bpr")),
+        "start": Choice(("bpr", "xavier")),
         "loop.learning_rate": Span(1e-4, 1e-2, log=True),
         "adapt.learning_rate": Span(1e-3, 1e-1, log=True),
         "adapt.epochs": Span(1, 50, log=True, whole=True),
     }
     """Where a search over these settings looks, beside the model's own."""
 
-    start: Literal["xavier", "bpr", "transr", "fm"] = "xavier"
-    """Where vectors start: at random; users and items by BPR on the training pairs; all nodes by TransR on the training graph,
-    for a model with its parameters; or all features by a factorisation machine, for nfm."""
-    bpr: BprConfig = BprConfig()
+    start: Literal["xavier", "bpr", "transr", "fm"] = "bpr"
+    """Where vectors start: at random; users and items by BPR on the training pairs (what KGAT's authors do for all their
+    models); all nodes by TransR on the training graph, for a model with its parameters; or all features by a factorisation
+    machine, for nfm."""
+    bpr: BprConfig = BprConfig(learning_rate=3e-3, epochs=40)
     """Settings of the BPR start, and of the factorisation machine's."""
     transr: InitConfig = InitConfig()
     """Settings of the TransR start."""
@@ -98,6 +100,19 @@ class BaselineConfig(BaseModel):
     loop: LoopConfig = LoopConfig(learning_rate=1e-3, epochs=30)
     """Settings of the training loop."""
     adapt: AdaptRule = AdaptRule()
+    """How the trained model adapts, in validation as in use."""
+
+
+class KgatTraining(BaselineConfig):
+    """Training of KGAT: one propagation over the graph serves a batch of any size, so batches are large and steps few."""
+
+    batch_size: PositiveInt = 8192
+    """Pairs of a step."""
+    facts: PositiveInt = 8192
+    """Facts of a step."""
+    loop: LoopConfig = LoopConfig(learning_rate=2e-3, epochs=30)
+    """Settings of the training loop."""
+    adapt: AdaptRule = AdaptRule(batch_size=8192)
     """How the trained model adapts, in validation as in use."""
 
 
@@ -121,8 +136,6 @@ class McrecTraining(BaselineConfig):
     """Training of MCRec: its paths run over features that BPR has fitted, and each click is told from four drawn items."""
 
     space: ClassVar[Space] = {place: choice for place, choice in BaselineConfig.space.items() if place != "start"}
-    start: Literal["xavier", "bpr"] = "bpr"
-    """Where features and vectors start: at random, or by BPR on the training pairs."""
     negatives: PositiveInt = 4
     """Items drawn for each pair."""
     adapt: AdaptRule = AdaptRule(learning_rate=1e-3)
@@ -140,6 +153,10 @@ class TaskConfig(BaselineConfig):
     """The same for models that learn to adapt (`feed = "tasks"`): they take their steps for each user when they score him."""
 
     space: ClassVar[Space] = {"loop.learning_rate": Span(1e-4, 1e-2, log=True)}
+    start: Literal["xavier", "bpr"] = "xavier"
+    """Where vectors start: at random, or items by BPR on the training pairs; these models have no rows of users."""
+    bpr: BprConfig = BprConfig()
+    """Settings of the BPR start."""
     batch_size: PositiveInt = 32
     """Tasks of a step."""
     loop: LoopConfig = LoopConfig(learning_rate=3e-3, epochs=20)

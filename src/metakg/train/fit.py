@@ -28,7 +28,15 @@ from metakg.models.metakg_paper import MetaKG as PaperMetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig as PaperConfig
 from metakg.models.registry import build, config_for, rebuild
 from metakg.train.adapt import CoAdapting
-from metakg.train.baseline import Adapting, BaselineConfig, McrecTraining, TaskConfig, UgrecTraining, train_baseline
+from metakg.train.baseline import (
+    Adapting,
+    BaselineConfig,
+    KgatTraining,
+    McrecTraining,
+    TaskConfig,
+    UgrecTraining,
+    train_baseline,
+)
 from metakg.train.log import Sink
 from metakg.train.loop import LoopConfig
 from metakg.train.practice import PracticeConfig, practise
@@ -39,7 +47,7 @@ TRAINING: dict[str, type[BaseModel]] = {
     "ckan": BaselineConfig,
     "cke": BaselineConfig,
     "fm": BaselineConfig,
-    "kgat": BaselineConfig,
+    "kgat": KgatTraining,
     "kgcn": BaselineConfig,
     "mcrec": McrecTraining,
     "melu": TaskConfig,
