@@ -144,12 +144,21 @@ def test_other_data_has_another_fingerprint(world) -> None:
     assert view_fingerprint(view) == view_fingerprint(replace(view))
 
 
-def test_bpr_start_moves_users_and_items_alone_and_ranks_clicks_high(world) -> None:
+@pytest.mark.parametrize("content", [False, True])
+def test_bpr_start_ranks_clicks_high_and_the_rest_follows_or_stays(world, content: bool) -> None:
     model = MetaKG(SMALL, world.view, torch.Generator().manual_seed(1))
     before = model.node.detach().clone()
-    initialise_by_bpr(model, BprConfig(epochs=30, batch_size=64, learning_rate=0.02), seed=1)
+    initialise_by_bpr(model, BprConfig(epochs=30, batch_size=64, learning_rate=0.02, content=content), seed=1)
     after = model.node.detach()
-    assert torch.equal(after[90:], before[90:])
+    facts, entity = world.view.graph.entity, 60  # the first that is no item
+    ends = [*zip(facts.heads, facts.tails, strict=True), *zip(facts.tails, facts.heads, strict=True)]
+    clicked = set(model.edges.items.tolist())
+    around = [int(h) for h, t in ends if t == entity and int(h) in clicked]
+    assert around, "items that somebody clicked"
+    if content:
+        torch.testing.assert_close(after[90], after[[30 + h for h in around]].mean(0))
+    else:
+        assert torch.equal(after[90:], before[90:])
     scores = after[:30] @ after[30:90].T
     edges = model.edges
     assert float(scores[edges.users, edges.items].mean()) > float(scores.mean()) + 0.5

@@ -96,16 +96,23 @@ class KGCN(Learnt):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the losses of a batch of pairs."""
         items = torch.stack([batch.positives, batch.negatives], 1)
-        users, scores, read = self._scores(batch.users, items)
+        users, scores, read, deepest = self._scores(batch.users, items)
         length = losses.squared_norm(torch.cat([users, *(rows.flatten(0, -2) for rows in read)]), len(batch))
+        often = torch.bincount(deepest.flatten(), minlength=len(self.entity)).to(
+            users.dtype
+        )  # what stands below is not gathered
+        length = length + (often @ self.entity.square().sum(1)) / (2 * len(batch))
         return {"rank": losses.binary(scores[:, 0], scores[:, 1]), "l2": self.config.weight_decay * length}
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score each user's own candidates, tree by tree: (B,), (B, C) -> (B, C)."""
         return self._scores(users.long(), items.long())[1]
 
-    def _scores(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Return the users' vectors (B, D), their scores (B, C), and the vectors of each level of the trees."""
+    def _scores(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
+        """Return users' vectors (B, D), scores (B, C), vectors of each level of the trees but the last, and its nodes.
+
+        The last level has most of the nodes; its messages are summed as they are read, and its vectors never stand anywhere.
+        """
         config, k = self.config, self.config.neighbours
         of_users = self.user.index_select(0, users)
         asks = self._asks(of_users)
@@ -115,18 +122,23 @@ class KGCN(Learnt):
             shape = (*nodes[-1].shape, k)
             shares.append(self._shares(asks.gather(1, towards).view(shape)))
             nodes.append(self.sample.tails[nodes[-1]].flatten(-2))
+        deepest = nodes.pop().view(-1, k)
         read = [self.entity.index_select(0, level.flatten()).view(*level.shape, -1) for level in nodes]
+        lowest = embedding_bag(deepest, self.entity, mode="sum", per_sample_weights=shares[-1].view(-1, k))
         vectors = read
         for step in range(config.hops):
             last = step == config.hops - 1
             above = []
             for level in range(config.hops - step):
-                near = vectors[level + 1].view(*vectors[level].shape[:-1], k, -1)
-                message = (shares[level].unsqueeze(-2) @ near).squeeze(-2)
+                if step == 0 and level == config.hops - 1:
+                    message = lowest.view_as(vectors[level])
+                else:
+                    near = vectors[level + 1].view(*vectors[level].shape[:-1], k, -1)
+                    message = (shares[level].unsqueeze(-2) @ near).squeeze(-2)
                 above.append(self._step(vectors[level], message, step, last=last))
             vectors = above
         scores = torch.einsum("bd,bcd->bc", of_users, vectors[0].squeeze(2))
-        return of_users, scores, read
+        return of_users, scores, read, deepest
 
     def _asks(self, users: Tensor) -> Tensor:
         """Return how much users ask for each relation: (B, D) -> (B, R + 1). "Itself" stands alone, so 0 will do."""

@@ -19,6 +19,7 @@ from metakg import rng as random
 from metakg.data import Interactions
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.nn.ckg import CollaborativeGraph, UnifiedGraph, triple_sampler
+from metakg.models.nn.rows import mean_of_neighbours
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.spectral import leading
 from metakg.models.nn.transr import TransR
@@ -58,6 +59,9 @@ class BprConfig(BaseModel):
     """Pairs of one step."""
     weight_decay: NonNegativeFloat = 1e-5
     """Weight of the squared length of the vectors that a batch uses."""
+    content: bool = True
+    """Let entities that nobody clicked start from those that somebody did, hop by hop (`metakg-paper`; of the other models
+    `cold` says so)."""
 
 
 class FactBatches:
@@ -161,13 +165,21 @@ def initialise_by_bpr(
     resume: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Fit the vectors of users and items by plain BPR on the pairs that are edges, in place; other nodes stay as they are."""
+    """Fit the vectors of users and items by plain BPR on the pairs that are edges, in place.
+
+    Entities that nobody clicked follow (`config.content`) or stay as they are.
+    """
     graph = model.graph
     start = model.node.detach()[: graph.n_users + graph.n_items].clone()
     about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": on_progress}
     rows = fit_bpr(model.edges, graph.n_users, graph.n_items, config, start, seed, **about)
     with torch.no_grad():
         model.node[: len(rows)] = rows
+        if config.content:
+            entities = model.node[graph.n_users :]
+            clicked = torch.zeros(len(entities), dtype=torch.bool, device=rows.device)
+            clicked[torch.from_numpy(np.unique(model.edges.items)).long()] = True
+            entities.copy_(mean_of_neighbours(entities, clicked, model.view.graph.entity)[0])
     model.refresh()
 
 
