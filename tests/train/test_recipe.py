@@ -148,7 +148,7 @@ def test_other_data_has_another_fingerprint(world) -> None:
 def test_bpr_start_ranks_clicks_high_and_the_rest_follows_or_stays(world, content: bool) -> None:
     model = MetaKG(SMALL, world.view, torch.Generator().manual_seed(1))
     before = model.node.detach().clone()
-    initialise_by_bpr(model, BprConfig(epochs=30, batch_size=64, learning_rate=0.02, content=content), seed=1)
+    initialise_by_bpr(model, BprConfig(epochs=30, batch_size=64, learning_rate=0.02), seed=1, content=content)
     after = model.node.detach()
     facts, entity = world.view.graph.entity, 60  # the first that is no item
     ends = [*zip(facts.heads, facts.tails, strict=True), *zip(facts.tails, facts.heads, strict=True)]

@@ -59,9 +59,6 @@ class BprConfig(BaseModel):
     """Pairs of one step."""
     weight_decay: NonNegativeFloat = 1e-5
     """Weight of the squared length of the vectors that a batch uses."""
-    content: bool = True
-    """Let entities that nobody clicked start from those that somebody did, hop by hop (`metakg-paper`; of the other models
-    `cold` says so)."""
 
 
 class FactBatches:
@@ -160,6 +157,7 @@ def initialise_by_bpr(
     config: BprConfig,
     seed: int,
     *,
+    content: bool = False,
     folder: Path | None = None,
     identity: Json | None = None,
     resume: bool = False,
@@ -167,7 +165,7 @@ def initialise_by_bpr(
 ) -> None:
     """Fit the vectors of users and items by plain BPR on the pairs that are edges, in place.
 
-    Entities that nobody clicked follow (`config.content`) or stay as they are.
+    With `content`, entities that nobody clicked start from those that somebody did, hop by hop; else they stay as they are.
     """
     graph = model.graph
     start = model.node.detach()[: graph.n_users + graph.n_items].clone()
@@ -175,7 +173,7 @@ def initialise_by_bpr(
     rows = fit_bpr(model.edges, graph.n_users, graph.n_items, config, start, seed, **about)
     with torch.no_grad():
         model.node[: len(rows)] = rows
-        if config.content:
+        if content:
             entities = model.node[graph.n_users :]
             clicked = torch.zeros(len(entities), dtype=torch.bool, device=rows.device)
             clicked[torch.from_numpy(np.unique(model.edges.items)).long()] = True

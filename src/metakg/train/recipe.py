@@ -35,15 +35,15 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     space: ClassVar[Space] = {
-        "start": Choice(("transr", "bpr", "graph", "xavier")),
+        "start": Choice(("transr", "bpr", "bpr-content", "graph", "xavier")),
         "loop.learning_rate": Span(1e-4, 1e-2, log=True),
         "adapt.learning_rate": Span(1e-4, 1e-2, log=True),
         "adapt.epochs": Span(1, 50, log=True, whole=True),
     }
 
-    start: Literal["transr", "bpr", "graph", "xavier"] = "transr"
-    """Where the node vectors start: TransR on the training graph (eq. 9), BPR on the training pairs, the leading eigenvectors
-    of the training graph, or random."""
+    start: Literal["transr", "bpr", "bpr-content", "graph", "xavier"] = "transr"
+    """Where the node vectors start: TransR on the training graph (eq. 9), BPR on the training pairs, the same and what nobody
+    clicked at the mean of its neighbours, the leading eigenvectors of the training graph, or random."""
     init: InitConfig = InitConfig()
     """Settings of the TransR start."""
     bpr: BprConfig = BprConfig()
@@ -124,8 +124,8 @@ def train_metakg(
     about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": phase("start vectors")}
     if recipe.start == "transr":
         initialise(model, recipe.init, seed, **about)
-    elif recipe.start == "bpr":
-        initialise_by_bpr(model, recipe.bpr, seed, **about)
+    elif recipe.start in ("bpr", "bpr-content"):
+        initialise_by_bpr(model, recipe.bpr, seed, content=recipe.start == "bpr-content", **about)
     elif recipe.start == "graph":
         initialise_by_graph(model, seed)
 
