@@ -83,8 +83,8 @@ def test_the_score_rests_on_what_is_shown(model: str, engines) -> None:
 @pytest.mark.parametrize("model", ["kg-knn", "blend", "metakg"])
 def test_other_edges_carry_less_than_those_shown(model: str, engines) -> None:
     """As many edges from the other facts of the item and the own items matter less than the three paths shown."""
-    from metakg.models.factors import ENTITY, Cut
     from metakg.models.profile import ProfileRecommender
+    from metakg.models.reasons import ENTITY, Cut
 
     engine = engines[model]
     recommender = engine.recommender

@@ -12,9 +12,9 @@ from scipy import sparse
 
 from metakg.data import IdMap, Interactions, KnowledgeGraph, TrainView, Triples, Vocabulary
 from metakg.models.evidence import ITEM_FEATURES, Evidence, Gathered
-from metakg.models.factors import Reason
 from metakg.models.nn.spectral import item_vectors
 from metakg.models.profile import weigh
+from metakg.models.reasons import Reason
 from metakg.testing import arriving, toy_view
 
 USERS, ITEMS, ENTITIES, RELATIONS = 8, 10, 19, 3

@@ -11,9 +11,10 @@ from scipy import sparse
 
 from metakg.data import Support
 from metakg.models.evidence import Evidence
-from metakg.models.factors import ENTITY, Cut, Factors
+from metakg.models.factors import Factors
 from metakg.models.metakg import MetaKG
 from metakg.models.profile import ProfileRecommender
+from metakg.models.reasons import ENTITY, Cut
 from metakg.models.registry import FLOORS, build, config_for
 from metakg.testing import toy_view
 

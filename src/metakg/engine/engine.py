@@ -33,8 +33,8 @@ from metakg.errors import ConfigError, DataError
 from metakg.explain import Explanation, in_words, part_lost
 from metakg.explain import Path as ReasonPath
 from metakg.models.base import Recommender
-from metakg.models.factors import Cut
 from metakg.models.profile import ProfileRecommender
+from metakg.models.reasons import Cut
 from metakg.train import fit as training
 from metakg.train.log import Sink
 from metakg.types import Floats, Json, Mask, Rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from metakg.data import TrainView
-from metakg.models.factors import Reason, Step
+from metakg.models.reasons import Reason, Step
 from metakg.types import Json
 
 

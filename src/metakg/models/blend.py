@@ -19,10 +19,10 @@ from torch import Tensor
 
 from metakg.data import TrainView
 from metakg.models.base import ModelConfig
-from metakg.models.factors import Cut, Reason, Step
 from metakg.models.item_knn import ItemKnn, ItemKnnConfig
 from metakg.models.kg_knn import KgKnn, KgKnnConfig, check_lift
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
+from metakg.models.reasons import Cut, Reason, Step
 from metakg.models.walk import Walk, WalkConfig
 from metakg.types import Floats, Rows
 

@@ -7,9 +7,10 @@ import numpy.typing as npt
 from scipy import sparse
 
 from metakg.data import TrainView
-from metakg.models.factors import ENTITY, Channel
+from metakg.models.factors import Channel
 from metakg.models.kg_knn import Facts
 from metakg.models.profile import power
+from metakg.models.reasons import ENTITY
 
 
 def from_clicks(

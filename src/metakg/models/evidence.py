@@ -24,9 +24,10 @@ from scipy import sparse
 
 from metakg.data import TrainView
 from metakg.models.channels import context, from_clicks, from_facts, kinds_that_join, links_of
-from metakg.models.factors import REACHED, Channel, Cut, Factors, Said
+from metakg.models.factors import Channel, Factors, Said
 from metakg.models.kg_knn import Facts, KgKnnConfig, second_hop
 from metakg.models.nn.spectral import item_vectors
+from metakg.models.reasons import REACHED, Cut
 from metakg.types import Floats, Rows
 
 _ROUNDING = np.float32(1e-5)

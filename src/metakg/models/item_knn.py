@@ -20,8 +20,9 @@ from pydantic import Field
 from scipy import sparse
 from torch import Tensor
 
-from metakg.models.factors import Channel, Cut, Factors, Reason
+from metakg.models.factors import Channel, Factors
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, power
+from metakg.models.reasons import Cut, Reason
 from metakg.types import Floats
 
 

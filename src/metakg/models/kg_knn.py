@@ -27,8 +27,9 @@ from torch import Tensor
 from metakg.data import TrainView
 from metakg.errors import CheckpointError
 from metakg.models.base import ModelConfig
-from metakg.models.factors import ENTITY, REACHED, Channel, Cut, Factors, Reason
+from metakg.models.factors import Channel, Factors
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, power
+from metakg.models.reasons import ENTITY, REACHED, Cut, Reason
 from metakg.types import Floats, Rows
 
 

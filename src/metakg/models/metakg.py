@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from metakg.data import TrainView
 from metakg.models.base import ModelConfig
 from metakg.models.evidence import Evidence, Gathered, n_features
-from metakg.models.factors import Cut, Reason
 from metakg.models.nn.dropout import dropout
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
+from metakg.models.reasons import Cut, Reason
 from metakg.models.space import Choice, Space, Span
 from metakg.models.walk import Walk, WalkConfig
 from metakg.types import Floats, Mask, Rows

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import sparse
 from torch import Tensor
 
-from metakg.models.factors import Cut, Reason
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
+from metakg.models.reasons import Cut, Reason
 from metakg.types import Floats, Mask
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from metakg.data import Support, TrainView
 from metakg.errors import CheckpointError
 from metakg.models.base import ModelConfig, Recommender
-from metakg.models.factors import Cut, Reason
+from metakg.models.reasons import Cut, Reason
 from metakg.types import Floats, Mask, Rows
 
 

@@ -23,8 +23,9 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
-from metakg.models.factors import ENTITY, Channel, Cut, Factors, Reason
+from metakg.models.factors import Channel, Factors
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender, power
+from metakg.models.reasons import ENTITY, Cut, Reason
 from metakg.types import Floats, Rows
 
 
