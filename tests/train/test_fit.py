@@ -23,6 +23,7 @@ from metakg.models.registry import FLOORS, MODELS, config_for
 from metakg.testing import arriving, planted_split, toy_view
 from metakg.train import fit as training
 from metakg.train.adapt import AdaptConfig, CoAdapting
+from metakg.train.baseline import Adapting
 from metakg.train.fit import TRAINING, settings_for
 from metakg.train.initialise import InitConfig
 from metakg.train.loop import LoopConfig
@@ -298,3 +299,46 @@ def test_the_settings_of_the_released_code_are_read_and_train(world) -> None:
     assert (config.arch, config.fan_out, config.inner_steps, how.start, how.meta.tasks) == ("code", None, 2, "bpr", 2)
     fitted = training.fit(config, how, world.view, 1)
     assert torch.isfinite(fitted.adapt(Support.clicks("users-1", ["items-50"])).score_all(torch.arange(3))).all()
+
+
+# -- elsewhere than on the CPU -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["fm", "kgat", "metakg-paper"])
+def test_what_was_trained_elsewhere_comes_home(name: str) -> None:
+    """`cpu:0` is the CPU by a name that the code takes for another device."""
+    split = planted_split()
+    quick = {"training": {"loop": {"epochs": 2, "validate_epochs": 1}, "adapt": {"epochs": 1}}}
+    config, how = settings_for(name, quick)
+    seen: list[str] = []
+    scores = []
+    for device in ("cpu", "cpu:0"):
+
+        def judge(trained: Any) -> float:
+            seen.append(next(trained.parameters()).device.type)
+            return float(trained.score_all(torch.arange(3)).detach().std())
+
+        fitted = training.fit(config, how, split.train, 1, validate=judge, device=device)
+        scores.append(fitted.score_all(torch.arange(5)))
+        assert type(fitted) in (Adapting, CoAdapting)
+        fitted.adapt(split.support("user_cold"))
+    torch.testing.assert_close(scores[0], scores[1])
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "message"),
+    [
+        ("fm", "gpu9", "found 'gpu9'; expected 'cpu'"),
+        ("fm", "meta", "found 'meta'; expected 'cpu'.*, which are here"),
+        ("walk", "cuda", "walk learns nothing by gradient"),
+        ("metakg", "cuda", "metakg gathers its evidence on the CPU"),
+    ],
+)
+def test_a_device_that_will_not_do_is_refused_first(monkeypatch, name: str, device: str, message: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ConfigError, match=message):
+        fit(name, toy_view(tasks=True), device=device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="device: found 'cuda'; expected 'cpu', which are here"):
+        fit(name, toy_view(tasks=True), device="cuda")

@@ -39,6 +39,7 @@ def train(
         bool,
         typer.Option("--validate", help="Find the number of epochs on the validation scenarios first, then train so long."),
     ] = False,
+    device: Annotated[str, typer.Option(help="Where a network is trained: 'cpu' or 'cuda'; it answers on the CPU.")] = "cpu",
     log: Annotated[Path | None, typer.Option(help="Folder for the training's log and checkpoints.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --log.")] = False,
     tensorboard: Annotated[Path | None, typer.Option(help="Log to this TensorBoard folder too (extra 'tensorboard').")] = None,
@@ -61,9 +62,10 @@ def train(
             from metakg.train.fit import epochs_by_validation, settings_for
 
             config, how = settings_for(model, chosen)
-            epochs = epochs_by_validation(config, how, cut, seed, report=report)
+            epochs = epochs_by_validation(config, how, cut, seed, report=report, device=device)
             chosen = merged(chosen, {"training": {"loop": {"epochs": epochs}}})
-        fitted = fit(model, cut.train, seed=seed, folder=log, resume=resume, report=report, sinks=sinks, **chosen)
+        way: dict[str, Any] = {"folder": log, "resume": resume, "report": report, "sinks": sinks, "device": device}
+        fitted = fit(model, cut.train, seed=seed, **way, **chosen)
     seconds = time.perf_counter() - begin
     fitted.save(out, overwrite=overwrite)
     view = cut.train

@@ -747,6 +747,7 @@ def fit(
     resume: bool = False,
     report: Callable[[str], None] | None = None,
     sinks: Sequence[Sink] = (),
+    device: str = "cpu",
     **settings: Any,
 ) -> Engine:
     """Fit a model by its registry name and return it ready to recommend.
@@ -759,16 +760,17 @@ def fit(
         resume: go on from the checkpoint in `folder`.
         report: called with a few words at each new step of the work.
         sinks: further places for a learnt model's log (`metakg.train.log`).
+        device: where a network is trained, such as "cuda"; answers come from the CPU.
         settings: the model's own settings, and those of its training under `training`; unknown ones are errors.
 
     Raises:
-        ConfigError: the model or a setting is unknown, or a value is not allowed.
+        ConfigError: the model, a setting or the device is unknown, or a value is not allowed.
         DataError: the data cannot be learnt from.
         TrainingError: a training run cannot go on.
     """
     config, how = training.settings_for(model, settings)
     place = None if folder is None else Path(folder)
-    fitted = training.fit(config, how, train, seed, folder=place, resume=resume, report=report, sinks=sinks)
+    fitted = training.fit(config, how, train, seed, folder=place, resume=resume, report=report, sinks=sinks, device=device)
     resolved: Json = {
         "model": config.model_dump(mode="json"),
         "training": None if how is None else how.model_dump(mode="json"),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
@@ -103,8 +104,9 @@ def fit(
     report: Report | None = None,
     validate: Split | Judge | None = None,
     sinks: Sequence[Sink] = (),
+    device: str = "cpu",
 ) -> Recommender:
-    """Return a fitted recommender.
+    """Return a fitted recommender, which answers on the CPU.
 
     Args:
         config: what it is.
@@ -117,23 +119,30 @@ def fit(
         validate: stop by this, and keep the best parameters: a split whose training part is `view` (see `judged_on`), or a
             judge; None trains all epochs (`metakg` stops by a world of its own). Models that learn nothing ignore it.
         sinks: further places to log to, closed at the end (see `metakg.train.log`).
+        device: where the network is trained, such as "cuda".
 
     Raises:
+        ConfigError: there is no such device, or the model does not train there.
         DataError: the data cannot be learnt from.
         TrainingError: the run cannot go on.
         CheckpointError: `resume` found another run's checkpoint.
     """
     judge = judged_on(validate, view) if isinstance(validate, Split) else validate
     on_phase = None if report is None else lambda phase, p: _tell(report, phase, p.step, p.total, p.seconds_left)
+    how: dict[str, Any] = {"folder": folder, "resume": resume, "validate": judge, "on_progress": on_phase, "sinks": sinks}
+    _check_device(config, training, device)
+    away = torch.device(device) != torch.device("cpu")
+    if away and judge is not None:
+        how["validate"] = lambda trained: judge(_at_home(trained, training, view, seed))
     if isinstance(training, Recipe):
         assert isinstance(config, PaperConfig)
-        how: dict[str, Any] = {"folder": folder, "resume": resume, "validate": judge, "on_progress": on_phase, "sinks": sinks}
-        return train_metakg(config, training, view, seed=seed, **how)[0]
+        paper = train_metakg(config, training, view, seed=seed, device=device, **how)[0]
+        return _at_home(paper, training, view, seed) if away else paper
     model = build(config, view, seed)
     if isinstance(training, BaselineConfig):
         assert isinstance(model, Learnt)
-        how = {"folder": folder, "resume": resume, "validate": judge, "on_progress": on_phase, "sinks": sinks}
-        return train_baseline(model, training, seed, **how)[0]
+        baseline = train_baseline(model, training, seed, device=device, **how)[0]
+        return _at_home(baseline, training, view, seed) if away else baseline
     if isinstance(training, PracticeConfig):
         assert isinstance(model, MetaKG)
         practise(
@@ -153,8 +162,37 @@ def fit(
     return model
 
 
+def _check_device(config: ModelConfig, training: BaseModel | None, device: str) -> None:
+    """Refuse a device before the work.
+
+    Raises:
+        ConfigError: there is none of this name, or the model does not train there.
+    """
+    known = f"'cpu'{''.join(f', {name!r}' for name in ('cuda',) if torch.cuda.is_available())}"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as err:
+        raise ConfigError("device", repr(device), expected=known, fix="Check the spelling.") from err
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise ConfigError("device", repr(device), expected=f"{known}, which are here", fix="Leave it out to train on the CPU.")
+    if kind != "cpu" and not isinstance(training, Recipe | BaselineConfig):
+        why = "learns nothing by gradient" if training is None else "gathers its evidence on the CPU"
+        raise ConfigError("device", repr(device), expected=f"'cpu': {config.kind} {why}", fix="Leave it out.")
+
+
+def _at_home(trained: Recommender, training: BaseModel | None, view: TrainView, seed: int) -> Recommender:
+    """Return what was trained elsewhere as it comes out of a bundle, on the CPU."""
+    return restore(trained.config, training, view, {name: value.cpu() for name, value in trained.tensors().items()}, seed)
+
+
 def epochs_by_validation(
-    config: ModelConfig, training: BaseModel | None, split: Split, seed: int, *, report: Report | None = None
+    config: ModelConfig,
+    training: BaseModel | None,
+    split: Split,
+    seed: int,
+    *,
+    report: Report | None = None,
+    device: str = "cpu",
 ) -> int:
     """Return after how many epochs a model is best on the validation scenarios, trained on their training part alone.
 
@@ -175,7 +213,7 @@ def epochs_by_validation(
         scores.append(scenario_mean(recommender, validation))
         return scores[-1]
 
-    fit(config, training, validation.train, seed, validate=judge, report=report)
+    fit(config, training, validation.train, seed, validate=judge, report=report, device=device)
     loop: LoopConfig = training.loop  # type: ignore[attr-defined]
     return min(loop.epochs, loop.validate_epochs * (1 + scores.index(max(scores))))
 
