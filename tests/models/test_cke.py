@@ -83,3 +83,18 @@ def test_a_new_item_has_no_offset_and_keeps_its_place_in_the_graph() -> None:
         row = new.view.vocabulary.items.row("i90")
         torch.testing.assert_close(new.item[[10, row]], torch.stack([wanted, wanted]))
         assert torch.equal(new.entity[10], model.entity[10]), "facts have moved it"
+
+
+def test_start_vectors_are_split_into_what_neighbours_say_and_an_offset() -> None:
+    view = toy_view()  # i10 has facts and no click, i11 clicks and no fact
+    model = build(view)
+    users, items = (torch.randn(n, 4, generator=torch.Generator().manual_seed(n)) for n in (8, 12))
+    model.start_from(users, items)
+    clicked = [i for i in range(12) if i != 10]
+    torch.testing.assert_close((model.item + model.entity[:12])[clicked], items[clicked])
+    facts = view.graph.entity
+    around = torch.tensor([int(t) for h, t in zip(facts.heads, facts.tails, strict=True) if h == 10])
+    torch.testing.assert_close(model.entity[10], model.entity[around].mean(0))
+    assert not model.item[10].any()
+    torch.testing.assert_close(model.entity[11], items[11])
+    assert torch.equal(model.user, users)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from torch.nn.functional import normalize
 from metakg import losses
 from metakg.data import TrainView
 from metakg.models.learnt import Feed, Kind, Learnt, LearntConfig, embedding
+from metakg.models.nn.rows import mean_of_neighbours
 from metakg.models.nn.segments import run_ptr, segment_mm
 from metakg.models.nn.transr import energies, xavier
 from metakg.models.space import Choice, Space, Span
@@ -102,6 +104,29 @@ class CKE(Learnt):
         if name != "item" or self.config.cold_offset == "mean" or self.config.cold == "xavier":
             return super().fill_cold(name, table, known)
         return torch.where(known[:, None], table, 0.0)
+
+    def start_from(self, users: Tensor, items: Tensor) -> None:
+        """Take over vectors of users and items: (U, D), (I, D).
+
+        With `cold = "content"` places are what the neighbours say, and an item's offset is what is left, none where nobody
+        clicked; so an item that comes later differs from the others by its offset alone.
+        """
+        super().start_from(users, items)
+        if self.config.cold != "content":
+            return
+        n, facts = self.view.n_items, self.view.graph.entity
+        clicked, inside = torch.zeros(2, self.view.n_entities, dtype=torch.bool, device=items.device)
+        clicked[torch.from_numpy(np.unique(self.view.interactions.items)).long()] = True
+        inside[:n] = True
+        with torch.no_grad():
+            places = torch.cat([items, self.entity[n:]])
+            places, reached = mean_of_neighbours(places, clicked, facts)
+            self.entity.copy_(mean_of_neighbours(places, reached & ~inside, facts)[0])
+            self.item.copy_(torch.where(clicked[:n, None], items - self.entity[:n], 0.0))
+
+    def item_rows(self) -> Tensor:
+        """Return I + E of all items: -> (I, D)."""
+        return self.item + self.entity[: self.view.n_items]
 
     def _energies(self, vectors: Tensor, facts: TripleBatch) -> tuple[Tensor, Tensor]:
         """Return the energies of true and false facts: (3T, D) heads, tails, false tails -> two (T,)."""

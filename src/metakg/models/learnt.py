@@ -164,6 +164,11 @@ class Learnt(Recommender):
                 if self.config.cold == "content" and self.rows[name] != "item":
                     table.copy_(mean_of_neighbours(table, clicked, view.graph.entity)[0])
 
+    def item_rows(self) -> Tensor | None:
+        """Return what new users stand at the mean of: (at least I, D), or None. By default the first table with items."""
+        name = self._table_of("item", "entity", "node")
+        return None if name is None else getattr(self, name)[self.view.n_users if self.rows[name] == "node" else 0 :]
+
     # -- scores ----------------------------------------------------------------------------------------------------------
 
     def score_all(self, users: Tensor) -> Tensor:
@@ -281,11 +286,10 @@ class Learnt(Recommender):
 
     def _place_users(self, known: Mapping[str, Tensor]) -> None:
         """Give the cold users the mean row of the items they clicked, times what fits trained users to theirs."""
-        name, of = self._table_of("user", "node"), self._table_of("item", "entity", "node")
-        if name is None or of is None:
+        name, items = self._table_of("user", "node"), self.item_rows()
+        if name is None or items is None:
             return
         n, table = self.view.n_users, getattr(self, name)
-        items = getattr(self, of)[n if self.rows[of] == "node" else 0 :]
         pairs = self.view.interactions.pairs_only()
         users, clicked = (torch.from_numpy(rows.astype(np.int64)).to(table.device) for rows in (pairs.users, pairs.items))
         mean = losses.mean_rows(items.index_select(0, clicked), users, n)
