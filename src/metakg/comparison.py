@@ -280,11 +280,14 @@ def compare(
     return Leaderboard(tuple(runs), k, _facts(split, data, runs))
 
 
-def kept_run(keep: Path, split: Split, name: str, settings: Json, seed: int, k: int) -> tuple[Evaluation, Json, Path] | None:
+def kept_run(
+    keep: Path, split: Split, name: str, settings: Json, seed: int, k: int
+) -> tuple[Evaluation, Json | None, Path] | None:
     """Return a run that `compare` kept of a model with these settings, judged by the split's own rules, or None.
 
     Returns:
-        the results, {fit_s, cpu_s, parameters}, and the folder with the logs of its training.
+        the results, {fit_s, cpu_s, parameters} (None where an older version did not keep them), and the folder with the logs
+        of its training.
     """
     folder = keep / f"{name}-{seed}"
     if not folder.exists():
@@ -293,10 +296,10 @@ def kept_run(keep: Path, split: Split, name: str, settings: Json, seed: int, k: 
     rule = _rule(split, name, settings, seed, [k], None, "all", None, "all", fingerprint(split.dataset))
     theirs = manifest.get("rule", {})
     same = all(theirs.get(key) == value for key, value in rule.items() if key != "k") and k in theirs.get("k", [])
-    cost = {key: manifest.get(key) for key in ("fit_s", "cpu_s", "parameters")}
-    if not same or None in cost.values():
+    if not same:
         return None
-    return Evaluation.load(folder / "evaluation"), cost, folder / "log"
+    cost: Json = {key: manifest[key] for key in ("fit_s", "cpu_s", "parameters") if key in manifest}
+    return Evaluation.load(folder / "evaluation"), cost if len(cost) == 3 else None, folder / "log"
 
 
 def _rule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +57,10 @@ def test_table3_takes_over_what_compare_kept_of_the_same_settings(lab, cut, tmp_
     rows = read(taken.folder / "table3.jsonl").rows
     assert [row for row in rows if row["what"] != "cost"] == by_hand
     assert [row["parameters"] > 0 for row in rows if row["what"] == "cost"] == [False, True]
+    manifest = tmp_path / "kept" / "walk-1" / "manifest.json"
+    manifest.write_text(json.dumps({k: v for k, v in json.loads(manifest.read_text()).items() if k != "cpu_s"}))
+    older = replace(taken, folder=tmp_path / "older", models=("walk",))
+    assert {row["what"] for row in rows_of(older, "table3")} == {"quality"}, "a run of an older version tells no costs"
     other = replace(taken, folder=tmp_path / "two", settings={"walk": {"decay": 0.25}})
     report, _ = experiment(other, ["table3"], about={"name": "shop"})
     assert len(report.failed) == 3, "other settings are trained anew"

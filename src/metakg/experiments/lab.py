@@ -166,7 +166,7 @@ class Lab:
 
     def _taken_over(
         self, model: str, seed: int, key: str, changes: Json | None, name: str
-    ) -> tuple[list[Json], Json, list[Json]] | None:
+    ) -> tuple[list[Json], Json | None, list[Json]] | None:
         """Take over what `compare` kept of these settings: rows of quality, costs, learning curves; None if it kept nothing."""
         if self.compared is None:
             return None
@@ -177,7 +177,8 @@ class Lab:
         evaluation = replace(evaluation, model=name)
         save(evaluation, self.folder / "kept" / key)
         rows = [row for row in quality(evaluation) if row["k"] == self.k]
-        return rows, {k: round(v, 3) for k, v in cost.items()} | _times(evaluation), curves.collect(folder)
+        told = None if cost is None else {k: round(v, 3) for k, v in cost.items()} | _times(evaluation)
+        return rows, told, curves.collect(folder)
 
 
 def _times(found: Evaluation) -> Json:
@@ -188,10 +189,11 @@ def _times(found: Evaluation) -> Json:
     }
 
 
-def _written(name: str, seed: int | None, rows: list[Json], cost: Json, found: list[Json]) -> list[Json]:
-    """Return the rows of a unit: quality, cost, learning curves."""
+def _written(name: str, seed: int | None, rows: list[Json], cost: Json | None, found: list[Json]) -> list[Json]:
+    """Return the rows of a unit: quality, cost if it is known, learning curves."""
     who = {"model": name, "seed": seed}
-    return [*rows, {"what": "cost", **who, **cost}, *({"what": "curve", **who, **curve} for curve in found)]
+    costs = [] if cost is None else [{"what": "cost", **who, **cost}]
+    return [*rows, *costs, *({"what": "curve", **who, **curve} for curve in found)]
 
 
 def save(found: Evaluation, folder: Path) -> None:

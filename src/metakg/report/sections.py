@@ -234,7 +234,8 @@ def _cost(runs: Runs) -> Section | None:
     costs = runs.rows("table3", "cost")
     if not rows or not costs:
         return None
-    models = list(dict.fromkeys(r["model"] for r in rows))
+    told = {c["model"] for c in costs}  # runs that were taken over may lack them
+    models = [model for model in dict.fromkeys(r["model"] for r in rows) if model in told]
     legend = charts.looks(models, FLOORS, OURS)
     points, body = {}, []
     for model in models:
