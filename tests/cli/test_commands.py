@@ -142,7 +142,13 @@ def test_compare_goes_on_in_the_middle_of_a_training_and_keeps_its_log(folder, t
     from metakg.train.loop import watching
 
     place = tmp_path / "runs"
-    settings = ["fm.dim=4", "fm.training.batch_size=512", "fm.training.loop.epochs=2", "fm.training.loop.log_every=1"]
+    settings = [
+        "fm.dim=4",
+        "fm.training.start=xavier",
+        "fm.training.batch_size=512",
+        "fm.training.loop.epochs=2",
+        "fm.training.loop.log_every=1",
+    ]
     words = ["compare", folder / "split", "--models", "fm", "--scenarios", "warm", *(w for s in settings for w in ("--set", s))]
 
     def kill(loop, progress) -> None:
