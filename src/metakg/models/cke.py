@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ from torch.nn.functional import normalize
 from metakg import losses
 from metakg.data import TrainView
 from metakg.models.learnt import Feed, Kind, Learnt, LearntConfig, embedding
-from metakg.models.nn.rows import mean_of_neighbours
+from metakg.models.nn.rows import mean_of_neighbours, named
 from metakg.models.nn.segments import run_ptr, segment_mm
 from metakg.models.nn.transr import energies, xavier
 from metakg.models.space import Choice, Space, Span
@@ -115,13 +114,13 @@ class CKE(Learnt):
         if self.config.cold != "content":
             return
         n, facts = self.view.n_items, self.view.graph.entity
-        clicked, inside = torch.zeros(2, self.view.n_entities, dtype=torch.bool, device=items.device)
-        clicked[torch.from_numpy(np.unique(self.view.interactions.items)).long()] = True
-        inside[:n] = True
+        clicked = named(self.view.interactions.items, self.view.n_entities, items.device)
         with torch.no_grad():
             places = torch.cat([items, self.entity[n:]])
             places, reached = mean_of_neighbours(places, clicked, facts)
-            self.entity.copy_(mean_of_neighbours(places, reached & ~inside, facts)[0])
+            others = reached.clone()
+            others[:n] = False
+            self.entity.copy_(mean_of_neighbours(places, others, facts)[0])
             self.item.copy_(torch.where(clicked[:n, None], items - self.entity[:n], 0.0))
 
     def item_rows(self) -> Tensor:

@@ -28,7 +28,7 @@ from metakg import losses
 from metakg.data import Interactions, Support, TrainView
 from metakg.data.view import origin
 from metakg.models.base import ModelConfig, Recommender
-from metakg.models.nn.rows import carry_relations, mean_of_neighbours
+from metakg.models.nn.rows import carry_relations, mean_of_neighbours, named
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space, Span
 from metakg.sample.triples import TripleSampler
@@ -153,8 +153,6 @@ class Learnt(Recommender):
         `cold = "content"` the entities that nobody clicked start from those that somebody did, hop by hop.
         """
         view = self.view
-        clicked = torch.zeros(view.n_entities, dtype=torch.bool, device=items.device)
-        clicked[torch.from_numpy(np.unique(view.interactions.items)).long()] = True
         with torch.no_grad():
             if (name := self._table_of("user", "node")) is not None:
                 getattr(self, name)[: view.n_users] = users
@@ -162,6 +160,7 @@ class Learnt(Recommender):
                 table = getattr(self, name)[view.n_users if self.rows[name] == "node" else 0 :]
                 table[: view.n_items] = items
                 if self.config.cold == "content" and self.rows[name] != "item":
+                    clicked = named(view.interactions.items, view.n_entities, items.device)
                     table.copy_(mean_of_neighbours(table, clicked, view.graph.entity)[0])
 
     def item_rows(self) -> Tensor | None:
@@ -293,11 +292,11 @@ class Learnt(Recommender):
         pairs = self.view.interactions.pairs_only()
         users, clicked = (torch.from_numpy(rows.astype(np.int64)).to(table.device) for rows in (pairs.users, pairs.items))
         mean = losses.mean_rows(items.index_select(0, clicked), users, n)
-        named = torch.bincount(users, minlength=n) > 0
-        there = known[name][:n].to(table.device)
-        theirs, fresh = mean[named & there], named & ~there
-        if len(theirs) and bool(fresh.any()):
-            table[:n][fresh] = mean[fresh] * (theirs * table[:n][named & there]).sum() / theirs.square().sum().clamp(min=1e-12)
+        clicking, trained = named(pairs.users, n, table.device), known[name][:n].to(table.device)
+        known_too, fresh = clicking & trained, clicking & ~trained
+        if bool(known_too.any()) and bool(fresh.any()):
+            stretch = (mean[known_too] * table[:n][known_too]).sum() / mean[known_too].square().sum().clamp(min=1e-12)
+            table[:n][fresh] = stretch * mean[fresh]
 
     def _fill(self, table: Tensor, known: Tensor, part: slice, spare: slice | None = None) -> None:
         """Fill the cold rows of a part by the mean of its trained rows (of `spare`, where it has none), or by zero."""

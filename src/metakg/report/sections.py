@@ -235,7 +235,8 @@ def _cost(runs: Runs) -> Section | None:
     if not rows or not costs:
         return None
     told = {c["model"] for c in costs}  # runs that were taken over may lack them
-    models = [model for model in dict.fromkeys(r["model"] for r in rows) if model in told]
+    judged = list(dict.fromkeys(r["model"] for r in rows))
+    models, untold = ([m for m in judged if (m in told) == there] for there in (True, False))
     legend = charts.looks(models, FLOORS, OURS)
     points, body = {}, []
     for model in models:
@@ -252,7 +253,7 @@ def _cost(runs: Runs) -> Section | None:
     table = Table(header, body, caption="Means over seeds; adapting and ranking over all scenarios")
     lead = (
         "Processor seconds to fit against the mean over scenarios. Seconds on the wall are those of the machine in the footer "
-        "as it was then; processor seconds are the fairer figure."
+        "as it was then; processor seconds are the fairer figure." + (f" Not kept for {', '.join(untold)}." if untold else "")
     )
     return Section("cost", "What quality costs", lead, [Figure("cost", [panel]), table])
 

@@ -19,7 +19,7 @@ from metakg import rng as random
 from metakg.data import Interactions
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.nn.ckg import CollaborativeGraph, UnifiedGraph, triple_sampler
-from metakg.models.nn.rows import mean_of_neighbours
+from metakg.models.nn.rows import mean_of_neighbours, named
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.spectral import leading
 from metakg.models.nn.transr import TransR
@@ -175,8 +175,7 @@ def initialise_by_bpr(
         model.node[: len(rows)] = rows
         if content:
             entities = model.node[graph.n_users :]
-            clicked = torch.zeros(len(entities), dtype=torch.bool, device=rows.device)
-            clicked[torch.from_numpy(np.unique(model.edges.items)).long()] = True
+            clicked = named(model.edges.items, len(entities), rows.device)
             entities.copy_(mean_of_neighbours(entities, clicked, model.view.graph.entity)[0])
     model.refresh()
 

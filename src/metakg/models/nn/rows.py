@@ -13,6 +13,7 @@ from torch import Tensor
 from metakg.data import Triples
 from metakg.models.nn.ckg import CollaborativeGraph
 from metakg.models.nn.sparse import spmm
+from metakg.types import Rows
 
 _HOPS = 3
 """Rounds in which new entities may learn from new entities that have a vector already."""
@@ -78,6 +79,13 @@ def carry_relations(table: Tensor, n_old: int, n_new: int) -> Tensor:
         mean = known.mean(0, keepdim=True) if n_old else spare
         parts += [known, mean.expand(n_new - n_old, *table.shape[1:])]
     return torch.cat([*parts, clicked])
+
+
+def named(rows: Rows, n: int, device: torch.device) -> Tensor:
+    """Say which of n rows occur: (m,) row numbers -> (n,) bool."""
+    found = torch.zeros(n, dtype=torch.bool, device=device)
+    found[torch.from_numpy(np.unique(rows)).long()] = True
+    return found
 
 
 def mean_of_neighbours(rows: Tensor, known: Tensor, facts: Triples) -> tuple[Tensor, Tensor]:
