@@ -36,6 +36,7 @@ def tune(
     settings: SetOption = None,
     log: Annotated[Path | None, typer.Option(help="File that gets one JSON line a trial.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the trials in --log.")] = False,
+    device: Annotated[str, typer.Option(help="Where networks are trained and judged: 'cpu' or 'cuda'.")] = "cpu",
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier settings file.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -62,6 +63,7 @@ def tune(
             log=log,
             resume=resume,
             report=status.update,
+            device=device,
         )
     command = shlex.join(["metakg", *sys.argv[1:]])
     about = (

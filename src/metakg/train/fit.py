@@ -119,7 +119,7 @@ def fit(
         validate: stop by this, and keep the best parameters: a split whose training part is `view` (see `judged_on`), or a
             judge; None trains all epochs (`metakg` stops by a world of its own). Models that learn nothing ignore it.
         sinks: further places to log to, closed at the end (see `metakg.train.log`).
-        device: where the network is trained, such as "cuda".
+        device: where the network is trained, and adapted where it is judged on the way, such as "cuda".
 
     Raises:
         ConfigError: there is no such device, or the model does not train there.
@@ -130,10 +130,8 @@ def fit(
     judge = judged_on(validate, view) if isinstance(validate, Split) else validate
     on_phase = None if report is None else lambda phase, p: _tell(report, phase, p.step, p.total, p.seconds_left)
     how: dict[str, Any] = {"folder": folder, "resume": resume, "validate": judge, "on_progress": on_phase, "sinks": sinks}
-    _check_device(config, training, device)
+    check_device(config, training, device)
     away = torch.device(device) != torch.device("cpu")
-    if away and judge is not None:
-        how["validate"] = lambda trained: judge(_at_home(trained, training, view, seed))
     if isinstance(training, Recipe):
         assert isinstance(config, PaperConfig)
         paper = train_metakg(config, training, view, seed=seed, device=device, **how)[0]
@@ -162,7 +160,7 @@ def fit(
     return model
 
 
-def _check_device(config: ModelConfig, training: BaseModel | None, device: str) -> None:
+def check_device(config: ModelConfig, training: BaseModel | None, device: str) -> None:
     """Refuse a device before the work.
 
     Raises:

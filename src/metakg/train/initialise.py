@@ -5,7 +5,9 @@ Both read training data only. (The vectors shipped with the authors' code were f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,21 @@ from metakg.sample.episodes import PairBatch, PairSampler
 from metakg.sample.triples import TripleBatch, TripleSampler
 from metakg.train.loop import Loop, LoopConfig, Progress, Source
 from metakg.types import Json
+
+_SHARED: ContextVar[dict[str, Tensor] | None] = ContextVar("shared", default=None)
+
+
+@contextmanager
+def sharing_starts() -> Iterator[None]:
+    """Let trainings inside that start from the same BPR vectors (data, settings, width, seed, device) fit them once.
+
+    For a search, whose trials differ in what comes after. A comparison does not share: each model's cost has its start in it.
+    """
+    token = _SHARED.set({})
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
 
 
 class InitConfig(BaseModel):
@@ -214,13 +231,23 @@ def fit_bpr(
     resume: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Tensor:
-    """Fit plain BPR on pairs, from given vectors, and return the vectors of users, then items: (U + I, D) -> (U + I, D)."""
+    """Fit plain BPR on pairs, from given vectors, and return the vectors of users, then items: (U + I, D) -> (U + I, D).
+
+    Inside `sharing_starts` vectors that have been fitted already are returned again, where `identity` names the data.
+    """
+    shared, data = _SHARED.get(), (identity or {}).get("data")
+    key = f"{data} {config!r} {tuple(start.shape)} {start.device} {seed}"
+    if shared is not None and key in shared:
+        return shared[key].clone()
     factors = Factors(start, n_users, config.weight_decay)
     drawn = PairSampler(pairs, pairs, np.unique(pairs.items), n_items, random.generator(seed, "bpr/pairs"))
     source = ClickBatches(drawn, config.batch_size, start.device)
     about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": on_progress}
     fit_start(factors, source, config, "bpr", **about)
-    return factors.rows.detach()
+    fitted = factors.rows.detach()
+    if shared is not None and data is not None:
+        shared[key] = fitted.clone()
+    return fitted
 
 
 class Factors(nn.Module):

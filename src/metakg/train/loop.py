@@ -167,8 +167,12 @@ class Loop:
         self.sinks: list[Sink] = list(sinks)
         trained = [p for p in model.parameters() if p.requires_grad]
         self.names = [name for name, p in model.named_parameters() if p.requires_grad]
-        kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.Adagrad
-        self.optimizer: torch.optim.Optimizer = kind(trained, lr=config.learning_rate, fused=True)
+        self.optimizer: torch.optim.Optimizer
+        if config.optimizer == "adam":
+            self.optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=True)
+        else:  # torch has no fused Adagrad for a GPU
+            on_cpu = all(p.device.type == "cpu" for p in trained)
+            self.optimizer = torch.optim.Adagrad(trained, lr=config.learning_rate, fused=on_cpu or None)
         self.total = config.epochs * len(source)
         self.step, self.best_step, self.stale, self.seconds = 0, 0, 0, 0.0
         self.best_score: float | None = None

@@ -23,7 +23,8 @@ from metakg.models.base import Recommender
 from metakg.models.registry import MODELS
 from metakg.models.space import Choice, Space, Span
 from metakg.train.checkpoint import view_fingerprint
-from metakg.train.fit import TRAINING, fit, scenario_mean, settings_for
+from metakg.train.fit import TRAINING, check_device, fit, scenario_mean, settings_for
+from metakg.train.initialise import sharing_starts
 from metakg.types import Json
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Trial:
         epochs: after which epoch each was taken.
         seconds: time spent.
         remark: why it failed.
+        device: where it was trained and judged.
     """
 
     number: int
@@ -56,6 +58,7 @@ class Trial:
     epochs: list[int] = field(default_factory=list)
     seconds: float = 0.0
     remark: str = ""
+    device: str = "cpu"
 
     @property
     def score(self) -> float | None:
@@ -107,6 +110,7 @@ def tune(
     log: Path | None = None,
     resume: bool = False,
     report: Report | None = None,
+    device: str = "cpu",
 ) -> Tuned:
     """Search for good settings on the validation scenarios of a split; no query of the split itself is looked at.
 
@@ -121,9 +125,11 @@ def tune(
         log: a file that gets one JSON line a trial; None keeps nothing.
         resume: go on from the trials in `log`.
         report: called with a few words at each new step of the work.
+        device: where networks are trained and judged, such as "cuda".
 
     Raises:
-        ConfigError: the extra `tune` is not installed, the model has nothing to search, or a fixed setting is wrong.
+        ConfigError: the extra `tune` is not installed, the model has nothing to search, a fixed setting is wrong, or there is
+            no such device.
         DataError: there is no validation split, or the log holds another search.
         TrainingError: no trial reached a validation.
     """
@@ -133,7 +139,7 @@ def tune(
     if model not in MODELS or model not in TRAINING:
         raise ConfigError("model", repr(model), expected=f"one of {', '.join(sorted(TRAINING))}", fix="Check the spelling.")
     fixed = dict(settings or {})
-    settings_for(model, fixed)
+    check_device(*settings_for(model, fixed), device)
     space = {name: where for name, where in space_of(model).items() if not _has(fixed, name)}
     if not space:
         raise ConfigError(
@@ -160,17 +166,18 @@ def tune(
         study.enqueue_trial(_defaults(model, fixed, space))
     done = list(past)
     ends = time.monotonic() + 60 * minutes - sum(trial.seconds for trial in past)
-    while time.monotonic() < ends and (trials is None or len(done) < trials):
-        asked = study.ask(_distributions(search, space))
-        trial = Trial(len(done), {name: _decode(value) for name, value in asked.params.items()})
-        _run(search, asked, trial, split.validation, model, fixed, every, seed, ends, report)
-        if trial.state == "failed" or trial.score is None:
-            study.tell(asked, state=search.trial.TrialState.FAIL)
-        else:
-            pruned = trial.state == "pruned"
-            study.tell(asked, None if pruned else trial.score, search.trial.TrialState.PRUNED if pruned else None)
-        done.append(trial)
-        _append(log, trial)
+    with sharing_starts():
+        while time.monotonic() < ends and (trials is None or len(done) < trials):
+            asked = study.ask(_distributions(search, space))
+            trial = Trial(len(done), {name: _decode(value) for name, value in asked.params.items()}, device=device)
+            _run(search, asked, trial, split.validation, model, fixed, every, seed, ends, report)
+            if trial.state == "failed" or trial.score is None:
+                study.tell(asked, state=search.trial.TrialState.FAIL)
+            else:
+                pruned = trial.state == "pruned"
+                study.tell(asked, None if pruned else trial.score, search.trial.TrialState.PRUNED if pruned else None)
+            done.append(trial)
+            _append(log, trial)
     judged = [trial for trial in done if trial.score is not None]
     if not judged:
         reason = f"; the last one failed: {done[-1].remark}" if done and done[-1].remark else ""
@@ -222,7 +229,7 @@ def _run(
         config, training = settings_for(model, _nested(trial.values, fixed))
         assert training is not None
         training = training.model_copy(update={"loop": training.loop.model_copy(update={"validate_epochs": every})})  # type: ignore[attr-defined]
-        fit(config, training, validation.train, seed, report=tell, validate=judge)
+        fit(config, training, validation.train, seed, report=tell, validate=judge, device=trial.device)
         last = training.loop.epochs  # type: ignore[attr-defined]
         trial.epochs = [min(epoch, last) for epoch in trial.epochs]
     except _CutShort:

@@ -1,0 +1,62 @@
+"""Training, adapting and ranking on a GPU, where there is one: the same model as on the CPU, and nothing left behind there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from metakg import train as training
+from metakg.evaluation import evaluate
+from metakg.models.base import Recommender
+from metakg.testing import planted_split
+from metakg.train.fit import TRAINING, scenario_mean, settings_for
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+ON_GPU = sorted(set(TRAINING) - {"metakg"})
+
+
+@pytest.mark.parametrize("name", ON_GPU)
+def test_a_model_learns_and_is_judged_on_the_gpu(name: str) -> None:
+    """Losses, adaptation and ranking run there; what comes home ranks the same by the same numbers."""
+    split = planted_split()
+    loop = {"epochs": 4, "validate_epochs": 2}
+    config, how = settings_for(name, {"training": {"loop": loop}})
+    judged: list[tuple[str, float, Recommender]] = []
+
+    def judge(trained: Recommender) -> float:
+        score = scenario_mean(trained, split)
+        judged.append((next(trained.parameters()).device.type, score, trained))
+        return score
+
+    fitted = training.fit(config, how, split.train, 1, validate=judge, device="cuda")
+    assert [device for device, _, _ in judged] == ["cuda", "cuda"]
+    assert {tensor.device.type for tensor in fitted.tensors().values()} == {"cpu"}
+    users = torch.arange(min(20, split.train.n_users))
+    here = fitted.score_all(users)
+    assert torch.isfinite(here).all()
+    there = judged[-1][2]
+    if judged[-1][1] >= judged[0][1]:  # the last parameters are the ones that were kept
+        torch.testing.assert_close(here, there.score_all(users.to("cuda")).cpu(), rtol=1e-3, atol=1e-4)
+    popular = scenario_mean(training.fit(*settings_for("popularity", {}), split.train, 1), split)
+    assert max(score for _, score, _ in judged) > 0.5 * popular
+
+
+@pytest.mark.parametrize("name", ON_GPU)
+def test_it_adapts_at_home_as_it_does_on_the_gpu(name: str) -> None:
+    """From the same numbers; other draws (dropout, sampled neighbours) and the order of additions lead them apart a little."""
+    split = planted_split()
+    config, how = settings_for(name, {"training": {"loop": {"epochs": 1}}})
+    seen: list[Recommender] = []
+
+    def judge(trained: Recommender) -> float:
+        seen.append(trained)
+        return 1.0
+
+    fitted = training.fit(config, how, split.train, 1, validate=judge, device="cuda")
+    support = split.support("user_cold")
+    here, there = fitted.adapt(support), seen[-1].adapt(support)
+    assert next(there.parameters()).device.type == "cuda"
+    assert here.view.n_users == there.view.n_users
+    recall = [evaluate(r, split, k=20, metric_names=("recall",)).results[0].values["recall", 20] for r in (fitted, seen[-1])]
+    assert abs(recall[0].mean() - recall[1].mean()) < 0.15
