@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from metakg import train as training
 from metakg.evaluation import evaluate
 from metakg.models.base import Recommender
 from metakg.testing import planted_split
-from metakg.train.fit import TRAINING, scenario_mean, settings_for
+from metakg.train.fit import TRAINING, fit, scenario_mean, settings_for
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -29,7 +28,7 @@ def test_a_model_learns_and_is_judged_on_the_gpu(name: str) -> None:
         judged.append((next(trained.parameters()).device.type, score, trained))
         return score
 
-    fitted = training.fit(config, how, split.train, 1, validate=judge, device="cuda")
+    fitted = fit(config, how, split.train, 1, validate=judge, device="cuda")
     assert [device for device, _, _ in judged] == ["cuda", "cuda"]
     assert {tensor.device.type for tensor in fitted.tensors().values()} == {"cpu"}
     users = torch.arange(min(20, split.train.n_users))
@@ -38,7 +37,7 @@ def test_a_model_learns_and_is_judged_on_the_gpu(name: str) -> None:
     there = judged[-1][2]
     if judged[-1][1] >= judged[0][1]:  # the last parameters are the ones that were kept
         torch.testing.assert_close(here, there.score_all(users.to("cuda")).cpu(), rtol=1e-3, atol=1e-4)
-    popular = scenario_mean(training.fit(*settings_for("popularity", {}), split.train, 1), split)
+    popular = scenario_mean(fit(*settings_for("popularity", {}), split.train, 1), split)
     assert max(score for _, score, _ in judged) > 0.5 * popular
 
 
@@ -53,7 +52,7 @@ def test_it_adapts_at_home_as_it_does_on_the_gpu(name: str) -> None:
         seen.append(trained)
         return 1.0
 
-    fitted = training.fit(config, how, split.train, 1, validate=judge, device="cuda")
+    fitted = fit(config, how, split.train, 1, validate=judge, device="cuda")
     support = split.support("user_cold")
     here, there = fitted.adapt(support), seen[-1].adapt(support)
     assert next(there.parameters()).device.type == "cuda"
