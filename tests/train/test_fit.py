@@ -304,7 +304,7 @@ def test_the_settings_of_the_released_code_are_read_and_train(world) -> None:
 # -- elsewhere than on the CPU -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["fm", "kgat", "metakg-paper"])
+@pytest.mark.parametrize("name", ["fm", "kgat", "melu", "metakg-paper"])
 def test_what_was_trained_elsewhere_comes_home(name: str) -> None:
     """`cpu:0` is the CPU by a name that the code takes for another device."""
     split = planted_split()

@@ -298,6 +298,7 @@ class Personal(Learnt):
         model = cls(config, view, rng, chosen=chosen)  # type: ignore[arg-type]
         model.recent = torch.empty_like(recent)
         Learnt.load_tensors(model, tensors)
+        model.prepare(view.interactions.pairs_only())  # what is kept was settled: queries of its tasks are history
         return model
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
