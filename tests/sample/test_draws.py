@@ -12,6 +12,7 @@ from metakg.data import IdMap, Interactions, KnowledgeGraph, Tasks, TrainView, V
 from metakg.errors import DataError
 from metakg.models.nn.ckg import CollaborativeGraph, training_edges, triple_sampler
 from metakg.sample.episodes import EpisodeSampler, PairSampler
+from metakg.sample.keys import KeySet
 from metakg.sample.negatives import KeyedNegatives, NegativeSampler
 from metakg.sample.triples import TripleSampler
 from metakg.testing import toy_view
@@ -23,6 +24,16 @@ def pairs(*found: tuple[int, int]) -> Interactions:
 
 def rows(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.int32)
+
+
+KEYS = st.lists(st.one_of(st.integers(0, 40), st.integers(0, 2**63 - 1)), max_size=60)
+
+
+@given(KEYS, KEYS)
+def test_a_key_set_holds_what_it_was_given_and_nothing_else(keys: list[int], asked: list[int]) -> None:
+    known, every = np.array(keys, np.int64), np.array(keys + asked, np.int64)
+    assert KeySet(known).has(every).tolist() == [key in keys for key in every.tolist()]
+    assert len(KeySet(known)) == len(set(keys))
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,4 +1,4 @@
-"""Sets of pairs and facts as sorted int64 keys."""
+"""Sets of pairs and facts as int64 keys."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 Ints: TypeAlias = npt.NDArray[np.int64]
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+"""The golden ratio in 64 bits: products with it spread neighbouring keys (Knuth, TAOCP 3, 6.4)."""
+_SLOTS = 24
+"""At most 2^24 slots: 16 MB."""
 
 
 def sorted_set(keys: Ints) -> Ints:
@@ -24,3 +29,33 @@ def contains(known: Ints, keys: Ints) -> npt.NDArray[np.bool_]:
         return np.zeros(len(keys), np.bool_)
     place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     return np.asarray(known[place] == keys)
+
+
+class KeySet:
+    """A set that is asked mostly for keys that are not in it, as a sampler of negatives asks: most answers cost one look.
+
+    A key has a slot (the top bits of a product), and a slot without a key says no; the others are looked up in sorted order.
+
+    Args:
+        keys: (k,) in any order; doubles count once.
+    """
+
+    def __init__(self, keys: Ints) -> None:
+        self.keys = sorted_set(keys)
+        bits = min(_SLOTS, max(6, (16 * len(self.keys)).bit_length()))
+        self._shift = np.uint64(64 - bits)
+        self._taken = np.zeros(1 << bits, np.bool_)
+        self._taken[self._slots(self.keys)] = True
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def has(self, keys: Ints) -> npt.NDArray[np.bool_]:
+        """Say which keys are in the set: (n,) -> (n,) bool."""
+        found = self._taken[self._slots(keys)]
+        some = np.flatnonzero(found)
+        found[some] = contains(self.keys, keys[some])
+        return found
+
+    def _slots(self, keys: Ints) -> Ints:
+        return ((keys.view(np.uint64) * _ODD) >> self._shift).view(np.int64)  # array arithmetic wraps around

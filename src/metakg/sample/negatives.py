@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from metakg.data import Interactions
 from metakg.errors import DataError
-from metakg.sample.keys import Ints, contains, sorted_set
+from metakg.sample.keys import Ints, KeySet
 from metakg.types import Json, Rows
 
 _ROUNDS = 16
@@ -35,7 +35,7 @@ class NegativeSampler:
             raise DataError("the pool of negatives", "no item", expected="at least one", fix="Give training interactions.")
         self.pool = np.asarray(pool, np.int64)
         self.n_items = n_items
-        self.known = sorted_set(known.keys(n_items))
+        self.known = KeySet(known.keys(n_items))
         self.rng = rng
 
     def draw(self, users: Ints | Rows) -> Ints:
@@ -73,7 +73,7 @@ class NegativeSampler:
         self.rng.bit_generator.state = state["rng"]
 
     def _is_known(self, users: Ints, items: Ints) -> npt.NDArray[np.bool_]:
-        return contains(self.known, users * self.n_items + items)
+        return self.known.has(users * self.n_items + items)
 
 
 class KeyedNegatives:
@@ -92,7 +92,7 @@ class KeyedNegatives:
     def __init__(self, pool: Rows, known: Interactions, n_items: int, salt: int) -> None:
         self.pool = np.asarray(pool, np.int64)
         self.n_items = n_items
-        self.known = sorted_set(known.keys(n_items))
+        self.known = KeySet(known.keys(n_items))
         self.salt = np.uint64(salt)
 
     def draw(self, users: Ints, items: Ints, turns: Ints) -> Ints:
@@ -101,15 +101,15 @@ class KeyedNegatives:
             return np.full(len(users), -1, np.int64)
         key = _mix(_mix(_mix(users.astype(np.uint64) ^ self.salt) ^ items.astype(np.uint64)) ^ turns.astype(np.uint64))
         drawn = self.pool[(key % np.uint64(len(self.pool))).astype(np.int64)]
-        bad = np.flatnonzero(contains(self.known, users * self.n_items + drawn))
+        bad = np.flatnonzero(self.known.has(users * self.n_items + drawn))
         for _ in range(_ROUNDS):
             if not len(bad):
                 return drawn
             key[bad] = _mix(key[bad])
             drawn[bad] = self.pool[(key[bad] % np.uint64(len(self.pool))).astype(np.int64)]
-            bad = bad[contains(self.known, users[bad] * self.n_items + drawn[bad])]
+            bad = bad[self.known.has(users[bad] * self.n_items + drawn[bad])]
         for row in bad:  # this user likes nearly the whole pool: list what is left
-            free = self.pool[~contains(self.known, users[row] * self.n_items + self.pool)]
+            free = self.pool[~self.known.has(users[row] * self.n_items + self.pool)]
             drawn[row] = free[int(key[row] % np.uint64(len(free)))] if len(free) else -1
         return drawn
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metakg.errors import DataError
-from metakg.sample.keys import Ints, contains
+from metakg.sample.keys import Ints, KeySet
 from metakg.types import Json
 
 _ROUNDS = 16
@@ -88,7 +88,7 @@ class TripleSampler:
             self.pool = np.unique(tails[narrow]).astype(np.int64)
             places = self.n_nodes + np.searchsorted(self.pool, bounds)
             self.low[narrow], self.high[narrow] = places[kind[narrow]], places[kind[narrow] + 1]
-        self.known = np.sort(self._keys(heads, relations, tails))
+        self.known = KeySet(self._keys(heads, relations, tails))
         self.rng = rng
 
     def draw(self, size: int) -> TripleBatch:
@@ -147,4 +147,4 @@ class TripleSampler:
         return (heads * self.n_relations + relations) * self.n_nodes + tails
 
     def _is_known(self, heads: Ints, relations: Ints, tails: Ints) -> npt.NDArray[np.bool_]:
-        return contains(self.known, self._keys(heads, relations, tails))
+        return self.known.has(self._keys(heads, relations, tails))
