@@ -18,7 +18,8 @@ from metakg.models.space import Choice, Span
 from metakg.testing import planted_split
 from metakg.train import tune as module
 from metakg.train.fit import TRAINING, fit, scenario_mean, settings_for
-from metakg.train.tune import Trial, as_toml, space_of, tune
+from metakg.train.trials import Trial, as_toml, nested
+from metakg.train.tune import space_of, tune
 
 FIXED: dict[str, Any] = {
     "dim": 4,
@@ -38,7 +39,7 @@ def test_every_model_that_learns_has_a_space_and_its_defaults_lie_in_it() -> Non
         space = space_of(name)
         assert any(place.endswith("learning_rate") for place in space), name
         values = module._defaults(name, {}, space)
-        settings_for(name, module._nested({k: module._decode(v) for k, v in values.items()}, {}))
+        settings_for(name, nested({k: module._decode(v) for k, v in values.items()}, {}))
         config, training = settings_for(name, {})
         whole = {**config.model_dump(mode="json"), "training": training.model_dump(mode="json")}  # type: ignore[union-attr]
         for place, where in space.items():

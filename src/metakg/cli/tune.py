@@ -44,7 +44,7 @@ def tune(
     from rich.console import Console
 
     from metakg import files
-    from metakg.train.tune import as_toml
+    from metakg.train.trials import as_toml
     from metakg.train.tune import tune as run
 
     if out.exists() and not overwrite:

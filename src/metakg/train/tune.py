@@ -11,11 +11,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metakg import files
 from metakg import rng as random
 from metakg.data import Split
 from metakg.errors import ConfigError, DataError, TrainingError
@@ -25,6 +24,7 @@ from metakg.models.space import Choice, Space, Span
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.fit import TRAINING, check_device, fit, scenario_mean, settings_for
 from metakg.train.initialise import sharing_starts
+from metakg.train.trials import Trial, append, has, nested, open_log
 from metakg.types import Json
 
 if TYPE_CHECKING:
@@ -34,41 +34,6 @@ Report = Callable[[str], None]
 
 _STARTUP = 5
 """Trials before pruning and the model of the search set in."""
-
-
-@dataclass
-class Trial:
-    """One setting, tried.
-
-    Attributes:
-        number: from 0.
-        values: searched settings, by dotted name.
-        state: "done", "pruned", "cut" (the budget ran out), or "failed".
-        scores: the validation results, in order of epochs.
-        epochs: after which epoch each was taken.
-        seconds: time spent.
-        remark: why it failed.
-        device: where it was trained and judged.
-    """
-
-    number: int
-    values: dict[str, Any]
-    state: str = "done"
-    scores: list[float] = field(default_factory=list)
-    epochs: list[int] = field(default_factory=list)
-    seconds: float = 0.0
-    remark: str = ""
-    device: str = "cpu"
-
-    @property
-    def score(self) -> float | None:
-        """The best validation result, or None if there was none."""
-        return max(self.scores, default=None)
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch after which it was reached."""
-        return self.epochs[self.scores.index(max(self.scores))]
 
 
 @dataclass(frozen=True)
@@ -140,7 +105,7 @@ def tune(
         raise ConfigError("model", repr(model), expected=f"one of {', '.join(sorted(TRAINING))}", fix="Check the spelling.")
     fixed = dict(settings or {})
     check_device(*settings_for(model, fixed), device)
-    space = {name: where for name, where in space_of(model).items() if not _has(fixed, name)}
+    space = {name: where for name, where in space_of(model).items() if not has(fixed, name)}
     if not space:
         raise ConfigError(
             f"search over {model}", "nothing to search", expected="a setting left open", fix="Fix fewer settings."
@@ -154,7 +119,7 @@ def tune(
         "every": every,
         "seed": seed,
     }
-    past = _open_log(log, about, resume)
+    past = open_log(log, about, resume)
     study = search.create_study(
         direction="maximize",
         sampler=search.samplers.TPESampler(seed=random.derive(seed, f"tune/{len(past)}") % 2**32, n_startup_trials=_STARTUP),
@@ -177,7 +142,7 @@ def tune(
                 pruned = trial.state == "pruned"
                 study.tell(asked, None if pruned else trial.score, search.trial.TrialState.PRUNED if pruned else None)
             done.append(trial)
-            _append(log, trial)
+            append(log, trial)
     judged = [trial for trial in done if trial.score is not None]
     if not judged:
         reason = f"; the last one failed: {done[-1].remark}" if done and done[-1].remark else ""
@@ -188,8 +153,8 @@ def tune(
             fix="Give more minutes, or validate more often.",
         )
     best = max(judged, key=lambda trial: trial.score or 0.0)
-    chosen = _nested(best.values, fixed)
-    chosen = _nested({"training.loop.epochs": best.best_epoch}, chosen)
+    chosen = nested(best.values, fixed)
+    chosen = nested({"training.loop.epochs": best.best_epoch}, chosen)
     return Tuned(chosen, best, tuple(done))
 
 
@@ -226,7 +191,7 @@ def _run(
             raise _CutShort
 
     try:
-        config, training = settings_for(model, _nested(trial.values, fixed))
+        config, training = settings_for(model, nested(trial.values, fixed))
         assert training is not None
         training = training.model_copy(update={"loop": training.loop.model_copy(update={"validate_epochs": every})})  # type: ignore[attr-defined]
         fit(config, training, validation.train, seed, report=tell, validate=judge, device=trial.device)
@@ -304,81 +269,3 @@ def _defaults(model: str, fixed: Json, space: Space) -> Json:
             options = [_encode(option) for option in where.options]
             found[name] = _encode(value) if _encode(value) in options else options[0]
     return found
-
-
-# -- nested settings and the log -----------------------------------------------------------------------------------------------
-
-
-def _has(settings: Json, name: str) -> bool:
-    for part in name.split("."):
-        if not isinstance(settings, dict) or part not in settings:
-            return False
-        settings = settings[part]
-    return True
-
-
-def _nested(values: Mapping[str, Any], below: Json) -> Json:
-    """Return nested settings with some set by dotted name."""
-    result: Json = json.loads(json.dumps(below))
-    for name, value in values.items():
-        *path, last = name.split(".")
-        place = result
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return result
-
-
-def _open_log(log: Path | None, about: Json, resume: bool) -> list[Trial]:
-    """Return the trials of a log, or begin one.
-
-    Raises:
-        DataError: there is a log and `resume` is off, or it belongs to another search.
-    """
-    if log is None:
-        return []
-    if not log.exists():
-        with files.atomic_file(log) as temporary:
-            temporary.write_text(json.dumps(about) + "\n", encoding="utf-8")
-        return []
-    if not resume:
-        raise DataError(
-            str(log), "the log of a search", expected="no such file", fix="Go on with it (--resume), or name another."
-        )
-    try:
-        first, *rest = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-        past = [Trial(**{k: v for k, v in row.items() if k in Trial.__dataclass_fields__}) for row in rest]
-    except (ValueError, TypeError) as err:
-        raise DataError(
-            str(log),
-            str(err),
-            expected="the log of a search",
-            fix="Remove its last line, if a kill cut it short.",
-        ) from err
-    different = sorted(name for name in about if first.get(name) != json.loads(json.dumps(about[name])))
-    if different:
-        found = f"a search with another {' and '.join(different)}"
-        raise DataError(str(log), found, expected="the same search", fix="Name another log.")
-    return past
-
-
-def _append(log: Path | None, trial: Trial) -> None:
-    if log is not None:
-        record = {"event": "trial", **vars(trial), "score": trial.score}
-        with log.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(record) + "\n")
-
-
-def as_toml(model: str, settings: Json) -> str:
-    """Return settings as TOML tables of one model; JSON's text of a number, a string or a list is TOML's as well."""
-    tables: list[tuple[str, Json]] = []
-
-    def collect(path: str, group: Json) -> None:
-        tables.append((path, {name: value for name, value in group.items() if not isinstance(value, dict)}))
-        for name, value in group.items():
-            if isinstance(value, dict):
-                collect(f"{path}.{name}", value)
-
-    collect(model, settings)
-    parts = ["\n".join([f"[{path}]", *(f"{k} = {json.dumps(v)}" for k, v in group.items())]) for path, group in tables if group]
-    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,125 @@
+"""The trials of a search: what each was and came to, their log, and settings by dotted name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metakg import files
+from metakg.errors import DataError
+from metakg.types import Json
+
+
+@dataclass
+class Trial:
+    """One setting, tried.
+
+    Attributes:
+        number: from 0.
+        values: searched settings, by dotted name.
+        state: "done", "pruned", "cut" (the budget ran out), or "failed".
+        scores: the validation results, in order of epochs.
+        epochs: after which epoch each was taken.
+        seconds: time spent.
+        remark: why it failed.
+        device: where it was trained and judged.
+    """
+
+    number: int
+    values: dict[str, Any]
+    state: str = "done"
+    scores: list[float] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    remark: str = ""
+    device: str = "cpu"
+
+    @property
+    def score(self) -> float | None:
+        """The best validation result, or None if there was none."""
+        return max(self.scores, default=None)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch after which it was reached."""
+        return self.epochs[self.scores.index(max(self.scores))]
+
+
+def has(settings: Json, name: str) -> bool:
+    """Say whether nested settings hold a dotted name."""
+    for part in name.split("."):
+        if not isinstance(settings, dict) or part not in settings:
+            return False
+        settings = settings[part]
+    return True
+
+
+def nested(values: Mapping[str, Any], below: Json) -> Json:
+    """Return nested settings with some set by dotted name."""
+    result: Json = json.loads(json.dumps(below))
+    for name, value in values.items():
+        *path, last = name.split(".")
+        place = result
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return result
+
+
+def open_log(log: Path | None, about: Json, resume: bool) -> list[Trial]:
+    """Return the trials of a log, or begin one.
+
+    Raises:
+        DataError: there is a log and `resume` is off, or it belongs to another search.
+    """
+    if log is None:
+        return []
+    if not log.exists():
+        with files.atomic_file(log) as temporary:
+            temporary.write_text(json.dumps(about) + "\n", encoding="utf-8")
+        return []
+    if not resume:
+        raise DataError(
+            str(log), "the log of a search", expected="no such file", fix="Go on with it (--resume), or name another."
+        )
+    try:
+        first, *rest = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+        past = [Trial(**{k: v for k, v in row.items() if k in Trial.__dataclass_fields__}) for row in rest]
+    except (ValueError, TypeError) as err:
+        raise DataError(
+            str(log),
+            str(err),
+            expected="the log of a search",
+            fix="Remove its last line, if a kill cut it short.",
+        ) from err
+    different = sorted(name for name in about if first.get(name) != json.loads(json.dumps(about[name])))
+    if different:
+        found = f"a search with another {' and '.join(different)}"
+        raise DataError(str(log), found, expected="the same search", fix="Name another log.")
+    return past
+
+
+def append(log: Path | None, trial: Trial) -> None:
+    """Write a trial into its log, if there is one."""
+    if log is not None:
+        record = {"event": "trial", **vars(trial), "score": trial.score}
+        with log.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(record) + "\n")
+
+
+def as_toml(model: str, settings: Json) -> str:
+    """Return settings as TOML tables of one model; JSON's text of a number, a string or a list is TOML's as well."""
+    tables: list[tuple[str, Json]] = []
+
+    def collect(path: str, group: Json) -> None:
+        tables.append((path, {name: value for name, value in group.items() if not isinstance(value, dict)}))
+        for name, value in group.items():
+            if isinstance(value, dict):
+                collect(f"{path}.{name}", value)
+
+    collect(model, settings)
+    parts = ["\n".join([f"[{path}]", *(f"{k} = {json.dumps(v)}" for k, v in group.items())]) for path, group in tables if group]
+    return "\n\n".join(parts) + "\n"
