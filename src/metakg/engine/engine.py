@@ -8,116 +8,38 @@ anybody else's answers. New items, entities and facts change the base (`adapt(su
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from metakg.data import IdMap, KnowledgeGraph, Support, TrainView, Vocabulary
+from metakg.data import KnowledgeGraph, Support, TrainView, Vocabulary
 from metakg.engine.answers import (
     Answer,
     Asked,
-    LearntAnswers,
     ProfileAnswers,
     Way,
-    answers_of,
     diversify,
     refuse,
 )
+from metakg.engine.base import FORGOTTEN, Base, relabelled, without_users
 from metakg.engine.overlay import Clicks, Counted, Overlay
-from metakg.engine.search import SearchIndex
+from metakg.engine.results import Fact, Found, Kind, Reached, Recommendation
 from metakg.errors import ConfigError, DataError
 from metakg.explain import Explanation, in_words, part_lost
 from metakg.explain import Path as ReasonPath
 from metakg.models.base import Recommender
 from metakg.models.profile import ProfileRecommender
 from metakg.models.reasons import Cut
-from metakg.train import fit as training
-from metakg.train.log import Sink
 from metakg.types import Floats, Json, Mask, Rows
-
-Kind = Literal["item", "entity", "relation", "user"]
 
 REFUSAL = 0.5
 """What the closest neighbour of a refused item loses, as a share of the distance from the middle of a list to its best: half,
 so that somebody who likes a band and refuses one of its songs still gets the band, but not first."""
 
-FORGOTTEN = "forgotten:"
-"""How the row of a user begins whose id was erased; rows never move, so an empty one stays."""
-
 _POOL = 4
 """A diverse list is chosen from so many times as many candidates."""
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One recommended item.
-
-    Attributes:
-        item: external id.
-        label: readable name.
-        score: the model's score; comparable within one list only.
-        way: how it was made; "popular" also where the list is filled up because nothing else speaks for an item.
-    """
-
-    item: str
-    label: str
-    score: float
-    way: Way
-
-
-@dataclass(frozen=True)
-class Reached:
-    """A user whom an item would reach.
-
-    Attributes:
-        id: external id.
-        label: readable name.
-        score: how close the item is to what he clicked; 1 for the user it is closest to.
-    """
-
-    id: str
-    label: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Found:
-    """Something that a search found.
-
-    Attributes:
-        id: external id.
-        label: readable name.
-        popularity: clicks of an item or a user, facts of an entity or a relation.
-    """
-
-    id: str
-    label: str
-    popularity: int
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A fact about an item.
-
-    Attributes:
-        relation: external id.
-        relation_label: readable name of the relation.
-        inverse: whether the item is the tail of the fact.
-        entity: external id of the other end; the item's own id where that is an item.
-        entity_label: readable name of the other end.
-        is_item: whether the other end is an item.
-    """
-
-    relation: str
-    relation_label: str
-    inverse: bool
-    entity: str
-    entity_label: str
-    is_item: bool
 
 
 class Engine:
@@ -148,7 +70,7 @@ class Engine:
         self.removed = removed
         self.arrived = {} if arrived is None else arrived
         self.figures = tuple(figures)
-        self._base = _Base(recommender)
+        self._base = Base(recommender)
         self._counted = self._counting()
 
     # -- what it is ------------------------------------------------------------------------------------------------------
@@ -488,7 +410,7 @@ class Engine:
             facts = facts.select(~(np.isin(facts.heads, of_items) | np.isin(facts.tails, of_items)))
         if len(of_users):
             about = about.select(~np.isin(about.heads, of_users))
-            v = _without_users(v, of_users)
+            v = without_users(v, of_users)
         less = TrainView(v, pairs.select(kept).pairs_only(), KnowledgeGraph(facts, about))
         forgotten = frozenset(named)
         return self._with(
@@ -537,9 +459,9 @@ class Engine:
         v, of_items = view.vocabulary, items or {}
         nodes = {v.entities.id(row): label for name, label in of_items.items() if (row := v.items.row(name)) is not None}
         named = Vocabulary(
-            _relabelled(v.users, users or {}),
-            _relabelled(v.items, of_items),
-            _relabelled(v.entities, {**nodes, **(entities or {})}),
+            relabelled(v.users, users or {}),
+            relabelled(v.items, of_items),
+            relabelled(v.entities, {**nodes, **(entities or {})}),
             v.relations,
         )
         if named.users is v.users and named.items is v.items and named.entities is v.entities:
@@ -575,7 +497,7 @@ class Engine:
         made.overlay = self.overlay if overlay is None else overlay
         made.removed = self.removed if removed is None else removed
         made.arrived = self.arrived if arrived is None else arrived
-        made._base = self._base if recommender is None else _Base(recommender, self._base)
+        made._base = self._base if recommender is None else Base(recommender, self._base)
         made._counted = self._counted if recommender is None and arrived is None else made._counting()
         return made
 
@@ -660,139 +582,3 @@ class Engine:
         users = self.recommender.view.vocabulary.users
         row = users.row(user)
         return user if row is None else users.label(row)
-
-
-class _Base:
-    """What is worked out of a base recommender once and shared by all engines over it.
-
-    Args:
-        recommender: the base.
-        previous: that of an earlier base, whose search indexes are taken over.
-    """
-
-    def __init__(self, recommender: Recommender, previous: _Base | None = None) -> None:
-        self.recommender = recommender
-        self.answers: ProfileAnswers | LearntAnswers = answers_of(recommender)
-        self._earlier: dict[Kind, SearchIndex] = {} if previous is None else {**previous._earlier, **previous._indexes}
-        self._indexes: dict[Kind, SearchIndex] = {}
-        self._popularity: dict[Kind, np.ndarray] = {}
-
-    def ids(self, kind: Kind) -> IdMap:
-        v = self.recommender.view.vocabulary
-        return {"item": v.items, "entity": v.entities, "relation": v.relations, "user": v.users}[kind]
-
-    def index(self, kind: Kind) -> SearchIndex:
-        """Return the search index of a kind, built when it is first asked for."""
-        if kind not in self._indexes:
-            ids, earlier = self.ids(kind), self._earlier.get(kind)
-            self._indexes[kind] = earlier if earlier is not None and earlier.ids is ids else SearchIndex(ids, earlier)
-        return self._indexes[kind]
-
-    def popularity(self, kind: Kind) -> np.ndarray:
-        """Return what comes first in a search: clicks of items and users, facts of entities and relations."""
-        if kind not in self._popularity:
-            view = self.recommender.view
-            facts, about = view.graph.entity, view.graph.user
-            if kind == "item":
-                counts = view.popularity
-            elif kind == "user":
-                counts = np.diff(view.history.indptr)
-            elif kind == "entity":
-                ends = np.concatenate([facts.heads, facts.tails, about.tails])
-                counts = np.bincount(ends, minlength=view.n_entities)
-            else:
-                counts = np.bincount(np.concatenate([facts.relations, about.relations]), minlength=view.n_relations)
-            self._popularity[kind] = counts
-        return self._popularity[kind]
-
-    @cached_property
-    def n_forgotten(self) -> int:
-        """Number of rows that are left of forgotten users."""
-        import pyarrow.compute as pc
-
-        return int(pc.sum(pc.starts_with(self.recommender.view.vocabulary.users.array, FORGOTTEN)).as_py() or 0)
-
-
-def _relabelled(ids: IdMap, labels: Mapping[str, str]) -> IdMap:
-    """Return the ids with some labels changed; the same object if nothing is."""
-    changed = {row: label for name, label in labels.items() if (row := ids.row(name)) is not None and ids.label(row) != label}
-    if not changed:
-        return ids
-    texts: list[str | None] = [None] * len(ids) if ids.labels is None else ids.labels.to_pylist()
-    for row, label in changed.items():
-        texts[row] = label
-    return IdMap(ids.array, texts, kind=ids.kind)
-
-
-def _without_users(vocabulary: Vocabulary, rows: Rows) -> Vocabulary:
-    """Return a vocabulary in which these users' rows are nobody's: their ids and labels are gone."""
-    users = vocabulary.users
-    names, labels = users.array.to_pylist(), None if users.labels is None else users.labels.to_pylist()
-    for row in rows.tolist():
-        number = row
-        while (name := f"{FORGOTTEN}{number}") in users:
-            number += len(users)
-        names[row] = name
-        if labels is not None:
-            labels[row] = None
-    return Vocabulary(IdMap(names, labels, kind="user"), vocabulary.items, vocabulary.entities, vocabulary.relations)
-
-
-def fit(
-    model: str,
-    train: TrainView,
-    *,
-    seed: int = 1,
-    folder: Path | str | None = None,
-    resume: bool = False,
-    report: Callable[[str], None] | None = None,
-    sinks: Sequence[Sink] = (),
-    device: str = "cpu",
-    **settings: Any,
-) -> Engine:
-    """Fit a model by its registry name and return it ready to recommend.
-
-    Args:
-        model: registry name, such as "metakg" or "blend".
-        train: training data: `split.train`, or `TrainView` of a whole data set.
-        seed: the one number all randomness comes from.
-        folder: where a learnt model keeps its log and checkpoints; None keeps nothing.
-        resume: go on from the checkpoint in `folder`.
-        report: called with a few words at each new step of the work.
-        sinks: further places for a learnt model's log (`metakg.train.log`).
-        device: where a network is trained, such as "cuda"; answers come from the CPU.
-        settings: the model's own settings, and those of its training under `training`; unknown ones are errors.
-
-    Raises:
-        ConfigError: the model, a setting or the device is unknown, or a value is not allowed.
-        DataError: the data cannot be learnt from.
-        TrainingError: a training run cannot go on.
-    """
-    config, how = training.settings_for(model, settings)
-    place = None if folder is None else Path(folder)
-    fitted = training.fit(config, how, train, seed, folder=place, resume=resume, report=report, sinks=sinks, device=device)
-    resolved: Json = {
-        "model": config.model_dump(mode="json"),
-        "training": None if how is None else how.model_dump(mode="json"),
-        "seed": seed,
-    }
-    return Engine(fitted, resolved)
-
-
-def load(folder: Path | str) -> Engine:
-    """Open a bundle folder. Nothing in it is executed.
-
-    Raises:
-        CheckpointError: the bundle is damaged, of another version, or no bundle.
-    """
-    from metakg import bundle
-
-    recommender, settings, state = bundle.load(Path(folder))
-    theirs: dict[str, dict[str, set[str]]] = {}
-    for user, item, kind in state.clicks:
-        theirs.setdefault(kind, {}).setdefault(user, set()).add(item)
-    liked, disliked = theirs.get("like", {}), theirs.get("dislike", {})
-    clicks = ((user, Clicks().then(liked.get(user, ()), disliked.get(user, ()))) for user in liked.keys() | disliked.keys())
-    arrived = {user: frozenset(items) for user, items in theirs.get("arrived", {}).items()}
-    removed = frozenset(state.removed)
-    return Engine(recommender, settings, overlay=Overlay.of(clicks), removed=removed, arrived=arrived, figures=state.figures)
