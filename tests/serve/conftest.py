@@ -14,8 +14,8 @@ from metakg.engine import fit
 from metakg.serve.app import create_app
 from metakg.serve.auth import Keys
 from metakg.serve.limits import Limits
-from metakg.serve.routes import Service
 from metakg.serve.server import Settings, service_for
+from metakg.serve.service import Service
 from metakg.store import Store
 from metakg.testing import toy_view
 

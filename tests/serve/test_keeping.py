@@ -113,7 +113,7 @@ def test_a_cut_off_postgresql_is_noticed(postgres) -> None:
 
 def test_a_long_backup_stands_before_nobody_but_the_next(client, monkeypatch) -> None:
     held = Held(lambda *_: {"events": 0, "answers": 0, "last": 0, "bytes": 0})
-    monkeypatch.setattr("metakg.serve.routes.backup", held)
+    monkeypatch.setattr("metakg.serve.routes.operations.backup", held)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/api/admin/backup")
         assert held.begun.wait(20)
@@ -134,7 +134,7 @@ def test_a_backup_of_a_store_that_cannot_be_read_is_a_503(client, tmp_path) -> N
 
 
 def test_all_that_is_kept_of_a_user_is_shown_page_by_page(client, monkeypatch) -> None:
-    monkeypatch.setattr("metakg.serve.routes._EVENTS", 2)
+    monkeypatch.setattr("metakg.serve.routes.users._EVENTS", 2)
     client.post("/api/feedback", json=[{"user": "new", "item": f"i0{n}", "kind": "like"} for n in range(5)])
     pages, after = [], 0
     while after is not None:

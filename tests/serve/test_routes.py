@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import pytest
 
@@ -391,10 +392,10 @@ def test_examples_of_the_description_have_the_shape_of_real_answers() -> None:
     from fastapi.routing import APIRoute
     from pydantic import TypeAdapter
 
-    from metakg.serve.routes import router
+    from metakg.serve.routes import ROUTERS
 
     seen = 0
-    for route in router.routes:
+    for route in chain.from_iterable(router.routes for router in ROUTERS):
         assert isinstance(route, APIRoute)
         told = route.responses[200]
         TypeAdapter(told["model"]).validate_python(told["content"]["application/json"]["example"], strict=True)

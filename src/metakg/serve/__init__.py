@@ -8,7 +8,8 @@ auth.py      keys and roles
 limits.py    how much, how often, how long
 gate.py      what every request passes before it is read
 schemas.py   what may be sent
-routes.py    what can be asked
+service.py   `Service`: what the routes share
+routes/      what can be asked, a file for each subject
 metrics.py   figures for Prometheus
 logs.py      one JSON object a line
 reference.py the routes as a page for people

@@ -18,7 +18,8 @@ from metakg.serve.auth import Keys
 from metakg.serve.gate import Gate, Refusal, error_body
 from metakg.serve.pool import Busy
 from metakg.serve.reference import page
-from metakg.serve.routes import Service, router
+from metakg.serve.routes import ROUTERS
+from metakg.serve.service import Service
 
 STATIC = Path(__file__).parent / "static"
 _ABOUT = (
@@ -44,7 +45,8 @@ def create_app(service: Service, keys: Keys) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    app.include_router(router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.add_middleware(Gate, keys=keys, limits=service.limits, metrics=service.metrics)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)

@@ -28,7 +28,7 @@ from metakg.serve.auth import Keys, is_loopback
 from metakg.serve.limits import Limits
 from metakg.serve.live import Live
 from metakg.serve.metrics import Metrics, memory_bytes
-from metakg.serve.routes import Service
+from metakg.serve.service import Service
 from metakg.store import Store, Writer
 
 LOG = logging.getLogger("metakg.serve")

@@ -1,0 +1,101 @@
+"""What the routes share: how one is described, how it answers, and what several examples show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Header, Request, Response
+
+from metakg.errors import ConfigError, DataError
+from metakg.serve import schemas
+from metakg.serve.answers import dump
+from metakg.serve.auth import needed
+from metakg.serve.gate import Refusal
+from metakg.serve.live import State
+from metakg.serve.service import service
+from metakg.store import Draft
+
+T = TypeVar("T")
+Key = Annotated[str | None, Header(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
+"""The parameter of this type is called `idempotency_key`, and the header `Idempotency-Key`."""
+
+ITEM = {"item": "i07", "label": "The Quiet Bell", "score": 0.83, "way": "adapted"}
+_PATH = [
+    {"kind": "item", "id": "i00", "label": "The Quiet House"},
+    {"relation": "written_by", "label": "written by", "inverse": False},
+    {"kind": "entity", "id": "e0", "label": "Mira Voss"},
+    {"relation": "written_by", "label": "written by", "inverse": True},
+    {"kind": "item", "id": "i07", "label": "The Quiet Bell"},
+]
+REASON = {"share": 0.4, "text": "liked The Quiet House -> written by Mira Voss -> The Quiet Bell", "path": _PATH}
+KEPT = {"accepted": 1, "duplicates": 0}
+
+
+class Router(APIRouter):
+    """A router whose routes say what they need, show an example, and list every way to fail."""
+
+    def describe(
+        self,
+        method: str,
+        path: str,
+        summary: str,
+        model: Any,
+        example: object,
+        *,
+        fails: Sequence[int] = (),
+        body: object = None,
+    ) -> Callable[[Any], Any]:
+        """Return the decorator that adds a route."""
+        role = needed(method, path.replace("{user}", "u").replace("{item}", "i"))
+        failures = sorted({*fails, *((401, 403, 429, 503) if role else ()), 500} - {500})
+        shown: dict[int | str, dict[str, Any]] = {
+            200: {"model": model, "description": "Done.", "content": {"application/json": {"example": example}}},
+            **{status: {"model": schemas.Error} for status in (*failures, 408, 413, 415, 422)},
+        }
+        more: dict[str, Any] = {"x-role": role or "none", **({"security": [{"key": []}]} if role else {})}
+        if body is not None:
+            more["requestBody"] = {"content": {"application/json": {"example": body}}}
+        return self.api_route(
+            path,
+            methods=[method],
+            summary=summary,
+            responses=shown,
+            response_class=Response,
+            openapi_extra=more,
+            operation_id=f"{method.lower()}{path.replace('/', '_').replace('{', '').replace('}', '')}",
+        )
+
+
+def as_json(value: object) -> Response:
+    """Return a value as an answer."""
+    return Response(dump(value), media_type="application/json")
+
+
+def refusing(call: Callable[[], T]) -> Callable[[], T]:
+    """Turn the engine's errors into answers: an unknown item is none of ours, and a model without paths says so."""
+
+    def run() -> T:
+        try:
+            return call()
+        except DataError as err:
+            raise Refusal(404, f"{err.where} is unknown", code="unknown_item", field="path.item") from err
+        except ConfigError as err:
+            raise Refusal(422, "this model cannot explain its answers", code="no_explanations") from err
+
+    return run
+
+
+def not_hidden(state: State, item: str) -> None:
+    """Refuse an item that was removed and is still being taken out.
+
+    Raises:
+        Refusal: it is such a one.
+    """
+    if item in state.hidden_items:
+        raise Refusal(404, f"item {item!r} is unknown", code="unknown_item", field="path.item")
+
+
+async def keep(request: Request, drafts: Sequence[Draft], key: str | None) -> Response:
+    """Keep events; a key is one of this caller's, and another caller's may be the same."""
+    return as_json(await service(request).keep(drafts, None if key is None else f"{request.state.caller} {key}"))
