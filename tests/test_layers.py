@@ -35,6 +35,7 @@ FLOORS = {
     "experiments": 8,
     "report": 9,
     "cli": 10,
+    "__main__": 11,
 }
 ALLOWED = {
     ("models", "losses"),

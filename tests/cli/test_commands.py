@@ -390,3 +390,9 @@ def test_export_carries_the_figures_of_the_model(folder, bundle, tmp_path) -> No
             app, ["export", str(bundle), "--out", str(tmp_path / "x"), "--figures", str(tmp_path / wrong)]
         )
         assert says in str(result.exception)
+
+
+def test_python_m_metakg_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "metakg", "doctor"], check=False, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "metakg-paper" in done.stdout
