@@ -17,10 +17,11 @@ from metakg.errors import ConfigError, DataError
 from metakg.evaluation.report import aggregate
 from metakg.evaluation.significance import compare
 from metakg.experiments.rows import read
-from metakg.report import charts, collect, write_markdown, write_page
-from metakg.report.charts import Axis, Bar, Figure, Look
+from metakg.report import collect, write_markdown, write_page
+from metakg.report.blocks import SCENARIO_NAMES, Table
+from metakg.report.leaderboard import mark
 from metakg.report.page import page
-from metakg.report.sections import SCENARIO_NAMES, Table, mark, missing, sections
+from metakg.report.sections import missing, sections
 
 SECTIONS = (
     "table3", "gains", "cost", "ablation", "leak", "shots", "sensitivity", "efficiency", "scalability", "curves", "parameters",
@@ -230,36 +231,6 @@ def test_markdown_and_pictures(runs, tmp_path) -> None:
     assert "## What a leak is worth" in text
     pictures = write_markdown(collect(runs), tmp_path / "png" / "report.md", pictures="png")[1:]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
-
-
-def test_scales_by_hand() -> None:
-    scale = charts._scale([0.0, 0.31], Axis("x", zero=True), 0, 100)
-    assert list(scale.ticks) == [0, 0.2, 0.4]
-    assert scale(0.2) == 50
-    log = charts._scale([1, 1000], Axis("x", log=True), 0, 90)
-    assert list(log.ticks) == [1, 10, 100, 1000]
-    assert log(10) == pytest.approx(30)
-    assert charts._scale([0.0, 0.0], Axis("x", zero=True), 0, 100)(0.0) == 0
-    assert charts._scale([5.0], Axis("x", log=True), 0, 100)(5.0) == pytest.approx(50)
-
-
-def test_pictures_stand_alone_and_escape_names() -> None:
-    legend = {"a<b": Look("--c0")}
-    panel = charts.lines("t", {"a<b": [(1, 2, 1.5, 2.5), (2, 3, None, None)]}, legend, Axis("x"), Axis("y"))
-    bars = charts.bars("b", [Bar("a&b", 0.5, 0.4, 0.6), Bar("paper", 0.7, foreign=True)], Axis("x"))
-    svg = Figure("f", [panel, bars], legend).svg()
-    ElementTree.fromstring(svg)
-    assert "var(" not in charts.fixed(svg)
-    assert "a&lt;b: 2 at 1" in svg
-
-
-def test_looks_keep_ours_first_and_floors_muted() -> None:
-    names = ["popularity", *(f"m{n}" for n in range(14)), "metakg"]
-    found = charts.looks(names, ["popularity"], ["metakg"])
-    assert list(found) == names
-    assert found["metakg"] == Look("--c0")
-    assert found["popularity"].colour == "--f0"
-    assert len(set(found.values())) == len(names)
 
 
 def test_the_command(runs, tmp_path) -> None:

@@ -1,7 +1,12 @@
 """A run folder as a page: everything its rows say, and nothing else.
 
-`collect` reads rows and per-user results, `charts` draws, `sections` says what stands in which section, `page` and `markdown`
-write it: one self-contained HTML file that needs no network, or a Markdown page with pictures beside it.
+rows       `collect` reads rows and per-user results
+sections   `sections` says which there are and in which order; `leaderboard`, `ablation`, `leak`, `sensitivity`, `efficiency`,
+           `scalability`, `curves` and `parameters` each show what their namesake of `metakg.experiments` found (the
+           leaderboard: `table3`), out of `blocks`
+pictures   `charts` draws panels with `axes`, `marks` and `colours`; `figures` puts them together
+report     `page` and `markdown` write it: one self-contained HTML file that needs no network, or a Markdown page with pictures
+           beside it
 """
 
 from metakg.report.collect import Runs, collect

@@ -8,10 +8,11 @@ from typing import Literal
 from metakg import files
 from metakg.errors import ConfigError
 from metakg.evaluation.report import grid
-from metakg.report import charts
-from metakg.report.charts import Figure
+from metakg.report.blocks import Cell, Section, Table
 from metakg.report.collect import Runs
-from metakg.report.sections import Cell, Section, Table, missing, sections
+from metakg.report.colours import fixed
+from metakg.report.figures import Figure
+from metakg.report.sections import missing, sections
 
 
 def write_markdown(runs: Runs, path: Path, *, pictures: Literal["svg", "png"] = "svg") -> list[Path]:
@@ -45,7 +46,7 @@ def _picture(figure: Figure, page: Path, pictures: str) -> Path:
             raise ConfigError(
                 "pictures", f"no module {err.name}", expected="the extra `plot`", fix='Install it: pip install "metakg[plot]".'
             ) from err
-        data = vl_convert.svg_to_png(charts.fixed(svg), scale=2.0)
+        data = vl_convert.svg_to_png(fixed(svg), scale=2.0)
     with files.atomic_file(place) as temporary:
         temporary.write_bytes(data)
     return place

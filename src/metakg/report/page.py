@@ -8,10 +8,11 @@ from importlib.resources import files as resources
 from pathlib import Path
 
 from metakg import files
-from metakg.report import charts
-from metakg.report.charts import Figure
+from metakg.report.blocks import SCENARIO_NAMES, Cell, Section, Table, scenario_names
 from metakg.report.collect import Runs
-from metakg.report.sections import SCENARIO_NAMES, Cell, Section, Table, missing, scenario_names, sections
+from metakg.report.colours import variables
+from metakg.report.figures import Figure, legend_html
+from metakg.report.sections import missing, sections
 
 _LONG = 16
 """Tables with more rows than this are folded on the screen; never on paper."""
@@ -34,8 +35,7 @@ def page(runs: Runs) -> str:
     static = resources("metakg.report")
     css, script = ((static / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     colours = (
-        f":root{{{charts.variables(dark=False)}}}"
-        f"@media screen and (prefers-color-scheme:dark){{:root{{{charts.variables(dark=True)}}}}}"
+        f":root{{{variables(dark=False)}}}@media screen and (prefers-color-scheme:dark){{:root{{{variables(dark=True)}}}}}"
     )
     name = html.escape(str(runs.manifest.get("name", runs.folder.name)))
     contents = "".join(f'<a href="#{s.name}">{html.escape(s.title)}</a>' for s in made)
@@ -85,7 +85,7 @@ def _section(section: Section) -> str:
 def _figure(figure: Figure) -> str:
     panels = "".join(f'<div class="panel"{_tag(panel.tag)}>{panel.svg()}</div>' for panel in figure.panels)
     caption = f"<figcaption>{html.escape(figure.caption)}</figcaption>" if figure.caption else ""
-    legend = charts.legend_html(figure.legend)
+    legend = legend_html(figure.legend)
     return f'<figure id="fig-{figure.name}">{legend}<div class="panels">{panels}</div>{caption}</figure>'
 
 

@@ -1,0 +1,75 @@
+"""What hangs on the first clicks and on a setting: both are studies of the experiment `sensitivity`."""
+
+from __future__ import annotations
+
+from metakg.experiments.lab import OURS
+from metakg.models.registry import FLOORS
+from metakg.report import charts
+from metakg.report.axes import Axis
+from metakg.report.blocks import SCENARIO_NAMES, Section, Table, scenario_names, values_table
+from metakg.report.collect import Runs
+from metakg.report.colours import looks
+from metakg.report.figures import Figure
+from metakg.types import Json
+
+
+def shots(runs: Runs) -> Section | None:
+    """Return the section of the first clicks, or None if it was not run."""
+    rows = [r for r in runs.quality("sensitivity", study="shots") if r["metric"] == "recall" and r["shots"] is not None]
+    if not rows:
+        return None
+    models = list(dict.fromkeys(r["model"] for r in rows))
+    legend = looks(models, FLOORS, OURS)
+    figures = []
+    parts = (("k-shot", "From the first clicks on", 0, 10), ("support-size", "Size of the support", 5, 80))
+    for name, title, first, last in parts:
+        panels = []
+        for scenario in scenario_names(rows):
+            series: dict[str, list[charts.Point]] = {}
+            for model in models:
+                theirs = [r for r in rows if (r["model"], r["scenario"]) == (model, scenario) and first <= r["shots"] <= last]
+                points = [_with_std(r, r["shots"]) for r in sorted(theirs, key=lambda r: r["shots"])]
+                series |= {model: points} if points else {}
+            ticks = sorted({p[0] for points in series.values() for p in points})
+            x = Axis("revealed pairs", log=name == "support-size", ticks=ticks)
+            panels.append(
+                charts.lines(SCENARIO_NAMES[scenario], series, legend, x, Axis(f"Recall@{runs.k}", zero=True), tag=scenario)
+            )
+        figures.append(Figure(name, panels, legend, f"{title} (same query for every number of revealed pairs)."))
+    table = values_table(rows, "shots", f"Recall@{runs.k} by revealed pairs of each user (of each item where items are cold)")
+    lead = "How much a few clicks change (paper, Fig. 7): 0 to 10 revealed pairs, and supports of 5 to 80."
+    return Section("shots", "From the first click", lead, [*figures, table])
+
+
+def _with_std(row: Json, x: float) -> charts.Point:
+    std = row["std"]
+    return (x, row["mean"], None, None) if std is None else (x, row["mean"], row["mean"] - std, row["mean"] + std)
+
+
+def settings(runs: Runs) -> Section | None:
+    """Return the section of what hangs on a setting, or None if no such study was run."""
+    blocks: list[Table | Figure] = []
+    for study in ("local updates", "embedding size"):
+        found = runs.rows("sensitivity", "quality")
+        rows = [r for r in found if r.get("study") == study and r["metric"] == "recall"]
+        if not rows:
+            continue
+        models = list(dict.fromkeys(r["model"] for r in rows))
+        legend, panels = looks(models, FLOORS, OURS), []
+        for scenario in scenario_names(rows):
+            series: dict[str, list[charts.Point]] = {}
+            for model in models:
+                theirs = [(r["value"], r["mean"]) for r in rows if (r["model"], r["scenario"]) == (model, scenario)]
+                series |= {model: charts.mean_points(theirs)} if theirs else {}
+            ticks = sorted({p[0] for points in series.values() for p in points})
+            x = Axis(study, log=study == "embedding size", ticks=ticks)
+            panels.append(charts.lines(SCENARIO_NAMES[scenario], series, legend, x, Axis(f"Recall@{runs.k}"), tag=scenario))
+        blocks.append(Figure(study.replace(" ", "-"), panels, legend, f"{study.capitalize()}."))
+        blocks.append(values_table(rows, "value", f"Recall@{runs.k} by {study}"))
+    if not blocks:
+        return None
+    lead = (
+        "Number of inner updates (paper, Fig. 6) and width of the vectors (Fig. 8; for metakg, which has none, the width of "
+        "its network). All else at the settings of the leaderboard. Shown on the queries, chosen on none of them."
+    )
+    return Section("sensitivity", "What hangs on a setting", lead, blocks)
