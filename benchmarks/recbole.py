@@ -15,7 +15,8 @@ validation items), mean over users of hits in the first 20 / number of held-out 
 
 Equal on both sides: batch (2,048), width (64), Adam at 1e-3, one uniform negative, threads, at most so many epochs, validation
 every few epochs with the same patience, best epoch kept. Everything else is each side's default, except that `fm` and `nfm`
-here read ids alone, and `nfm` has RecBole's three hidden layers without dropout. (Where RecBole labels single pairs, as in FM
+here read ids alone, `nfm` has RecBole's three hidden layers without dropout, `kgcn` its four neighbours in one hop, and
+`ripplenet` its sixteen facts a hop. (Where RecBole labels single pairs, as in FM
 and NFM, it counts a positive and its negative as two: its batches hold 1,024 clicks, and an epoch has twice as many steps.) An
 epoch is training alone, without validation: RecBole's is the median of its epochs, ours is timed before and after it, so that
 a machine that slows down slows both.
@@ -50,7 +51,13 @@ from metakg.train.loop import Loop, Progress, watching
 
 THEIRS = {"fm": "FM", "nfm": "NFM", "cke": "CKE", "cfkg": "CFKG", "kgcn": "KGCN", "ripplenet": "RippleNet"}
 """Registry name here -> class name there."""
-OURS: dict[str, dict[str, Any]] = {"fm": {"features": "ui"}, "nfm": {"features": "ui", "hidden": [64, 64, 64], "dropout": 0.0}}
+OURS: dict[str, dict[str, Any]] = {
+    "fm": {"features": "ui"},
+    "nfm": {"features": "ui", "hidden": [64, 64, 64], "dropout": 0.0},
+    "kgcn": {"neighbours": 4, "hops": 1},
+    "ripplenet": {"memory": 16},
+}
+"""What makes a model read and weigh as much as RecBole's does by default."""
 REQUIREMENTS = (
     *("numpy<2", "pandas<2.2", "torch>=2.6,<2.14", "scipy", "scikit-learn", "tqdm", "pyyaml", "colorlog==4.7.2"),
     *("colorama==0.4.4", "tensorboard", "thop", "tabulate", "plotly", "texttable", "psutil"),

@@ -128,7 +128,7 @@ class Leaderboard:
             parts += [self._tests(name, markdown=markdown) for name in tested]
         parts.append(self._costs(markdown=markdown))
         parts.append("\n".join(f"{'- ' if markdown else ''}{r.about}" for r in self.evaluations[0].results) + "\n")
-        notes = dict.fromkeys(note for evaluation in self.evaluations for note in evaluation.notes)
+        notes = dict.fromkeys([*self._fewer(), *(note for evaluation in self.evaluations for note in evaluation.notes)])
         if notes:
             parts.append("\n".join(f"{'- ' if markdown else 'note: '}{note}" for note in notes) + "\n")
         return "\n".join(parts)
@@ -176,6 +176,15 @@ class Leaderboard:
             body.append([run.evaluation.model, seed, f"{run.fit_s:.1f}", f"{adapt_s:.1f}", f"{rank_s:.1f}"])
         return grid(["seconds", "seed", "fit", "adapt", "rank"], body, markdown=markdown)
 
+    def _fewer(self) -> list[str]:
+        """Say of which models there are fewer seeds than of others."""
+        seeds: dict[str, int] = {}
+        for evaluation in self.evaluations:
+            if evaluation.seed is not None:
+                seeds[evaluation.model] = seeds.get(evaluation.model, 0) + 1
+        most = max(seeds.values(), default=0)
+        return [f"{name}: {n} of {most} seeds." for name, n in seeds.items() if n < most]
+
     def footer(self) -> str:
         """Return where and how the numbers were made, in one paragraph."""
         f = self.facts
@@ -192,6 +201,7 @@ def compare(
     models: Sequence[str] = FLOORS,
     *,
     seeds: Sequence[int] = (1,),
+    fewer: Mapping[str, int] | None = None,
     scenarios: Literal["all"] | Sequence[str] = "all",
     k: int = 20,
     shots: Sequence[int | None] | None = None,
@@ -207,6 +217,7 @@ def compare(
         split: the data, cut.
         models: registry names.
         seeds: each learnt model is fitted once for each; a model without randomness once.
+        fewer: models that are fitted for the first so many seeds alone; a note says so.
         scenarios: names, or "all".
         k: cut-off of the tables; 1, 5, 10 and this are all measured.
         shots: numbers of revealed support pairs, for k-shot curves; by default the scenario's own rule.
@@ -231,7 +242,7 @@ def compare(
     data = fingerprint(split.dataset)
     runs = []
     for name in dict.fromkeys(models):
-        for seed in seeds[:1] if MODELS[name].deterministic else seeds:
+        for seed in seeds[:1] if MODELS[name].deterministic else seeds[: (fewer or {}).get(name)]:
             rule = _rule(split, name, settings.get(name, {}), seed, ks, shots, scenarios, mask, candidates, data)
             folder = None if keep is None else keep / f"{name}-{seed}"
             if folder is not None and folder.exists():

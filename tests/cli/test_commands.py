@@ -116,6 +116,17 @@ def test_compare_tests_against_a_model_too(folder) -> None:
         run(*words, "--against", "metakg")
 
 
+def test_compare_takes_fewer_seeds_of_a_model_and_says_so(folder, tmp_path) -> None:
+    quick = [f"{m}.training.{s}" for m in ("fm", "cfkg") for s in ("start=xavier", "loop.epochs=1", "adapt.epochs=0")]
+    words = ["compare", folder / "split", "--seeds", "2", "--scenarios", "warm", *(w for s in quick for w in ("--set", s))]
+    text = run(*words, "--models", "walk,fm,cfkg:1", "--keep", tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"walk-1", "fm-1", "fm-2", "cfkg-1"}
+    assert "cfkg: 1 of 2 seeds." in text
+    assert "fm: " not in text
+    with pytest.raises(ConfigError, match="'cfkg:none'; expected a number of seeds behind the colon"):
+        run(*words, "--models", "fm,cfkg:none")
+
+
 def test_compare_draws_one_number_of_shots(folder, tmp_path) -> None:
     run("compare", folder / "split", "--models", "popularity", "--plot", tmp_path / "p.svg", "--scenarios", "warm")
     assert (tmp_path / "p.svg").read_text().startswith("<svg")

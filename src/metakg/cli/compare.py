@@ -16,7 +16,10 @@ BEGIN, END = "<!-- written by metakg compare: begin -->", "<!-- written by metak
 def compare(
     folder: SplitArgument,
     models: Annotated[
-        str, typer.Option(help="Registry names with commas between; 'floors' for all that need no training.")
+        str,
+        typer.Option(
+            help="Registry names with commas between; 'floors' for all that need no training, 'fm:1' for its first seed alone."
+        ),
     ] = "floors",
     seeds: Annotated[int, typer.Option(min=1, help="So many seeds, from 1.")] = 1,
     scenarios: ScenariosOption = "all",
@@ -47,7 +50,8 @@ def compare(
 
     counts = shots_from(shots)
     _check_outputs(plot, markdown, counts)
-    names = [name.strip() for entry in models.split(",") for name in (FLOORS if entry == "floors" else [entry])]
+    asked = [name.strip() for entry in models.split(",") for name in (FLOORS if entry == "floors" else [entry])]
+    names, fewer = _seeds_of(asked)
     if against is not None and against not in names:
         raise ConfigError("--against", repr(against), expected=f"one of {', '.join(names)}", fix="Add it to --models.")
     console = Console(stderr=True)
@@ -57,6 +61,7 @@ def compare(
             cut,
             list(dict.fromkeys(names)),
             seeds=range(1, seeds + 1),
+            fewer=fewer,
             scenarios=chosen(scenarios),
             k=k,
             shots=counts,
@@ -80,6 +85,25 @@ def compare(
         picture = f"\n![Recall@{k}]({plot.name})\n" if plot is not None and plot.parent == markdown.parent else ""
         text = f"{board.text(markdown=True, reference=reference, against=against)}{picture}\n{board.footer()}"
         files.write_between(markdown, BEGIN, END, text)
+
+
+def _seeds_of(asked: list[str]) -> tuple[list[str], dict[str, int]]:
+    """Return the names, and of how many seeds those are judged that stand as NAME:NUMBER.
+
+    Raises:
+        ConfigError: what stands behind the colon is no number of seeds.
+    """
+    from metakg.errors import ConfigError
+
+    names, fewer = [], {}
+    for entry in asked:
+        name, colon, number = entry.partition(":")
+        names.append(name)
+        if colon:
+            if not number.isdecimal() or int(number) < 1:
+                raise ConfigError("--models", repr(entry), expected="a number of seeds behind the colon", fix=f"{name}:1, say.")
+            fewer[name] = int(number)
+    return names, fewer
 
 
 def _check_outputs(plot: Path | None, page: Path | None, shots: list[int | None] | None) -> None:
