@@ -106,6 +106,10 @@ def test_a_trial_that_the_budget_ends_counts_with_the_best_it_reached(split: Spl
     assert found.best.score == max(found.best.scores)
 
 
+def test_the_last_look_is_after_the_last_epoch(split: Split) -> None:
+    assert tune(split, "fm", minutes=5, trials=1, every=4, settings=FIXED).best.epochs == [4, 6]
+
+
 def test_a_trial_behind_the_median_is_pruned(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     quality, asked = iter([0.5, 0.5, 0.5, 0.5, 0.5, 0.1, 0.6]), []
 
@@ -122,9 +126,14 @@ def test_a_trial_behind_the_median_is_pruned(split: Split, monkeypatch: pytest.M
     assert len(found.trials[5].scores) < 3
 
 
-def test_settings_that_explode_are_a_failed_trial(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [TrainingError("step 1", "nan", expected="a number", fix="Lower the learning rate."), MemoryError("step 1")]
+)
+def test_settings_that_explode_or_do_not_fit_are_a_failed_trial(
+    split: Split, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def fit(*_: Any, **__: Any) -> None:
-        raise TrainingError("step 1", "nan", expected="a number", fix="Lower the learning rate.")
+        raise error
 
     monkeypatch.setattr(module, "fit", fit)
     with pytest.raises(TrainingError, match="no trial that reached a validation; the last one failed: step 1"):

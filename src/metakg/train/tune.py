@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from metakg import rng as random
 from metakg.data import Split
 from metakg.errors import ConfigError, DataError, TrainingError
@@ -172,11 +174,12 @@ def _run(
 ) -> None:
     """Train and judge one setting; what came of it goes into `trial`."""
     began = time.monotonic()
+    last = every  # the epoch a trial ends with, which may come before the next turn to validate
 
     def judge(recommender: Recommender) -> float:
         score = scenario_mean(recommender, validation)
         trial.scores.append(score)
-        trial.epochs.append(every * len(trial.scores))
+        trial.epochs.append(min(every * len(trial.scores), last))
         asked.report(score, trial.epochs[-1])
         if time.monotonic() > ends:
             raise _CutShort
@@ -194,14 +197,13 @@ def _run(
         config, training = settings_for(model, nested(trial.values, fixed))
         assert training is not None
         training = training.model_copy(update={"loop": training.loop.model_copy(update={"validate_epochs": every})})  # type: ignore[attr-defined]
-        fit(config, training, validation.train, seed, report=tell, validate=judge, device=trial.device)
         last = training.loop.epochs  # type: ignore[attr-defined]
-        trial.epochs = [min(epoch, last) for epoch in trial.epochs]
+        fit(config, training, validation.train, seed, report=tell, validate=judge, device=trial.device)
     except _CutShort:
         trial.state = "cut"
     except search.TrialPruned:
         trial.state = "pruned"
-    except (ConfigError, TrainingError) as err:
+    except (ConfigError, TrainingError, MemoryError, torch.OutOfMemoryError) as err:  # the next setting may well do
         trial.state, trial.remark = "failed", str(err)
     trial.seconds = time.monotonic() - began
 
