@@ -154,7 +154,7 @@ def timed(cut: Cut, name: str, epochs: int, seed: int) -> tuple[float, float]:
     model = MODELS[name].__name__
 
     def mark(loop: Loop, progress: Progress) -> None:
-        """Look at the clocks once an epoch, as the other side does: reading the processor's clock can take milliseconds."""
+        """Look at the clocks once an epoch, as the other side does."""
         if type(loop.model).__name__ == model and progress.step % len(loop.source) == 0:
             marks.append((time.perf_counter(), time.process_time()))
 

@@ -48,7 +48,7 @@ class Trial:
         return self.epochs[self.scores.index(max(self.scores))]
 
 
-def has(settings: Json, name: str) -> bool:
+def is_set(settings: Json, name: str) -> bool:
     """Say whether nested settings hold a dotted name."""
     for part in name.split("."):
         if not isinstance(settings, dict) or part not in settings:
@@ -102,7 +102,7 @@ def open_log(log: Path | None, about: Json, resume: bool) -> list[Trial]:
     return past
 
 
-def append(log: Path | None, trial: Trial) -> None:
+def log_trial(log: Path | None, trial: Trial) -> None:
     """Write a trial into its log, if there is one."""
     if log is not None:
         record = {"event": "trial", **vars(trial), "score": trial.score}

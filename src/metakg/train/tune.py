@@ -26,7 +26,7 @@ from metakg.models.space import Choice, Space, Span
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.fit import TRAINING, check_device, fit, scenario_mean, settings_for
 from metakg.train.initialise import sharing_starts
-from metakg.train.trials import Trial, append, has, nested, open_log
+from metakg.train.trials import Trial, is_set, log_trial, nested, open_log
 from metakg.types import Json
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def tune(
         raise ConfigError("model", repr(model), expected=f"one of {', '.join(sorted(TRAINING))}", fix="Check the spelling.")
     fixed = dict(settings or {})
     check_device(*settings_for(model, fixed), device)
-    space = {name: where for name, where in space_of(model).items() if not has(fixed, name)}
+    space = {name: where for name, where in space_of(model).items() if not is_set(fixed, name)}
     if not space:
         raise ConfigError(
             f"search over {model}", "nothing to search", expected="a setting left open", fix="Fix fewer settings."
@@ -144,7 +144,7 @@ def tune(
                 pruned = trial.state == "pruned"
                 study.tell(asked, None if pruned else trial.score, search.trial.TrialState.PRUNED if pruned else None)
             done.append(trial)
-            append(log, trial)
+            log_trial(log, trial)
     judged = [trial for trial in done if trial.score is not None]
     if not judged:
         reason = f"; the last one failed: {done[-1].remark}" if done and done[-1].remark else ""
