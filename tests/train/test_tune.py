@@ -18,6 +18,7 @@ from metakg.models.space import Choice, Span
 from metakg.testing import planted_split
 from metakg.train import tune as module
 from metakg.train.fit import TRAINING, fit, scenario_mean, settings_for
+from metakg.train.loop import Loop, Progress, watching
 from metakg.train.trials import Trial, as_toml, nested
 from metakg.train.tune import space_of, tune
 
@@ -104,6 +105,24 @@ def test_a_trial_that_the_budget_ends_counts_with_the_best_it_reached(split: Spl
     assert len(found.trials) == 1
     assert found.best.state == "cut"
     assert found.best.score == max(found.best.scores)
+
+
+def test_trials_share_their_start_which_is_that_of_a_fit_alone(split: Split) -> None:
+    fitted: list[str] = []
+
+    def watch(loop: Loop, progress: Progress) -> None:
+        if progress.step == 1:
+            fitted.append(type(loop.model).__name__)
+
+    fixed = {"dim": 4, "training": {"bpr": {"epochs": 2}, "start": "bpr", "loop": {"epochs": 1}, "adapt": {"epochs": 0}}}
+    with watching(watch):
+        found = tune(split, "fm", minutes=5, trials=3, every=1, settings=fixed)
+    assert fitted == ["Factors", "FM", "FM", "FM"]
+    assert split.validation is not None
+    for trial in found.trials:
+        config, training = settings_for("fm", nested(trial.values, fixed))
+        alone = scenario_mean(fit(config, training, split.validation.train, 1), split.validation)
+        assert alone == pytest.approx(trial.score, abs=1e-6)
 
 
 def test_the_last_look_is_after_the_last_epoch(split: Split) -> None:
