@@ -15,16 +15,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from metakg import files
 from metakg.data import Split
-from metakg.engine import fit
 from metakg.errors import ConfigError, DataError
 from metakg.evaluation import Evaluation, evaluate
-from metakg.evaluation.report import aggregate, grid, tables
+from metakg.evaluation.report import DAGGER, aggregate, grid, tables
 from metakg.evaluation.significance import compare_models
 from metakg.models.registry import FLOORS, MODELS
 from metakg.splits.store import fingerprint
-from metakg.train.fit import settings_for
+from metakg.train.fit import check_device, fit, settings_for, trains_on_cards
+from metakg.train.trials import Searched
 from metakg.types import Json
 
 REFERENCES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
@@ -49,12 +51,14 @@ class Run:
         fit_s: seconds to fit.
         seconds: seconds in all.
         peak_gb: largest memory of the process until its end, in GB.
+        device: what trained and judged it: "CPU", or the name of a card.
     """
 
     evaluation: Evaluation
     fit_s: float
     seconds: float
     peak_gb: float
+    device: str = "CPU"
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,14 @@ class Leaderboard:
     Attributes:
         runs: in the order asked for.
         k: the cut-off that tables show.
+        facts: where and how they were made.
+        searched: by model, the search that its settings come from; one that had not converged gets a mark in the tables.
     """
 
     runs: tuple[Run, ...]
     k: int
     facts: Json = field(default_factory=dict)
+    searched: Mapping[str, Searched] = field(default_factory=dict)
 
     @cached_property
     def evaluations(self) -> list[Evaluation]:
@@ -127,8 +134,17 @@ class Leaderboard:
             tested = dict.fromkeys(name for name in (floor, against) if name is not None)
             parts += [self._tests(name, markdown=markdown) for name in tested]
         parts.append(self._costs(markdown=markdown))
+        if self.searched:
+            parts.append(self._searches(markdown=markdown))
         parts.append("\n".join(f"{'- ' if markdown else ''}{r.about}" for r in self.evaluations[0].results) + "\n")
-        notes = dict.fromkeys([*self._fewer(), *(note for evaluation in self.evaluations for note in evaluation.notes)])
+        notes = dict.fromkeys(
+            [
+                *self._unfinished(),
+                *self._fewer(),
+                *self._elsewhere(),
+                *(note for evaluation in self.evaluations for note in evaluation.notes),
+            ]
+        )
         if notes:
             parts.append("\n".join(f"{'- ' if markdown else 'note: '}{note}" for note in notes) + "\n")
         return "\n".join(parts)
@@ -137,7 +153,8 @@ class Leaderboard:
         """Return models by scenarios in one metric, with marks where a model differs from the best floor."""
         baseline = self.best_floor()
         tests = self.against(baseline, metric) if baseline else []
-        return tables(self.rows, [(metric, self.k)], floors=FLOORS, comparisons=tests, markdown=markdown)
+        marked = [name for name, search in self.searched.items() if not search.converged]
+        return tables(self.rows, [(metric, self.k)], floors=FLOORS, comparisons=tests, marked=marked, markdown=markdown)
 
     def _reference_line(self, reference: str, metric: str) -> str:
         if reference not in REFERENCES:
@@ -176,6 +193,18 @@ class Leaderboard:
             body.append([run.evaluation.model, seed, f"{run.fit_s:.1f}", f"{adapt_s:.1f}", f"{rank_s:.1f}"])
         return grid(["seconds", "seed", "fit", "adapt", "rank"], body, markdown=markdown)
 
+    def _searches(self, *, markdown: bool) -> str:
+        """Return what each search took and came to."""
+        body = []
+        for name, search in self.searched.items():
+            best = search.best
+            found = ["-"] * 3 if best is None else [f"{best.score:.4f}", str(best.best_epoch), str(best.epochs[-1])]
+            body.append(
+                [name, str(len(search.trials)), f"{search.seconds / 60:.0f}", *found, "yes" if search.converged else "no"]
+            )
+        header = ["search", "trials", "minutes", "best on validation", "at epoch", "of", "converged"]
+        return grid(header, body, markdown=markdown)
+
     def _fewer(self) -> list[str]:
         """Say of which models there are fewer seeds than of others."""
         seeds: dict[str, int] = {}
@@ -184,6 +213,24 @@ class Leaderboard:
                 seeds[evaluation.model] = seeds.get(evaluation.model, 0) + 1
         most = max(seeds.values(), default=0)
         return [f"{name}: {n} of {most} seeds." for name, n in seeds.items() if n < most]
+
+    def _unfinished(self) -> list[str]:
+        """Say what the mark at a model's name means."""
+        if all(search.converged for search in self.searched.values()):
+            return []
+        why = "not converged: the last validation of its best trial was the best one, and more epochs may do better"
+        return [f"{DAGGER.strip()} {why}."]
+
+    def _elsewhere(self) -> list[str]:
+        """Say which runs were not the CPU's."""
+        found: dict[str, list[str]] = {}
+        for run in self.runs:
+            if run.device != "CPU":
+                found.setdefault(run.device, []).append(run.evaluation.model)
+        return [
+            f"Trained, adapted and ranked on {device}, which their seconds are of: {', '.join(dict.fromkeys(names))}."
+            for device, names in found.items()
+        ]
 
     def footer(self) -> str:
         """Return where and how the numbers were made, in one paragraph."""
@@ -210,6 +257,8 @@ def compare(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     keep: Path | None = None,
     progress: Progress | None = None,
+    device: str = "cpu",
+    searched: Mapping[str, Searched] | None = None,
 ) -> Leaderboard:
     """Fit and judge models under one protocol, with the same data, candidates and masks for all.
 
@@ -226,15 +275,21 @@ def compare(
         settings: by model name, settings that differ from the defaults.
         keep: a folder for every finished run; a later call with the same folder skips what is done.
         progress: called with one line before each step.
+        device: where networks are trained, adapted and judged, such as "cuda"; what only works on the CPU stays there. A kept
+            run counts wherever it was made; a note names the card.
+        searched: by model, the search that its settings come from (`metakg.train.trials.searches`).
 
     Raises:
-        ConfigError: a model or a setting is unknown.
+        ConfigError: a model, a setting or the device is unknown.
         DataError: `keep` holds runs of other data, settings or rules.
         LeakageError: a query pair is visible to something that learns or ranks.
     """
     settings = settings or {}
-    for name in models:
-        settings_for(name, dict(settings.get(name, {})))  # all checked before any runs
+    places = {}
+    for name in models:  # all checked before any runs
+        config, training = settings_for(name, dict(settings.get(name, {})))
+        places[name] = device if trains_on_cards(training) else "cpu"
+        check_device(config, training, places[name])
     unused = set(settings) - set(models)
     if unused:
         raise ConfigError("settings", ", ".join(sorted(unused)), expected="models that are compared", fix="Check the spelling.")
@@ -253,15 +308,9 @@ def compare(
             start, busy = time.perf_counter(), time.process_time()
             report = None if progress is None else _named(progress, f"{name}, seed {seed}")
             log = None if folder is None else folder.with_name(f"{folder.name}.training")
-            fitted = fit(
-                name,
-                split.train,
-                seed=seed,
-                folder=log,
-                resume=log is not None,
-                report=report,
-                **dict(settings.get(name, {})),
-            )
+            config, training = settings_for(name, dict(settings.get(name, {})))
+            how: dict[str, Any] = {"folder": log, "resume": log is not None, "device": places[name], "stay": True}
+            fitted = fit(config, training, split.train, seed, report=report, **how)
             fit_s, cpu_s = time.perf_counter() - start, time.process_time() - busy
             if progress:
                 progress(f"{name}, seed {seed}: judge")
@@ -275,7 +324,12 @@ def compare(
                 candidates=candidates,
                 seed=None if MODELS[name].deterministic else seed,
             )
-            took: Json = {"fit_s": fit_s, "seconds": time.perf_counter() - start, "peak_gb": _peak_gb()}
+            took: Json = {
+                "fit_s": fit_s,
+                "seconds": time.perf_counter() - start,
+                "peak_gb": _peak_gb(),
+                "device": "CPU" if places[name] == "cpu" else torch.cuda.get_device_name(places[name]),
+            }
             runs.append(Run(found, **took))
             if folder is not None and log is not None:
                 with files.atomic_folder(folder) as temporary:
@@ -284,11 +338,11 @@ def compare(
                         place = temporary / "log" / path.relative_to(log)
                         place.parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(path, place)
-                    size = sum(p.numel() for p in fitted.recommender.parameters())
+                    size = sum(p.numel() for p in fitted.parameters())
                     cost = {**took, "cpu_s": cpu_s, "parameters": size}
                     files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, **cost})
                 shutil.rmtree(log, ignore_errors=True)
-    return Leaderboard(tuple(runs), k, _facts(split, data, runs))
+    return Leaderboard(tuple(runs), k, _facts(split, data, runs), searched or {})
 
 
 def kept_run(
@@ -358,7 +412,13 @@ def _resume(folder: Path, rule: Json) -> Run:
         )
     found, fit_s = Evaluation.load(folder / "evaluation"), float(manifest["fit_s"])
     judged = sum(result.adapt_s + result.rank_s for result in found.results)
-    return Run(found, fit_s, float(manifest.get("seconds", fit_s + judged)), float(manifest.get("peak_gb", 0.0)))
+    return Run(
+        found,
+        fit_s,
+        float(manifest.get("seconds", fit_s + judged)),
+        float(manifest.get("peak_gb", 0.0)),
+        manifest.get("device", "CPU"),
+    )
 
 
 def _peak_gb() -> float:

@@ -127,6 +127,44 @@ def test_compare_takes_fewer_seeds_of_a_model_and_says_so(folder, tmp_path) -> N
         run(*words, "--models", "fm,cfkg:none")
 
 
+def test_compare_tells_of_the_searches_and_marks_what_still_rose(folder, tmp_path) -> None:
+    from metakg.train.trials import Trial, log_trial, open_log
+
+    scores = {"fm": [0.1, 0.3, 0.2], "cfkg": [0.1, 0.2, 0.3], "nfm": []}
+    for name, found in scores.items():
+        log = tmp_path / "logs" / f"{name}.jsonl"
+        log.parent.mkdir(exist_ok=True)
+        open_log(log, {"event": "search", "model": name}, resume=False)
+        log_trial(log, Trial(0, {}, scores=[0.05], epochs=[4], seconds=60))
+        log_trial(log, Trial(1, {}, scores=found, epochs=[4, 8, 10][: len(found)], seconds=120))
+    words = ["compare", folder / "split", "--models", "walk,fm,cfkg", "--scenarios", "warm"]
+    words += [w for m in ("fm", "cfkg") for s in ("start=xavier", "loop.epochs=1") for w in ("--set", f"{m}.training.{s}")]
+    text = run(*words, "--searched", tmp_path / "logs")
+    lines = [line.split() for line in text.splitlines()]
+    assert ["fm", "2", "3", "0.3000", "8", "10", "yes"] in lines
+    assert ["cfkg", "2", "3", "0.3000", "10", "10", "no"] in lines
+    assert "nfm" not in text, "it is not compared"
+    assert sum(line[:2] == ["cfkg", "†"] for line in lines) == 2, "in both tables"
+    assert not any(line[:2] == ["fm", "†"] for line in lines)
+    assert "note: † not converged" in text
+    with pytest.raises(DataError, match="no log of these models"):
+        run(*words[:2], "--models", "walk", "--searched", tmp_path / "logs")
+    (tmp_path / "logs" / "rows.jsonl").write_text('{"model": "fm", "mean": 0.1}\n')
+    with pytest.raises(DataError, match=r"rows.jsonl.*no search in its first line"):
+        run(*words, "--searched", tmp_path / "logs")
+
+
+def test_compare_names_the_card_of_a_kept_run_and_refuses_one_that_is_not_there(folder, tmp_path) -> None:
+    words = ["compare", folder / "split", "--models", "walk,fm", "--scenarios", "warm", "--keep", tmp_path]
+    words += [w for s in ("start=xavier", "loop.epochs=1", "adapt.epochs=0") for w in ("--set", f"fm.training.{s}")]
+    assert "Trained, adapted and ranked" not in run(*words)
+    manifest = tmp_path / "fm-1" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"device": "SOME CARD"}))
+    assert "ranked on SOME CARD, which their seconds are of: fm." in run(*words)
+    with pytest.raises(ConfigError, match="'tpu'"):
+        run(*words, "--device", "tpu")
+
+
 def test_compare_draws_one_number_of_shots(folder, tmp_path) -> None:
     run("compare", folder / "split", "--models", "popularity", "--plot", tmp_path / "p.svg", "--scenarios", "warm")
     assert (tmp_path / "p.svg").read_text().startswith("<svg")

@@ -185,3 +185,29 @@ def test_the_best_epoch_is_the_first_of_the_best() -> None:
     assert (trial.score, trial.best_epoch) == (0.3, 10)
     assert Trial(0, {}).score is None
     assert Choice((1, 2)).options == (1, 2)
+
+
+def test_what_is_put_in_line_is_tried_behind_the_defaults_and_once(split: Split, tmp_path: Path) -> None:
+    log, line = tmp_path / "trials.jsonl", [{"training.loop.learning_rate": 0.005}, {"weight_decay": 1e-3, "cold": "mean"}]
+    first = tune(split, "fm", minutes=5, trials=2, every=6, settings=FIXED, enqueue=line, log=log)
+    values = [trial.values for trial in first.trials]
+    assert values[0]["training.loop.learning_rate"] == 1e-3, "the defaults come first"
+    assert values[1] == {**values[0], "training.loop.learning_rate": 0.005}, "what is left open has its default"
+    more = tune(split, "fm", minutes=5, trials=4, every=6, settings=FIXED, enqueue=line, log=log, resume=True)
+    assert more.trials[2].values == {**values[0], "weight_decay": 1e-3, "cold": "mean"}, "the first of both is not tried again"
+    assert more.trials[3].values not in [trial.values for trial in more.trials[:3]], "then the search looks for itself"
+
+
+@pytest.mark.parametrize(
+    ("changes", "found", "expected"),
+    [
+        ({"training.adapt.epochs": 3}, "not searched", "weight_decay"),
+        ({"weight_decay": 5.0}, "5.0", "from 1e-06 to 0.1"),
+        ({"cold": "warm"}, "'warm'", "one of 'content', 'mean'"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_before_the_work(split: Split, changes: Any, found: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tune(split, "fm", minutes=5, settings=FIXED, enqueue=[changes])
+    assert found in str(caught.value)
+    assert expected in str(caught.value)

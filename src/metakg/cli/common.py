@@ -35,6 +35,14 @@ SplitArgument = Annotated[
 ]
 
 
+def value_of(text: str) -> Any:
+    """Return the value that a text on the command line stands for: JSON where it reads as such, else the text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
 def settings_from(pairs: list[str] | None) -> dict[str, Any]:
     """Return `["a=1", "b.c=x"]` as `{"a": 1, "b": {"c": "x"}}`; values are JSON where they read as such, else text.
 
@@ -46,10 +54,7 @@ def settings_from(pairs: list[str] | None) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise ConfigError("--set", repr(pair), expected="KEY=VALUE", fix='For example: --set "walk.steps=4".')
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
+        value = value_of(text)
         *path, last = key.split(".")
         place = result
         for part in path:

@@ -39,6 +39,11 @@ def compare(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the recall as .svg or .png (extra 'plot').")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep every finished run in this folder, and skip what is there.")] = None,
+    searched: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the logs of `metakg tune`: adds what the searches took, and marks models still rising."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where networks are trained, adapted and judged: 'cpu' or 'cuda'.")] = "cpu",
 ) -> None:
     """Compare models under one protocol. Settings of a model: --set walk.steps=4."""
     from rich.console import Console
@@ -47,6 +52,7 @@ def compare(
     from metakg.comparison import compare as run
     from metakg.errors import ConfigError
     from metakg.models.registry import FLOORS
+    from metakg.train.trials import searches
 
     counts = shots_from(shots)
     _check_outputs(plot, markdown, counts)
@@ -70,6 +76,8 @@ def compare(
             settings={name: found for name, found in model_settings(settings_files, settings).items() if name in names},
             keep=keep,
             progress=status.update,
+            device=device,
+            searched=None if searched is None else searches(searched, names),
         )
     typer.echo(board.text(reference=reference, against=against))
     typer.echo(board.footer())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,8 +21,9 @@ from metakg.cli.common import (
     open_split,
     print_json,
     settings_from,
+    value_of,
 )
-from metakg.errors import DataError
+from metakg.errors import ConfigError, DataError
 
 
 def tune(
@@ -34,6 +36,13 @@ def tune(
     seed: SeedOption = 1,
     settings_files: SettingsOption = None,
     settings: SetOption = None,
+    enqueue: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE,...",
+            help="Settings to try before the search looks for itself, the others at their defaults; repeat for more.",
+        ),
+    ] = None,
     log: Annotated[Path | None, typer.Option(help="File that gets one JSON line a trial.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the trials in --log.")] = False,
     device: Annotated[str, typer.Option(help="Where networks are trained and judged: 'cpu' or 'cuda'.")] = "cpu",
@@ -60,6 +69,7 @@ def tune(
             every=every,
             seed=seed,
             settings=fixed,
+            enqueue=[_dotted(entry) for entry in enqueue or ()],
             log=log,
             resume=resume,
             report=status.update,
@@ -82,6 +92,21 @@ def tune(
             f"{trial.number:3d}  {score:>6}  {trial.state:<6}  {trial.seconds:6.0f} s  {values}  {trial.remark}".rstrip()
         )
     typer.echo(f"best: trial {found.best.number}, {found.best.score:.4f}; settings in {out}")
+
+
+def _dotted(entry: str) -> dict[str, Any]:
+    """Return "a.b=1,c=x" as {"a.b": 1, "c": "x"}.
+
+    Raises:
+        ConfigError: a part has no `=`.
+    """
+    found = {}
+    for part in re.split(r",(?![^\[]*\])", entry):  # a comma inside [...] belongs to a value
+        key, equals, text = part.strip().partition("=")
+        if not equals or not key:
+            raise ConfigError("--enqueue", repr(part), expected="KEY=VALUE", fix='Say "training.adapt.epochs=28".')
+        found[key] = value_of(text)
+    return found
 
 
 def _short(value: object) -> str:

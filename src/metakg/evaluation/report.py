@@ -7,7 +7,7 @@ the users' mean over seeds, and its standard deviation between seeds (n - 1; nul
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,6 +22,8 @@ _Column: TypeAlias = tuple[str, int | None, str, str, str]
 
 _NO_SIDE = ("coverage", "tied")
 """Shares of which neither more nor less is simply better."""
+DAGGER = " †"
+"""Behind the name of a model that a note speaks of."""
 _WIDE = 6
 """Tables with more columns than this are turned."""
 _COMPARED = ("model", "scenario", "shots", "metric", "k")
@@ -103,6 +105,7 @@ def tables(
     *,
     floors: Sequence[str] = (),
     comparisons: Sequence[Json] = (),
+    marked: Collection[str] = (),
     markdown: bool = False,
 ) -> str:
     """Return one table for each metric and cut-off: models down, scenarios across, the best of a scenario marked.
@@ -115,11 +118,12 @@ def tables(
         floors: names of training-free models; the gain of the others over the best of them is added where there are both.
         comparisons: rows of `metakg.evaluation.significance.compare_models`; a mean is marked with *, ** or *** where it
             differs from the baseline with p below 0.05, 0.01 or 0.001 in the t-test and in Wilcoxon's test.
+        marked: models whose name gets a dagger, for a note that the caller writes.
         markdown: for a Markdown page (best in bold) or a terminal (best with a "<").
     """
     marks = {tuple(row[name] for name in _COMPARED): _mark(row) for row in comparisons}
     keys = list(dict.fromkeys((row["metric"], row["k"]) for row in report)) if shown is None else list(shown)
-    return "\n".join(_table(report, metric, k, floors, marks, markdown=markdown) for metric, k in keys)
+    return "\n".join(_table(report, metric, k, floors, marks, marked, markdown=markdown) for metric, k in keys)
 
 
 def grid(header: Sequence[str], body: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
@@ -146,6 +150,7 @@ def _table(
     k: int,
     floors: Sequence[str],
     marks: Mapping[tuple[Any, ...], str],
+    marked: Collection[str],
     *,
     markdown: bool,
 ) -> str:
@@ -158,7 +163,7 @@ def _table(
             fix="Evaluate with it, or show another.",
         )
     columns = list(dict.fromkeys(_column(row) for row in rows))
-    lines = _means(rows, columns, marks, markdown=markdown) + _gains(rows, columns, floors) + [_users(rows, columns)]
+    lines = _means(rows, columns, marks, marked, markdown=markdown) + _gains(rows, columns, floors) + [_users(rows, columns)]
     header = ["model", *(_heading(column, columns) for column in columns)]
     if len(columns) > _WIDE:  # k-shot curves: scenarios down, models across
         header, *lines = (list(line) for line in zip(header, *lines, strict=True))
@@ -167,7 +172,12 @@ def _table(
 
 
 def _means(
-    rows: Sequence[Json], columns: Sequence[_Column], marks: Mapping[tuple[Any, ...], str], *, markdown: bool
+    rows: Sequence[Json],
+    columns: Sequence[_Column],
+    marks: Mapping[tuple[Any, ...], str],
+    marked: Collection[str],
+    *,
+    markdown: bool,
 ) -> list[list[str]]:
     """Return a line for each model, with the best of every column marked."""
     models = list(dict.fromkeys(row["model"] for row in rows))
@@ -178,7 +188,7 @@ def _means(
     widest = max(len(_deviation(row)) for row in rows)
     lines = []
     for model in models:
-        line = [model]
+        line = [model + DAGGER * (model in marked)]
         for column in columns:
             row = cells.get((model, column))
             if row is None:

@@ -18,12 +18,27 @@ class Span:
     log: bool = False
     whole: bool = False
 
+    def holds(self, value: object) -> bool:
+        """Say whether a value lies in the range."""
+        number = isinstance(value, int) or (isinstance(value, float) and not self.whole)
+        return number and not isinstance(value, bool) and self.low <= value <= self.high  # type: ignore[operator]
+
+    def __str__(self) -> str:
+        return f"{'a whole number' if self.whole else 'a number'} from {self.low:g} to {self.high:g}"
+
 
 @dataclass(frozen=True)
 class Choice:
     """One of a few values."""
 
     options: tuple[Value, ...]
+
+    def holds(self, value: object) -> bool:
+        """Say whether a value is among the choices; a list counts as the tuple of its members."""
+        return (tuple(value) if isinstance(value, list) else value) in self.options
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(repr, self.options))}"
 
 
 Space: TypeAlias = Mapping[str, Span | Choice]

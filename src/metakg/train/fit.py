@@ -105,8 +105,9 @@ def fit(
     validate: Split | Judge | None = None,
     sinks: Sequence[Sink] = (),
     device: str = "cpu",
+    stay: bool = False,
 ) -> Recommender:
-    """Return a fitted recommender, which answers on the CPU.
+    """Return a fitted recommender, which answers on the CPU (see `stay`).
 
     Args:
         config: what it is.
@@ -120,6 +121,7 @@ def fit(
             judge; None trains all epochs (`metakg` stops by a world of its own). Models that learn nothing ignore it.
         sinks: further places to log to, closed at the end (see `metakg.train.log`).
         device: where the network is trained, and adapted where it is judged on the way, such as "cuda".
+        stay: leave it on `device`, to be judged there.
 
     Raises:
         ConfigError: there is no such device, or the model does not train there.
@@ -131,7 +133,7 @@ def fit(
     on_phase = None if report is None else lambda phase, p: _tell(report, phase, p.step, p.total, p.seconds_left)
     how: dict[str, Any] = {"folder": folder, "resume": resume, "validate": judge, "on_progress": on_phase, "sinks": sinks}
     check_device(config, training, device)
-    away = torch.device(device) != torch.device("cpu")
+    away = torch.device(device) != torch.device("cpu") and not stay
     if isinstance(training, Recipe):
         assert isinstance(config, PaperConfig)
         paper = train_metakg(config, training, view, seed=seed, device=device, **how)[0]
@@ -173,9 +175,14 @@ def check_device(config: ModelConfig, training: BaseModel | None, device: str) -
         raise ConfigError("device", repr(device), expected=known, fix="Check the spelling.") from err
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
         raise ConfigError("device", repr(device), expected=f"{known}, which are here", fix="Leave it out to train on the CPU.")
-    if kind != "cpu" and not isinstance(training, Recipe | BaselineConfig):
+    if kind != "cpu" and not trains_on_cards(training):
         why = "learns nothing by gradient" if training is None else "gathers its evidence on the CPU"
         raise ConfigError("device", repr(device), expected=f"'cpu': {config.kind} {why}", fix="Leave it out.")
+
+
+def trains_on_cards(training: BaseModel | None) -> bool:
+    """Say whether what learns by these settings can do so elsewhere than on the CPU."""
+    return isinstance(training, Recipe | BaselineConfig)
 
 
 def _at_home(trained: Recommender, training: BaseModel | None, view: TrainView, seed: int) -> Recommender:

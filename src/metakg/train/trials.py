@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,33 @@ class Trial:
         return self.epochs[self.scores.index(max(self.scores))]
 
 
+@dataclass(frozen=True)
+class Searched:
+    """What the searches of one model came to.
+
+    Attributes:
+        trials: all of them, those of several logs together.
+    """
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on all trials."""
+        return sum(trial.seconds for trial in self.trials)
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the best validation result; None where none reached one."""
+        judged = [trial for trial in self.trials if trial.score is not None]
+        return max(judged, key=lambda trial: trial.score or 0.0, default=None)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the best trial went on beyond its best epoch and found no better; if not, more epochs may have helped."""
+        return self.best is not None and self.best.best_epoch < self.best.epochs[-1]
+
+
 def is_set(settings: Json, name: str) -> bool:
     """Say whether nested settings hold a dotted name."""
     for part in name.split("."):
@@ -85,9 +112,23 @@ def open_log(log: Path | None, about: Json, resume: bool) -> list[Trial]:
         raise DataError(
             str(log), "the log of a search", expected="no such file", fix="Go on with it (--resume), or name another."
         )
+    first, past = read_log(log)
+    different = sorted(name for name in about if first.get(name) != json.loads(json.dumps(about[name])))
+    if different:
+        found = f"a search with another {' and '.join(different)}"
+        raise DataError(str(log), found, expected="the same search", fix="Name another log.")
+    return past
+
+
+def read_log(log: Path) -> tuple[Json, list[Trial]]:
+    """Return what a log says of its search, and its trials.
+
+    Raises:
+        DataError: it is no such log.
+    """
     try:
         first, *rest = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-        past = [Trial(**{k: v for k, v in row.items() if k in Trial.__dataclass_fields__}) for row in rest]
+        return first, [Trial(**{k: v for k, v in row.items() if k in Trial.__dataclass_fields__}) for row in rest]
     except (ValueError, TypeError) as err:
         raise DataError(
             str(log),
@@ -95,11 +136,25 @@ def open_log(log: Path | None, about: Json, resume: bool) -> list[Trial]:
             expected="the log of a search",
             fix="Remove its last line, if a kill cut it short.",
         ) from err
-    different = sorted(name for name in about if first.get(name) != json.loads(json.dumps(about[name])))
-    if different:
-        found = f"a search with another {' and '.join(different)}"
-        raise DataError(str(log), found, expected="the same search", fix="Name another log.")
-    return past
+
+
+def searches(folder: Path, models: Sequence[str]) -> dict[str, Searched]:
+    """Return what the logs in a folder (`*.jsonl`) hold of some models; several logs of a model count together.
+
+    Raises:
+        DataError: a file there is no log of a search, or none is of these models.
+    """
+    found: dict[str, list[Trial]] = {}
+    for log in sorted(folder.glob("*.jsonl")):
+        about, trials = read_log(log)
+        if about.get("event") != "search" or "model" not in about:
+            raise DataError(str(log), "no search in its first line", expected="the log of a search", fix="Move it elsewhere.")
+        found.setdefault(about["model"], []).extend(trials)
+    if not set(found) & set(models):
+        raise DataError(
+            str(folder), "no log of these models", expected="`metakg tune --log` files, *.jsonl", fix="Name their folder."
+        )
+    return {name: Searched(tuple(found[name])) for name in models if name in found}
 
 
 def log_trial(log: Path | None, trial: Trial) -> None:

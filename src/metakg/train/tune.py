@@ -2,7 +2,8 @@
 
 Where it looks stands beside the settings (`space` of a model's and of its training's); what is given is not searched. Every
 trial trains on the training part of the validation split and is judged on its scenarios, after adapting to each, every few
-epochs; a trial that falls behind the median is pruned. The first trial has the defaults, so a search never ends below them.
+epochs; a trial that falls behind the median is pruned. The first trial has the defaults, so a search never ends below them;
+settings of which much is hoped can be put in line behind it (`enqueue`).
 Every trial is a line in a log, from which a search that was cut short goes on (its time counts).
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,7 @@ def tune(
     every: int = 5,
     seed: int = 1,
     settings: Mapping[str, Any] | None = None,
+    enqueue: Sequence[Mapping[str, Any]] = (),
     log: Path | None = None,
     resume: bool = False,
     report: Report | None = None,
@@ -89,14 +91,16 @@ def tune(
         every: epochs between two validations.
         seed: of the search and of every training.
         settings: what is fixed; not searched.
+        enqueue: settings by dotted name, each tried before the search looks for itself; what one leaves open has the default.
+            Those that a resumed search has tried are not tried again.
         log: a file that gets one JSON line a trial; None keeps nothing.
         resume: go on from the trials in `log`.
         report: called with a few words at each new step of the work.
         device: where networks are trained and judged, such as "cuda".
 
     Raises:
-        ConfigError: the extra `tune` is not installed, the model has nothing to search, a fixed setting is wrong, or there is
-            no such device.
+        ConfigError: the extra `tune` is not installed, the model has nothing to search, a fixed setting is wrong, one put in
+            line is not searched, or there is no such device.
         DataError: there is no validation split, or the log holds another search.
         TrainingError: no trial reached a validation.
     """
@@ -112,6 +116,7 @@ def tune(
         raise ConfigError(
             f"search over {model}", "nothing to search", expected="a setting left open", fix="Fix fewer settings."
         )
+    in_line = _in_line(model, fixed, space, enqueue)
     about: Json = {
         "event": "search",
         "model": model,
@@ -129,8 +134,10 @@ def tune(
     )
     for trial in past:
         study.add_trial(_as_past(search, trial, space))
-    if not past:
-        study.enqueue_trial(_defaults(model, fixed, space))
+    tried = [{name: _encode(value) for name, value in trial.values.items()} for trial in past]
+    for values in in_line:
+        if values not in tried:
+            study.enqueue_trial(values)
     done = list(past)
     ends = time.monotonic() + 60 * minutes - sum(trial.seconds for trial in past)
     with sharing_starts():
@@ -270,4 +277,28 @@ def _defaults(model: str, fixed: Json, space: Space) -> Json:
         else:
             options = [_encode(option) for option in where.options]
             found[name] = _encode(value) if _encode(value) in options else options[0]
+    return found
+
+
+def _in_line(model: str, fixed: Json, space: Space, enqueue: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """Return what is tried first: the defaults, then the defaults changed by each of `enqueue`.
+
+    Raises:
+        ConfigError: a setting is not searched, or its value lies outside of where the search looks.
+    """
+    defaults = _defaults(model, fixed, space)
+    found = [defaults]
+    for changes in enqueue:
+        for name, value in changes.items():
+            where = space.get(name)
+            if where is None:
+                raise ConfigError(
+                    f"enqueued setting {name}",
+                    "not searched",
+                    expected=f"one of {', '.join(sorted(space))}",
+                    fix="Check the spelling; what is fixed cannot be put in line.",
+                )
+            if not where.holds(value):
+                raise ConfigError(f"enqueued setting {name}", repr(value), expected=str(where), fix="Choose another value.")
+        found.append({**defaults, **{name: _encode(value) for name, value in changes.items()}})
     return found
