@@ -15,6 +15,7 @@ FLOORS = {
     "types": 0,
     "rng": 0,
     "files": 0,
+    "heap": 0,
     "data": 1,
     "store": 1,
     "catalogue": 2,

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 from scipy import sparse
 
+from metakg import heap
 from metakg.data import IdMap, Interactions, Scenario, Split, TrainView
 from metakg.errors import DataError
 from metakg.evaluation import leakage, metrics
@@ -88,9 +89,10 @@ def evaluate(
     leakage.check_view(split, names, fitted.view, f"the training view of {kind}")
     judge = _Judge(split, ks, tuple(metric_names), rule, candidates, adapt, block)
     asked = [shots] if shots is None or isinstance(shots, int) else list(shots)
-    results = tuple(
-        judge.scenario(fitted, name, number) for name in names for number in _numbers_of_shots(split.scenarios[name], asked)
-    )
+    with heap.kept():
+        results = tuple(
+            judge.scenario(fitted, name, number) for name in names for number in _numbers_of_shots(split.scenarios[name], asked)
+        )
     return Evaluation(model or kind, split.protocol, seed, rule, candidates, results)
 
 

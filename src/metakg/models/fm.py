@@ -127,4 +127,6 @@ class FM(FactorisationMachine):
 
 def _constants(sums: Sums) -> Tensor:
     """Return c_i, what of an item's score does not depend on the user: (n,)."""
+    if sums.squares is None:
+        return sums.linear
     return sums.linear + (sums.vectors.square().sum(-1) - sums.squares.sum(-1)) / 2

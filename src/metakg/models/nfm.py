@@ -25,7 +25,7 @@ from metakg.data import TrainView
 from metakg.models.fm import FactorisationMachine, FmConfig
 from metakg.models.learnt import LearntConfig, embedding
 from metakg.models.nn.dropout import dropout
-from metakg.models.nn.features import Sums, TailNorm
+from metakg.models.nn.features import TailNorm
 from metakg.models.space import Choice, Space
 from metakg.sample.episodes import PairBatch
 
@@ -76,10 +76,13 @@ class NFM(FactorisationMachine):
         """Return the losses of a batch of pairs."""
         users, (sums, places) = self.user.index_select(0, batch.users), self.batch_sums(batch)
         both = places.flatten()  # positives, then negatives: one pass through the network for both
-        z = users.repeat(2, 1) * sums.vectors.index_select(0, both) + _own(sums).index_select(0, both)
+        among = sums.among()
+        z = (users * sums.vectors.index_select(0, both).view(2, *users.shape)).flatten(0, 1)
+        if among is not None:
+            z = z + among.index_select(0, both)
         z = self._drop(z)
         for layer, bias in zip(self.layers, self.biases, strict=True):
-            z = self._drop(torch.relu(z @ layer.T + bias))
+            z = self._drop(torch.addmm(bias, z, layer.T).relu_())
         positive, negative = (z @ self.top + sums.linear.index_select(0, both)).chunk(2)
         weights = torch.cat([p.flatten() for p in (*self.layers, self.top)])
         l2 = self.length_penalty(users, sums, len(batch)) + self.config.weight_decay * losses.squared_norm(weights, 1)
@@ -89,7 +92,8 @@ class NFM(FactorisationMachine):
         """Score every item: (B,) -> (B, I). One product a user and piece of items reads what fits the cache."""
         sums = self.features.sums(self.entity, self.weight)
         first, deeper = self.layers[0], list(zip(self.layers, self.biases, strict=True))[1:]
-        constant = _own(sums) @ first.T + self.biases[0]  # (I, D_1)
+        among, bias = sums.among(), self.biases[0]
+        constant = bias.expand(len(sums.vectors), -1) if among is None else torch.addmm(bias, among, first.T)  # (I, D_1)
         scores = torch.empty(len(users), self.view.n_items, device=users.device)
         for row, vector in enumerate(self.user[users.long()]):
             towards = (first * vector).T  # (D, D_1)
@@ -128,8 +132,3 @@ class NFM(FactorisationMachine):
 
     def _drop(self, z: Tensor) -> Tensor:
         return dropout(z, self.config.dropout, self.rng) if self.training else z
-
-
-def _own(sums: Sums) -> Tensor:
-    """Return b_i, the interaction of an item's features among themselves: (n, D)."""
-    return (sums.vectors.square() - sums.squares) / 2

@@ -20,6 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from metakg import heap
 from metakg.errors import CheckpointError, NonFiniteLoss, TrainingError
 from metakg.train import checkpoint
 from metakg.train.log import JsonLines, Sink
@@ -180,6 +181,7 @@ class Loop:
         self.stopped = False
         self._judged, self._saved = 0, -1
 
+    @heap.kept()
     def run(self, *, resume: bool = False) -> Outcome:
         """Train to the end, and leave the best parameters in the model.
 

@@ -29,17 +29,22 @@ class Sums:
 
     Attributes:
         vectors: (n, D) sum of x_f V_f.
-        squares: (n, D) sum of (x_f V_f)^2 by coordinate, or (n, 1) over all coordinates.
+        squares: (n, D) sum of (x_f V_f)^2 by coordinate, or (n, 1) over all coordinates; None where every item is its only
+            feature, so that the square of the sum is the sum of the squares.
         linear: (n,) sum of x_f w_f.
         used: (m, D) the distinct rows of V that were read.
         weights: (m, 1) the same rows of w.
     """
 
     vectors: Tensor
-    squares: Tensor
+    squares: Tensor | None
     linear: Tensor
     used: Tensor
     weights: Tensor
+
+    def among(self) -> Tensor | None:
+        """Return what an item's features make among themselves by coordinate, (q^2 - squares) / 2: (n, D); None: nothing."""
+        return None if self.squares is None else (self.vectors.square() - self.squares) / 2
 
 
 class ItemFeatures(nn.Module):
@@ -95,7 +100,7 @@ class ItemFeatures(nn.Module):
         """
         if not self.facts:
             used, weights = (table, weight) if items is None else (table.index_select(0, items), weight.index_select(0, items))
-            return Sums(used, _squares(used, by_coordinate), weights.squeeze(1), used, weights)
+            return Sums(used, None, weights.squeeze(1), used, weights)
         if items is None:
             edges, x, used, weights = Edges(self.rowptr, self.cols), self.x, table, weight
         else:
