@@ -1,6 +1,7 @@
 """Train the baselines that RecBole has too, there and here, on one split: seconds an epoch and Recall@20.
 
     python benchmarks/recbole.py DATA [--models fm,nfm,cke] [--epochs 60] [--json rows.jsonl] [--environment FOLDER]
+    python benchmarks/recbole.py DATA --models ripplenet --epochs 3 --train-only      # seconds alone: nothing is ranked
 
 DATA is a data set folder, as `metakg prepare ml-100k/` makes it. RecBole 1.2.1 (Zhao et al., CIKM 2021) gets an environment of
 its own, made in a temporary folder (or kept in FOLDER): it needs numpy < 2 and pandas < 2.2. It asks for `ray`, which only its
@@ -197,6 +198,10 @@ def theirs(python: Path, folder: Path, name: str, given: dict[str, Any]) -> dict
     return found
 
 
+def _shown(number: float | None) -> str:
+    return "-" if number is None else f"{number:.4f}"
+
+
 def main() -> None:
     """Compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -209,6 +214,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--environment", type=Path, help="keep RecBole's environment here, or use the one that is here")
+    parser.add_argument("--train-only", action="store_true", help="rank nothing on either side; for seconds alone")
     parser.add_argument("--json", type=Path, help="append one JSON line a model")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
@@ -238,11 +244,13 @@ def main() -> None:
             "topk": K,
             "seed": a.seed,
             "threads": a.threads,
+            "ranks": not a.train_only,
         }
         for name in a.models.split(","):
             say(f"{name}: here")
             before = timed(cut, name, a.timed, a.seed)
-            found = ours(cut, name, a.epochs, a.every, a.patience, a.seed)
+            nothing: dict[str, Any] = {"recall": None, "valid": None, "epochs": a.timed}
+            found = nothing if a.train_only else ours(cut, name, a.epochs, a.every, a.patience, a.seed)
             say(f"{name}: RecBole")
             other = theirs(python, Path(temporary), name, given)
             after = timed(cut, name, a.timed, a.seed)
@@ -259,7 +267,7 @@ def main() -> None:
             epochs = f"{found['epochs']} / {other['epochs']}"
             print(
                 f"{name:<10} {wall:>12.3f} {other['seconds']:>8.3f} {row['times']:>6.1f} {row['times_cpu']:>6.1f} "
-                f"{found['recall']:>12.4f} {other['recall']:>8.4f}  {epochs}",
+                f"{_shown(found['recall']):>12} {_shown(other['recall']):>8}  {epochs}",
                 flush=True,
             )
             if a.json is not None:

@@ -25,7 +25,7 @@ from metakg.evaluation.report import DAGGER, aggregate, grid, tables
 from metakg.evaluation.significance import compare_models
 from metakg.models.registry import FLOORS, MODELS
 from metakg.splits.store import fingerprint
-from metakg.train.fit import check_device, fit, settings_for, trains_on_cards
+from metakg.train.fit import check_available, fit, settings_for, trains_on_cards
 from metakg.train.trials import Searched
 from metakg.types import Json
 
@@ -285,11 +285,8 @@ def compare(
         LeakageError: a query pair is visible to something that learns or ranks.
     """
     settings = settings or {}
-    places = {}
-    for name in models:  # all checked before any runs
-        config, training = settings_for(name, dict(settings.get(name, {})))
-        places[name] = device if trains_on_cards(training) else "cpu"
-        check_device(config, training, places[name])
+    check_available(device)
+    resolved = {name: settings_for(name, dict(settings.get(name, {}))) for name in models}  # all checked before any runs
     unused = set(settings) - set(models)
     if unused:
         raise ConfigError("settings", ", ".join(sorted(unused)), expected="models that are compared", fix="Check the spelling.")
@@ -308,8 +305,9 @@ def compare(
             start, busy = time.perf_counter(), time.process_time()
             report = None if progress is None else _named(progress, f"{name}, seed {seed}")
             log = None if folder is None else folder.with_name(f"{folder.name}.training")
-            config, training = settings_for(name, dict(settings.get(name, {})))
-            how: dict[str, Any] = {"folder": log, "resume": log is not None, "device": places[name], "stay": True}
+            config, training = resolved[name]
+            its_device = device if trains_on_cards(training) else "cpu"
+            how: dict[str, Any] = {"folder": log, "resume": log is not None, "device": its_device, "stay": True}
             fitted = fit(config, training, split.train, seed, report=report, **how)
             fit_s, cpu_s = time.perf_counter() - start, time.process_time() - busy
             if progress:
@@ -328,7 +326,7 @@ def compare(
                 "fit_s": fit_s,
                 "seconds": time.perf_counter() - start,
                 "peak_gb": _peak_gb(),
-                "device": "CPU" if places[name] == "cpu" else torch.cuda.get_device_name(places[name]),
+                "device": "CPU" if its_device == "cpu" else torch.cuda.get_device_name(its_device),
             }
             runs.append(Run(found, **took))
             if folder is not None and log is not None:

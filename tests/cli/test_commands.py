@@ -162,7 +162,7 @@ def test_compare_names_the_card_of_a_kept_run_and_refuses_one_that_is_not_there(
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"device": "SOME CARD"}))
     assert "ranked on SOME CARD, which their seconds are of: fm." in run(*words)
     with pytest.raises(ConfigError, match="'tpu'"):
-        run(*words, "--device", "tpu")
+        run("compare", folder / "split", "--models", "walk", "--device", "tpu")
 
 
 def test_compare_draws_one_number_of_shots(folder, tmp_path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from metakg.comparison import compare
 from metakg.evaluation import evaluate
 from metakg.models.base import Recommender
 from metakg.testing import planted_split
@@ -59,3 +60,15 @@ def test_it_adapts_at_home_as_it_does_on_the_gpu(name: str) -> None:
     assert here.view.n_users == there.view.n_users
     recall = [evaluate(r, split, k=20, metric_names=("recall",)).results[0].values["recall", 20] for r in (fitted, seen[-1])]
     assert abs(recall[0].mean() - recall[1].mean()) < 0.15
+
+
+def test_compare_trains_adapts_and_ranks_there_and_names_the_card(tmp_path) -> None:
+    """What only works on the CPU stays there; a kept run is shown again with its card."""
+    split, quick = planted_split(), {"training": {"start": "xavier", "loop": {"epochs": 2}, "adapt": {"epochs": 1}}}
+    given = {"models": ["walk", "fm"], "settings": {"fm": quick}, "keep": tmp_path, "device": "cuda"}
+    board = compare(split, **given)
+    assert [run.device for run in board.runs] == ["CPU", torch.cuda.get_device_name()]
+    again = compare(split, **{**given, "device": "cpu"})
+    assert [run.device for run in again.runs] == [run.device for run in board.runs]
+    assert again.rows == board.rows
+    assert f"ranked on {torch.cuda.get_device_name()}, which their seconds are of: fm." in again.text()

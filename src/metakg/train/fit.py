@@ -168,6 +168,18 @@ def check_device(config: ModelConfig, training: BaseModel | None, device: str) -
     Raises:
         ConfigError: there is none of this name, or the model does not train there.
     """
+    check_available(device)
+    if torch.device(device).type != "cpu" and not trains_on_cards(training):
+        why = "learns nothing by gradient" if training is None else "gathers its evidence on the CPU"
+        raise ConfigError("device", repr(device), expected=f"'cpu': {config.kind} {why}", fix="Leave it out.")
+
+
+def check_available(device: str) -> None:
+    """Refuse a device that is not here.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
     known = f"'cpu'{''.join(f', {name!r}' for name in ('cuda',) if torch.cuda.is_available())}"
     try:
         kind = torch.device(device).type
@@ -175,9 +187,6 @@ def check_device(config: ModelConfig, training: BaseModel | None, device: str) -
         raise ConfigError("device", repr(device), expected=known, fix="Check the spelling.") from err
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
         raise ConfigError("device", repr(device), expected=f"{known}, which are here", fix="Leave it out to train on the CPU.")
-    if kind != "cpu" and not trains_on_cards(training):
-        why = "learns nothing by gradient" if training is None else "gathers its evidence on the CPU"
-        raise ConfigError("device", repr(device), expected=f"'cpu': {config.kind} {why}", fix="Leave it out.")
 
 
 def trains_on_cards(training: BaseModel | None) -> bool:
