@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -30,6 +32,27 @@ def triple_ranking(true: Tensor, false: Tensor) -> Tensor:
 def squared_norm(rows: Tensor, batch: int) -> Tensor:
     """Half the squared length of the vectors that a batch uses, for each example: (n, D) -> scalar."""
     return rows.square().sum() / (2 * batch)
+
+
+def squared_norm_of_reads(table: Tensor, reads: Tensor, batch: int) -> Tensor:
+    """The same, where each row of a table was read so many times: (E, D), (E,) -> scalar."""
+    squares: Tensor = _Reads.apply(table, reads.to(table.dtype))  # type: ignore[no-untyped-call]
+    return squares / (2 * batch)
+
+
+class _Reads(torch.autograd.Function):
+    """sum_e reads_e |table_e|^2, without a second table on the way there and with one on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, reads: Tensor) -> Tensor:
+        ctx.save_for_backward(table, reads)
+        lengths: Tensor = torch.linalg.vector_norm(table, dim=1)
+        return reads @ lengths.square_()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        table, reads = ctx.saved_tensors
+        return table * (2 * gradient * reads).unsqueeze(1), None
 
 
 def mean_by_group(values: Tensor, groups: Tensor, n_groups: int) -> Tensor:

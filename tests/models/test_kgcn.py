@@ -108,6 +108,26 @@ def test_the_loss_is_the_cross_entropy_of_the_scores(toy: TrainView) -> None:
     assert float(terms["l2"]) == pytest.approx(0.5 * length / 2 / 3, rel=1e-5)
 
 
+def test_a_small_batch_reads_a_table_of_its_own_and_learns_the_same(toy: TrainView, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(toy, weight_decay=0.5, hops=2, neighbours=1)
+    batch = PairBatch(torch.tensor([1]), torch.tensor([2]), torch.tensor([7]))
+
+    def learnt() -> dict[str, torch.Tensor]:
+        model.zero_grad()
+        sum(model(batch).values()).backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters()}
+
+    tables = []
+    read = model._read
+    monkeypatch.setattr(model, "_read", lambda nodes: tables.append(read(nodes)[0]) or read(nodes))
+    small = learnt()
+    assert len(tables[0]) < len(model.entity), "two trees of three nodes, among thirteen entities"
+    monkeypatch.setattr(model, "_read", lambda nodes: (model.entity, nodes))
+    whole = learnt()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(small[name], gradient)
+
+
 def test_a_neighbourhood_is_sampled_evenly_in_both_directions(toy: TrainView) -> None:
     sample = Neighbourhoods(toy, 4)
     around = {

@@ -96,20 +96,17 @@ class KGCN(Learnt):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the losses of a batch of pairs."""
         items = torch.stack([batch.positives, batch.negatives], 1)
-        users, scores, read, deepest = self._scores(batch.users, items)
-        length = losses.squared_norm(torch.cat([users, *(rows.flatten(0, -2) for rows in read)]), len(batch))
-        often = torch.bincount(deepest.flatten(), minlength=len(self.entity)).to(
-            users.dtype
-        )  # what stands below is not gathered
-        length = length + (often @ self.entity.square().sum(1)) / (2 * len(batch))
+        users, scores, table, nodes = self._scores(batch.users, items)
+        reads = torch.bincount(torch.cat([level.flatten() for level in nodes]), minlength=len(table))
+        length = losses.squared_norm(users, len(batch)) + losses.squared_norm_of_reads(table, reads, len(batch))
         return {"rank": losses.binary(scores[:, 0], scores[:, 1]), "l2": self.config.weight_decay * length}
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score each user's own candidates, tree by tree: (B,), (B, C) -> (B, C)."""
         return self._scores(users.long(), items.long())[1]
 
-    def _scores(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
-        """Return users' vectors (B, D), scores (B, C), vectors of each level of the trees but the last, and its nodes.
+    def _scores(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Return users' vectors (B, D), scores (B, C), a table of entities, and which of its rows each level of the trees read.
 
         The last level has most of the nodes; its messages are summed as they are read, and its vectors never stand anywhere.
         """
@@ -122,10 +119,9 @@ class KGCN(Learnt):
             shape = (*nodes[-1].shape, k)
             shares.append(self._shares(asks.gather(1, towards).view(shape)))
             nodes.append(self.sample.tails[nodes[-1]].flatten(-2))
-        deepest = nodes.pop().view(-1, k)
-        read = [self.entity.index_select(0, level.flatten()).view(*level.shape, -1) for level in nodes]
-        lowest = embedding_bag(deepest, self.entity, mode="sum", per_sample_weights=shares[-1].view(-1, k))
-        vectors = read
+        table, nodes = self._read(nodes)
+        vectors = [table.index_select(0, level.flatten()).view(*level.shape, -1) for level in nodes[:-1]]
+        lowest = embedding_bag(nodes[-1].view(-1, k), table, mode="sum", per_sample_weights=shares[-1].view(-1, k))
         for step in range(config.hops):
             last = step == config.hops - 1
             above = []
@@ -138,7 +134,20 @@ class KGCN(Learnt):
                 above.append(self._step(vectors[level], message, step, last=last))
             vectors = above
         scores = torch.einsum("bd,bcd->bc", of_users, vectors[0].squeeze(2))
-        return of_users, scores, read, deepest
+        return of_users, scores, table, nodes
+
+    def _read(self, nodes: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Return the entities' vectors, where nodes are few only theirs, and the nodes as rows of what is returned.
+
+        Every reader of a table pays for all of its rows in the backward pass, so a small one is worth a gather.
+        """
+        if sum(level.numel() for level in nodes) >= len(self.entity):
+            return self.entity, nodes
+        there = torch.zeros(len(self.entity), dtype=torch.bool, device=self.entity.device)
+        for level in nodes:
+            there[level.flatten()] = True
+        row = there.cumsum(0) - 1
+        return self.entity.index_select(0, there.nonzero().squeeze(1)), [row[level] for level in nodes]
 
     def _asks(self, users: Tensor) -> Tensor:
         """Return how much users ask for each relation: (B, D) -> (B, R + 1). "Itself" stands alone, so 0 will do."""
