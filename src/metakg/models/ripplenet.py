@@ -125,7 +125,7 @@ class RippleNet(Learnt):
         """Return the losses of a batch of pairs."""
         edges = self.sets.of(batch.users, training=True)
         items = torch.stack([batch.positives, batch.negatives], 1)
-        asked, heads, tails, explained = self._memories(edges)
+        asked, tails, explained = self._memories(edges)
         hidden = None
         if self.config.exclude_target:
             heads_of = self.sets.graph.pair_head[self.sets.graph.pair[edges[:, 0]]]
@@ -134,28 +134,29 @@ class RippleNet(Learnt):
         scores = self._answers(
             self.entity.index_select(0, items.flatten()).view(*items.shape, self.config.dim), asked, tails, hidden
         )
-        used = torch.cat([heads.flatten(0, 2), tails.flatten(0, 2), self.entity.index_select(0, items.flatten())])
-        terms = {"rank": losses.binary(scores[:, 0], scores[:, 1])}
-        terms["l2"] = self.config.weight_decay * losses.squared_norm(used, len(batch))
+        graph = self.sets.graph
+        read = torch.cat([graph.pair_head[graph.pair[edges]].flatten(), graph.tails[edges].flatten(), items.flatten()])
+        length = losses.squared_norm_of_reads(self.entity, torch.bincount(read, minlength=len(self.entity)), len(batch))
+        terms = {"rank": losses.binary(scores[:, 0], scores[:, 1]), "l2": self.config.weight_decay * length}
         if self.config.kge_weight:
             terms["kge"] = -self.config.kge_weight * torch.sigmoid((explained * tails).sum(-1)).mean(0).mean(-1).sum()
         return terms
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score each user's own candidates by the definition: (B,), (B, C) -> (B, C)."""
-        asked, _, tails, _ = self._memories(self.sets.of(users, training=False))
+        asked, tails, _ = self._memories(self.sets.of(users, training=False))
         return self._answers(self.entity[items.long()], asked, tails)
 
-    def _memories(self, edges: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return R h, h, t and h R of facts (B, H, M): each (B, H, M, D). A (head, relation) pair is multiplied once."""
+    def _memories(self, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return R h, t and h R of facts (B, H, M): each (B, H, M, D). A (head, relation) pair is multiplied once."""
         graph, matrices = self.sets.graph, self._matrices()
         pairs, place = compact(graph.pair[edges], len(graph.pair_head))
         heads = self.entity.index_select(0, graph.pair_head[pairs])
         ptr = run_ptr(graph.pair_relation[pairs], len(matrices))
-        made = [segment_mm(heads, matrices, ptr), heads, segment_mm(heads, matrices.transpose(1, 2), ptr)]
-        asked, of_heads, explained = (m.index_select(0, place.flatten()).view(*edges.shape, self.config.dim) for m in made)
+        made = [segment_mm(heads, matrices, ptr), segment_mm(heads, matrices.transpose(1, 2), ptr)]
+        asked, explained = (m.index_select(0, place.flatten()).view(*edges.shape, self.config.dim) for m in made)
         tails = self.entity.index_select(0, graph.tails[edges.flatten()]).view(*edges.shape, self.config.dim)
-        return asked, of_heads, tails, explained
+        return asked, tails, explained
 
     def _answers(self, v: Tensor, asked: Tensor, tails: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Score candidates hop by hop: (B, C, D), two (B, H, M, D), facts hidden from the first candidate -> (B, C)."""
@@ -191,7 +192,7 @@ class RippleNet(Learnt):
         keeps = w if config.update.startswith("plus") else zero
         scores = items.new_empty(len(users), items.shape[1])
         for start in range(0, len(users), _USERS):
-            asked, _, tails, _ = self._memories(self.sets.of(users[start : start + _USERS], training=False))
+            asked, tails, _ = self._memories(self.sets.of(users[start : start + _USERS], training=False))
             on_item, on_answer = eye, list[Tensor]()  # C_{k-1}, D_{k-1,1..k-1}
             shares: list[Tensor] = []  # p_1..p_k, (b, M, I)
             for hop in range(config.hops):
