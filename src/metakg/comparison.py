@@ -349,8 +349,8 @@ def kept_run(
     """Return a run that `compare` kept of a model with these settings, judged by the split's own rules, or None.
 
     Returns:
-        the results, {fit_s, cpu_s, parameters} (None where an older version did not keep them), and the folder with the logs
-        of its training.
+        the results, {fit_s, cpu_s, parameters} with the `device` where it was a card (None where an older version did not keep
+        them), and the folder with the logs of its training.
     """
     folder = keep / f"{name}-{seed}"
     if not folder.exists():
@@ -362,7 +362,9 @@ def kept_run(
     if not same:
         return None
     cost: Json = {key: manifest[key] for key in ("fit_s", "cpu_s", "parameters") if key in manifest}
-    return Evaluation.load(folder / "evaluation"), cost if len(cost) == 3 else None, folder / "log"
+    if len(cost) == 3 and manifest.get("device", "CPU") != "CPU":
+        cost["device"] = manifest["device"]
+    return Evaluation.load(folder / "evaluation"), cost if len(cost) >= 3 else None, folder / "log"
 
 
 def _rule(

@@ -58,6 +58,9 @@ def test_table3_takes_over_what_compare_kept_of_the_same_settings(lab, cut, tmp_
     assert [row for row in rows if row["what"] != "cost"] == by_hand
     assert [row["parameters"] > 0 for row in rows if row["what"] == "cost"] == [False, True]
     manifest = tmp_path / "kept" / "walk-1" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"device": "SOME CARD"}))
+    cost = next(r for r in rows_of(replace(taken, folder=tmp_path / "card", models=("walk",)), "table3") if r["what"] == "cost")
+    assert cost["device"] == "SOME CARD", "its seconds are not a processor's"
     manifest.write_text(json.dumps({k: v for k, v in json.loads(manifest.read_text()).items() if k != "cpu_s"}))
     older = replace(taken, folder=tmp_path / "older", models=("walk",))
     assert {row["what"] for row in rows_of(older, "table3")} == {"quality"}, "a run of an older version tells no costs"

@@ -159,6 +159,20 @@ def test_what_saw_answers_stands_in_no_leaderboard(runs, tmp_path) -> None:
     assert "saw" not in re.sub(r'<p class="note">.*?</p>', "", leaderboard)
 
 
+def test_seconds_of_a_card_are_named_and_not_compared(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    path = copy / "table3.jsonl"
+    changed = path.read_text().replace(
+        '"what": "cost", "model": "metakg"', '"device": "SOME CARD", "what": "cost", "model": "metakg"'
+    )
+    assert changed != path.read_text()
+    path.write_text(changed)
+    (section,) = [s for s in sections(collect(copy)) if s.name == "cost"]
+    assert section.lead.endswith("Made on SOME CARD, and so not here: metakg.")
+    assert [line[0].text for line in section.blocks[1].rows] == ["popularity", "walk"]
+
+
 def test_the_papers_row_stands_apart(runs, tmp_path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(runs, copy)

@@ -177,7 +177,9 @@ class Lab:
         evaluation = replace(evaluation, model=name)
         save(evaluation, self.folder / "kept" / key)
         rows = [row for row in quality(evaluation) if row["k"] == self.k]
-        told = None if cost is None else {k: round(v, 3) for k, v in cost.items()} | _times(evaluation)
+        told = None
+        if cost is not None:
+            told = {k: v if isinstance(v, str) else round(v, 3) for k, v in cost.items()} | _times(evaluation)
         return rows, told, curves.collect(folder)
 
 

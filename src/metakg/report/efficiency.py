@@ -21,9 +21,11 @@ def cost(runs: Runs) -> Section | None:
     costs = runs.rows("table3", "cost")
     if not rows or not costs:
         return None
-    told = {c["model"] for c in costs}  # runs that were taken over may lack them
+    elsewhere = {c["model"]: c["device"] for c in costs if "device" in c}  # a card's seconds are no match for a processor's
+    told = {c["model"] for c in costs} - set(elsewhere)  # runs that were taken over may lack them
     judged = list(dict.fromkeys(r["model"] for r in rows))
-    models, untold = ([m for m in judged if (m in told) == there] for there in (True, False))
+    models = [m for m in judged if m in told]
+    untold = [m for m in judged if m not in told and m not in elsewhere]
     legend = looks(models, FLOORS, OURS)
     points, body = {}, []
     for model in models:
@@ -42,6 +44,8 @@ def cost(runs: Runs) -> Section | None:
         "Processor seconds to fit against the mean over scenarios. Seconds on the wall are those of the machine in the footer "
         "as it was then; processor seconds are the fairer figure." + (f" Not kept for {', '.join(untold)}." if untold else "")
     )
+    for device in dict.fromkeys(elsewhere.values()):
+        lead += f" Made on {device}, and so not here: {', '.join(m for m in judged if elsewhere.get(m) == device)}."
     return Section("cost", "What quality costs", lead, [Figure("cost", [panel]), table])
 
 
