@@ -7,14 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from metakg.comparison import compare
+from metakg.data import KnowledgeGraph
 from metakg.errors import ConfigError, DataError, LeakageError, TrainingError
 from metakg.evaluation import Evaluation, evaluate
 from metakg.evaluation.leakage import check_view
 from metakg.experiments import leak, measure, parameters, scalability
 from metakg.experiments.lab import Lab, claim, identify, merged, ordered
 from metakg.experiments.rows import read
+from metakg.experiments.runner import Desk
 from metakg.experiments.suite import EXPERIMENTS, chosen, experiment
 from metakg.generator import random_world
 from metakg.models.metakg_paper import MetaKG
@@ -169,6 +172,28 @@ def test_the_network_carries_the_vectors_too(lab) -> None:
     rows = rows_of(lab("metakg-paper"), "leak")
     assert {r["carrier"] for r in rows} == {"bpr", "metakg-paper"}
     assert all(r["leaked"] == (r["saw"] != "nothing") for r in rows)
+
+
+def test_the_network_keeps_the_vectors_of_new_users(lab, cut, monkeypatch) -> None:
+    """Were they lost on the way to the queries, a leak in them would look harmless."""
+    work, seen, judge = lab("metakg-paper"), [], leak._judge
+    graph = KnowledgeGraph(cut.dataset.graph.entity, cut.dataset.graph.user.select(np.zeros(len(cut.dataset.graph.user), bool)))
+    work = replace(work, split=replace(cut, dataset=replace(cut.dataset, graph=graph)))  # users with nothing but clicks
+    still = {"loop": {"epochs": 1, "learning_rate": 1e-12}, "adapt": {"epochs": 0}}
+    work = replace(work, settings={"metakg-paper": merged(work.settings["metakg-paper"], {"training": still})})
+
+    def watched(lab, fitted, *rest, **named):
+        seen.append(fitted)
+        return judge(lab, fitted, *rest, **named)
+
+    monkeypatch.setattr(leak, "_judge", watched)
+    (unit,) = (u for u in leak.units(work) if u.name == "metakg-paper, user_cold, saw as released, seed 1")
+    unit.work(Desk(lambda words: None, {}, lambda: None))
+    (fitted,) = seen
+    adapted, v = fitted.adapt(work.split.support("user_cold")), work.split.dataset.vocabulary
+    rows = torch.from_numpy(fitted.view.vocabulary.users.rows(v.users.take(work.split.scenarios["user_cold"].users))).long()
+    assert (rows >= 0).all()
+    torch.testing.assert_close(adapted.model.node[rows], fitted.model.node[rows])
 
 
 # -- measuring -------------------------------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def units(lab: Lab) -> list[Unit]:
                 found.append(Unit("leak", f"bpr, {label}", vectors, work, tier, like="leak/bpr"))
                 if "metakg-paper" in lab.models and lab.split.train.tasks is not None:
                     model = lab.rule("metakg-paper", seed)
-                    network = {**rule, "carrier": "metakg-paper", "epochs": _CARRIED} | {
+                    network = {**rule, "carrier": "metakg-paper", "epochs": _CARRIED, "graph": "with what is revealed"} | {
                         part: model[part] for part in ("model", "training")
                     }
                     work = partial(_network, lab=lab, rule=network)
@@ -214,7 +214,7 @@ def _bpr(desk: Desk, lab: Lab, rule: Json) -> list[Json]:
 
 
 def _network(desk: Desk, lab: Lab, rule: Json) -> list[Json]:
-    """Train the paper's network from the vectors, on training data in which every id of the scenario exists from the start."""
+    """Train the paper's network from the vectors, over a graph in which all that is revealed stands from the start."""
     scenario, share, seed = rule["scenario"], rule["share"], rule["seed"]
     larger = knowing(lab, scenario)
     answers = _in_rows_of(larger, take_answers(lab.split, scenario, share, seed), lab.split)
@@ -224,17 +224,16 @@ def _network(desk: Desk, lab: Lab, rule: Json) -> list[Json]:
     assert isinstance(config, MetaKGConfig)
     assert isinstance(recipe, Recipe)
     ((_, users, items),) = fit_vectors(larger, answers, seed, [rule["epochs"]], config.dim)
-    train = lab.split.train
-    # Rows of users and items stay when a view is extended, so pairs and tasks of training mean the same in the larger one.
-    view = TrainView(larger.vocabulary, train.interactions, larger.graph, train.tasks)
-    model = MetaKG(config, view, random.torch_generator(seed, "init/metakg-paper"))
+    # What is revealed stands in the graph from the start: a user without an edge would count as never trained, and get a new
+    # row in place of his vector when the model adapts. Rows stay when a view is extended, so tasks mean the same here.
+    model = MetaKG(config, larger, random.torch_generator(seed, "init/metakg-paper"))
     model.use_generator(random.torch_generator(seed, "model", "cpu"))
     with torch.no_grad():
         model.node[: len(users)] = users
         model.node[len(users) : len(users) + len(items)] = items
     model.refresh()
     desk.tell("training")
-    Loop(model, TaskBatches(model, view, recipe.meta, seed), recipe.loop).run()
+    Loop(model, TaskBatches(model, larger, recipe.meta, seed), recipe.loop).run()
     model.refresh()
     fitted = CoAdapting(model.eval().ready(), recipe.adapt, seed, None)
     desk.tell("judging")
