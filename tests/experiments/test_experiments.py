@@ -89,6 +89,11 @@ def test_every_model_of_the_registry_takes_part(lab) -> None:
         assert set(rules) == set(MODELS), name
 
 
+def test_a_short_budget_compares_ours_with_the_floors(lab) -> None:
+    names = [unit.name for unit in EXPERIMENTS["table3"](lab("walk", "fm", "kgat", "metakg-paper", "metakg"))]
+    assert names == ["walk", *(f"{name}, seed 1" for name in ("metakg-paper", "metakg", "fm", "kgat"))]
+
+
 def test_units_of_all_experiments_have_names_and_keys_of_their_own(lab) -> None:
     from metakg.experiments.rows import key_of
 
