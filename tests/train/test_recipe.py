@@ -11,13 +11,14 @@ import torch
 
 from metakg.data import Support
 from metakg.errors import CheckpointError, TrainingError
+from metakg.heap import available_bytes
 from metakg.models.base import Recommender
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.train.adapt import AdaptConfig
 from metakg.train.initialise import BprConfig, InitConfig, initialise_by_bpr, initialise_by_graph
 from metakg.train.loop import LoopConfig, Progress
-from metakg.train.memory import available_bytes, check_memory, estimate_bytes
+from metakg.train.memory import check_memory, estimate_bytes
 from metakg.train.meta import MetaConfig
 from metakg.train.recipe import Ablation, Recipe, train_metakg, view_fingerprint
 from metakg.train.scheduler import SchedulerConfig

@@ -18,9 +18,9 @@ from typing import Any, cast
 import torch
 
 from metakg.errors import TrainingError
+from metakg.heap import available_bytes
 from metakg.models.base import Recommender
 from metakg.train.loop import Loop, Progress, watching
-from metakg.train.memory import available_bytes
 from metakg.types import Json
 
 _EPOCH_BY_MODEL = {

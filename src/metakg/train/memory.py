@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from metakg.data import TrainView
 from metakg.errors import TrainingError
 from metakg.models.metakg import MetaKG
@@ -112,18 +110,3 @@ def check_memory(parts: dict[str, int], available: int | None) -> None:
         expected=f"at most the {available / 2**30:.1f} GB that are free",
         fix=fixes[largest],
     )
-
-
-def available_bytes() -> int | None:
-    """Return how much memory can still be had, the control group's limit considered; None where the system does not say."""
-    found = []
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        lines = meminfo.read_text(encoding="ascii").splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists():
-        text = limit.read_text(encoding="ascii").strip()
-        if text != "max":
-            found.append(int(text) - int(used.read_text(encoding="ascii")))
-    return min(found) if found else None

@@ -15,6 +15,7 @@ from torch import Tensor
 from metakg import rng as random
 from metakg.data import TrainView
 from metakg.errors import DataError
+from metakg.heap import available_bytes
 from metakg.models.evidence import Evidence
 from metakg.models.metakg import EvidenceTasks, MetaKG, as_tasks
 from metakg.models.profile import weigh
@@ -23,7 +24,7 @@ from metakg.sample.worlds import Situation, WorldRules, draw_world
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.log import Sink
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
-from metakg.train.memory import available_bytes, check_memory, estimate_practice_bytes
+from metakg.train.memory import check_memory, estimate_practice_bytes
 from metakg.train.scheduler import SchedulerConfig, TaskScheduler, need_a_choice
 from metakg.types import Json, Rows
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from metakg import rng as random
 from metakg.data import TrainView
+from metakg.heap import available_bytes
 from metakg.models.base import Recommender
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
@@ -20,7 +21,7 @@ from metakg.train.checkpoint import view_fingerprint
 from metakg.train.initialise import BprConfig, InitConfig, initialise, initialise_by_bpr, initialise_by_graph
 from metakg.train.log import Sink
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress, Source
-from metakg.train.memory import available_bytes, check_memory, estimate_bytes, graph_sizes
+from metakg.train.memory import check_memory, estimate_bytes, graph_sizes
 from metakg.train.meta import MetaConfig, TaskBatches
 from metakg.train.online import OnlineConfig
 from metakg.types import Json
