@@ -111,7 +111,7 @@ def bars(title: str, entries: Sequence[Bar], x: Axis, *, dots: bool = False, tag
 
 
 def scatter(title: str, points: Mapping[str, tuple[float, float]], legend: Mapping[str, Look], x: Axis, y: Axis) -> Panel:
-    """Draw a named point for each entry; names step aside where they would cover each other."""
+    """Draw a named point for each entry; names step up or down where they would cover each other."""
     to_x = scale([p[0] for p in points.values()], x, LEFT + 8, WIDTH - RIGHT - 66)
     to_y = scale([p[1] for p in points.values()], y, HEIGHT - BOTTOM, TOP + 8)
     parts = [frame(title, x, y, to_x, to_y)]
@@ -119,9 +119,10 @@ def scatter(title: str, points: Mapping[str, tuple[float, float]], legend: Mappi
     for name, (px, py) in sorted(points.items(), key=lambda item: -item[1][1]):
         cx, cy = to_x(px), to_y(py)
         parts.append(marks.dot(cx, cy, legend[name].colour, f"{name}: {number(py)} after {number(px)} s", 4))
-        at = cy + 4
-        while any(abs(at - other) < 11 and abs(cx - ox) < 6.2 * max(len(name), len(on)) + 8 for ox, other, on in taken):
-            at += 4
+        rows = [cy + 4 + step for step in sorted(range(-HEIGHT, HEIGHT, 4), key=abs)]
+        near = [(other, on) for ox, other, on in taken if abs(cx - ox) < 6.2 * max(len(name), len(on)) + 8]
+        inside = [row for row in rows if TOP < row < HEIGHT - BOTTOM - 2]
+        at = next((row for row in inside if all(abs(row - other) >= 11 for other, _ in near)), cy + 4)
         taken.append((cx, at, name))
         parts.append(marks.text(cx + 7, at, name, size=10, colour=legend[name].colour))
     return Panel(title, "".join(parts))
