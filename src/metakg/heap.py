@@ -10,8 +10,8 @@ graph of five million edges.
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
-import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +58,7 @@ def kept() -> Iterator[None]:
 
 def _plenty() -> bool:
     free = available_bytes()
-    held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return free is not None and free > _PLENTY * held
 
 
