@@ -14,7 +14,6 @@ from metakg.report.collect import Runs
 from metakg.report.colours import looks
 from metakg.report.figures import Figure
 
-
 UNEVEN = (
     " Of kgat's two kinds of steps, the first and slower ones (pairs, not facts) are timed: its epoch is an upper bound "
     "wherever not all steps were."
