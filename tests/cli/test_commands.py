@@ -382,8 +382,10 @@ def test_a_training_that_is_terminated_leaves_a_state_to_go_on_from(folder, tmp_
             time.sleep(0.05)
         time.sleep(0.3)
         process.terminate()
-        assert process.wait(30) != 0
+        _, told = process.communicate(timeout=30)
+    assert process.returncode != 0
     assert not (tmp_path / "b").exists()
+    assert (tmp_path / "log" / "checkpoint").exists(), told
     state = json.loads((tmp_path / "log" / "checkpoint" / "manifest.json").read_text())["state"]["loop"]
     assert state["step"] > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,6 +183,35 @@ def test_a_run_that_fails_while_it_is_judged_is_judged_again(tmp_path: Path) -> 
     assert torch.equal(resumed.w, whole.w)
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"validation"' in line]
     assert steps == [2, 4, 6]
+
+
+def test_a_signal_in_the_middle_of_a_step_waits_for_its_end_and_the_state_is_whole(tmp_path: Path) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    batches = [(1.0, 3.0), (2.0, 1.0), (1.0, 2.0)]
+    expected = Loop(Line(), Numbers(*batches), LoopConfig(epochs=2), folder=tmp_path / "whole")
+    expected.run()
+    loop = Loop(Line(), Numbers(*batches), LoopConfig(epochs=2), folder=tmp_path / "cut")
+    take = loop.optimizer.step
+
+    def disturbed() -> None:
+        if loop.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+        take()
+
+    loop.optimizer.step = disturbed  # type: ignore[assignment]
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run()
+        assert signal.getsignal(signal.SIGTERM) is stop, "the handler is back"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert loop.step == 4, "the step was taken to its end"
+    again = Loop(Line(), Numbers(*batches), LoopConfig(epochs=2), folder=tmp_path / "cut")
+    assert again.run(resume=True).steps == 6
+    assert torch.equal(again.model.w, expected.model.w)
 
 
 def meta_run(world, folder: Path | None, stop_after: int | None, *, seed: int = 1, **settings: object):

@@ -8,6 +8,8 @@ states and the source's position are all in the checkpoint (a test compares it w
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -136,6 +138,24 @@ def watching(watch: Watch) -> Iterator[None]:
         _WATCHES.reset(token)
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put off what a signal asks for (Ctrl-C, a polite kill) until the end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled in the main thread alone
+        return
+    came: list[int] = []
+    asked = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None]
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in asked}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for each in came:
+        signal.raise_signal(each)
+
+
 class Loop:
     """One training run.
 
@@ -204,8 +224,10 @@ class Loop:
             if self._judged < self.step:  # a run that failed while it was judged
                 self._judge()
             while self.step < self.total and not self.stopped:
-                mark = self._position()
+                mark: Json | None = None
                 try:
+                    with _undisturbed():
+                        mark = self._position()
                     batch = self.source.next(self.model, self.step)
                     losses = self._gradients(batch)
                 except BaseException as err:
@@ -213,18 +235,21 @@ class Loop:
                     # but one that steps too long have led to where numbers explode: an earlier one is worth more.
                     self.seconds = earlier + time.monotonic() - began
                     if not isinstance(err, NonFiniteLoss) or self._saved < 0:
-                        self._save(mark)
+                        self._save(self._position() if mark is None else mark)
                     raise
-                self.optimizer.step()
-                self.step += 1
-                notes = self.source.learn(self.model, batch)
-                self.seconds = earlier + time.monotonic() - began
-                mark = self._position()
+                whole: Json | None = None
                 try:
+                    with _undisturbed():  # half a step is no state to save
+                        self.optimizer.step()
+                        self.step += 1
+                        notes = self.source.learn(self.model, batch)
+                        self.seconds = earlier + time.monotonic() - began
+                        whole = self._position()
                     self._report(losses, notes, self.seconds / self.step if first else (self.seconds - earlier) / self.step)
                     self._judge()
                 except BaseException:
-                    self._save(mark)
+                    if whole is not None:
+                        self._save(whole)
                     raise
                 if time.monotonic() - last_saved >= 60 * self.config.checkpoint_minutes:
                     self._save(self._position())
