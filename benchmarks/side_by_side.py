@@ -21,8 +21,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _TUNE = "from metakg.cli.main import run; run()"
 _ROW = """
@@ -71,10 +73,20 @@ def searches(args: argparse.Namespace) -> list[Job]:
             "--every",
             str((before or {}).get("every", args.every)),
         ]
-        command += ["--set", "training.loop.patience=2"] if before is None or before["fixed"] else []
+        fixed = {"training": {"loop": {"patience": 2}}} if before is None else before["fixed"]
+        command += [word for name, value in dotted(fixed) for word in ("--set", f"{name}={json.dumps(value)}")]
         command += [word for entry in args.enqueue for word in ("--enqueue", entry)]
         jobs.append(Job(model, command, args.folder / f"{model}.out"))
     return jobs
+
+
+def dotted(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested settings by dotted name."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from dotted(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
 def rows(args: argparse.Namespace) -> list[Job]:

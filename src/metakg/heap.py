@@ -1,10 +1,9 @@
-"""The C library's heap, told to keep what is freed while work repeats itself.
+"""Memory: how much can be had, and the C library's heap, told to keep what is freed while work repeats itself.
 
 A training step and a ranked block allocate the same large arrays again and again. By default glibc gives each back to the
 system when it is freed, and the next one is mapped anew and zeroed page by page by the kernel: a fifth of a step of kgat on
 Last-FM (`python benchmarks/heap.py`). Kept, a freed array is the next one's memory, and not a bit of a result changes. Arrays
-above 32 MB are kept only where memory is plentiful, since a gap between two of them may fit no third: a sixth more at the peak
-on a graph of five million edges.
+above 32 MB are kept only where memory is plentiful, since a gap between two of them may fit no third, which raises the peak.
 """
 
 from __future__ import annotations

@@ -226,9 +226,13 @@ def ordered(models: Sequence[str]) -> tuple[str, ...]:
     for name in models:
         if name not in MODELS:
             raise ConfigError("model", repr(name), expected=f"one of {', '.join(sorted(MODELS))}", fix="Check the spelling.")
-    chosen = dict.fromkeys(models)
-    others = [name for name in chosen if name not in FLOORS and name not in OURS]
-    return (*(n for n in FLOORS if n in chosen), *others, *(n for n in OURS if n in chosen))
+    others = [name for name in dict.fromkeys(models) if name not in FLOORS and name not in OURS]
+    return (*(n for n in FLOORS if n in models), *others, *(n for n in OURS if n in models))
+
+
+def block_of(model: str) -> int:
+    """Return in which block of a table a model stands: 0 floors, 1 the others, 2 ours."""
+    return 0 if model in FLOORS else 2 if model in OURS else 1
 
 
 def identify(split: Split) -> Json:

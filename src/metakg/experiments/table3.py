@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from metakg.experiments.lab import OURS, Lab
+from metakg.experiments.lab import Lab, block_of
 from metakg.experiments.runner import Unit
-from metakg.models.registry import FLOORS
 
 
 def units(lab: Lab) -> list[Unit]:
     """Return one unit for each model and seed: floors first, then ours, so that a short budget has these two to compare."""
     found = []
-    models = sorted(lab.models, key=lambda name: 0 if name in FLOORS else 1 if name in OURS else 2)
+    models = sorted(lab.models, key=lambda name: (0, 2, 1)[block_of(name)])
     for number, seed in enumerate(lab.seeds):
         for model in models:
             if seed not in lab.seeds_of(model):

@@ -19,7 +19,7 @@ from metakg.errors import DataError
 from metakg.evaluation import Evaluation
 from metakg.evaluation.report import aggregate
 from metakg.evaluation.significance import bootstrap_interval, compare_models
-from metakg.experiments.lab import METRICS, OURS
+from metakg.experiments.lab import METRICS, block_of
 from metakg.experiments.rows import Record, read
 from metakg.experiments.suite import EXPERIMENTS
 from metakg.models.registry import FLOORS
@@ -96,16 +96,11 @@ class Runs:
                 expected="them in leak.jsonl alone",
                 fix="Take them out; they are no results.",
             )
-        return sorted(aggregate(rows), key=lambda row: _place(row["model"]))
+        return sorted(aggregate(rows), key=lambda row: block_of(row["model"]))
 
     def best_floor(self, metric: str = "recall") -> str | None:
         """Return the floor with the highest mean over scenarios, or None."""
         return best_floor(self.quality("table3"), metric)
-
-
-def _place(model: str) -> int:
-    """Return where a model stands in tables, in whatever order it was run: floors, the others, ours."""
-    return 0 if model in FLOORS else 2 if model in OURS else 1
 
 
 def best_floor(rows: Iterable[Json], metric: str = "recall") -> str | None:

@@ -152,8 +152,8 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for each in came:
-        signal.raise_signal(each)
+        for each in came:  # after an error too: who asked to stop is not to be forgotten
+            signal.raise_signal(each)
 
 
 class Loop:

@@ -27,7 +27,7 @@ from metakg.models.space import Choice, Space, Span
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.fit import TRAINING, check_device, fit, scenario_mean, settings_for
 from metakg.train.initialise import sharing_starts
-from metakg.train.trials import Trial, is_set, log_trial, nested, open_log
+from metakg.train.trials import Searched, Trial, is_set, log_trial, nested, open_log
 from metakg.types import Json
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ def tune(
                 study.tell(asked, None if pruned else trial.score, search.trial.TrialState.PRUNED if pruned else None)
             done.append(trial)
             log_trial(log, trial)
-    judged = [trial for trial in done if trial.score is not None]
-    if not judged:
+    best = Searched(tuple(done)).best
+    if best is None:
         reason = f"; the last one failed: {done[-1].remark}" if done and done[-1].remark else ""
         raise TrainingError(
             f"search over {model}",
@@ -161,7 +161,6 @@ def tune(
             expected="at least one",
             fix="Give more minutes, or validate more often.",
         )
-    best = max(judged, key=lambda trial: trial.score or 0.0)
     chosen = nested(best.values, fixed)
     chosen = nested({"training.loop.epochs": best.best_epoch}, chosen)
     return Tuned(chosen, best, tuple(done))
