@@ -244,7 +244,24 @@ def test_a_stopwatch_ends_loops_and_scales_up(lab, cut) -> None:
     start, main = watch.phases
     assert (start.module, main.module) == ("TransR", "MetaKG")
     assert main.seen <= 3
-    assert main.row["epoch_s"] == pytest.approx(main.step_s * main.steps, abs=1e-4)
+    (n, seconds, _), = main.sums  # fmt: skip
+    assert main.row["epoch_s"] == pytest.approx(main.steps * seconds / n, abs=1e-4)
+
+
+def test_steps_of_two_kinds_are_timed_and_scaled_up_apart(lab, cut, monkeypatch) -> None:
+    """An epoch of kgat is passes over pairs, then over facts: scaling up the first kind alone would say too much."""
+    from metakg.engine import fit
+
+    settings = {"training": {"start": "xavier", "batch_size": 64, "facts": 64, "loop": {"epochs": 2}}}
+    with measure.Stopwatch(6).looking() as watch:
+        fit("kgat", cut.train, **settings)
+    (phase,) = watch.phases
+    assert len(phase.parts) == 2
+    assert [part[0] for part in phase.sums] == [2, 3], "three steps of each, the loop's first left out"
+    phase.sums = [(2, 2.0, 4.0), (3, 0.3, 0.6)]
+    assert phase.epoch_s == pytest.approx(phase.parts[0] * 1.0 + phase.parts[1] * 0.1)
+    phase.sums = [(2, 2.0, 4.0), (0, 0.0, 0.0)]
+    assert phase.epoch_s == pytest.approx(phase.steps * 1.0), "what was not reached counts like the rest"
 
 
 def test_part_of_a_split_is_nested_and_whole_at_one(cut) -> None:

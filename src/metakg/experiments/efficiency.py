@@ -52,7 +52,7 @@ def _measure(desk: Desk, lab: Lab, model: str, place: str) -> list[Json]:
     with Stopwatch(_STEPS, _SECONDS).looking() as training:
         fitted = fit(model, view, seed=_SEED, report=desk.tell, **lab.settings_of(model))
     fit_s, fit_cpu_s = time.perf_counter() - start, time.process_time() - busy
-    timed = sum(phase.step_s * phase.seen for phase in training.phases)
+    timed = sum(phase.seen_s for phase in training.phases)
     rows: list[Json] = []
     for number, phase in enumerate(training.phases):
         last = number == len(training.phases) - 1

@@ -49,35 +49,62 @@ class Phase:
     Attributes:
         module: class of what was trained.
         source: class of what handed out the batches.
-        steps: of an epoch.
+        parts: steps of an epoch, those of one kind together (pairs, then facts).
         seen: steps that were timed.
-        step_s: mean seconds of a step, the first left out where there are others.
-        step_cpu_s: the same in processor seconds.
+        seen_s: seconds they took in all.
+        sums: for each part, timed steps, their seconds and their processor seconds; the first step of a loop is left out where
+            there are others.
     """
 
     module: str
     source: str
-    steps: int
+    parts: tuple[int, ...]
     seen: int = 0
-    step_s: float = 0.0
-    step_cpu_s: float = 0.0
+    seen_s: float = 0.0
+    sums: list[tuple[int, float, float]] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return sum(self.parts)
+
+    @property
+    def epoch_s(self) -> float:
+        """Seconds of an epoch, scaled up part by part from the steps seen."""
+        return self._scaled(1)
+
+    @property
+    def epoch_cpu_s(self) -> float:
+        """The same in processor seconds."""
+        return self._scaled(2)
+
+    def _scaled(self, which: int) -> float:
+        """A part that was not reached counts with the mean of the others."""
+        n = max(1, sum(part[0] for part in self.sums))
+        mean = sum(part[which] for part in self.sums) / n
+        return sum(
+            steps * (part[which] / part[0] if part[0] else mean) for steps, part in zip(self.parts, self.sums, strict=True)
+        )
 
     @property
     def row(self) -> Json:
-        """What is written down: the phase, and seconds an epoch scaled up from the steps seen."""
+        """What is written down: the phase, and seconds an epoch."""
         return {
             "phase": self.module,
             "source": self.source,
             "steps": self.steps,
             "seen_steps": min(self.seen, self.steps),
-            "epoch_s": round(self.step_s * self.steps, 4),
-            "epoch_cpu_s": round(self.step_cpu_s * self.steps, 4),
+            "epoch_s": round(self.epoch_s, 4),
+            "epoch_cpu_s": round(self.epoch_cpu_s, 4),
         }
 
 
 @dataclass
 class Stopwatch:
     """Watches loops and ends each after so many steps, or after so many seconds and at least two steps.
+
+    Where a source hands out steps of several kinds (`parts`), each kind gets its share of both: the watch goes on to the next
+    kind when one has had it.
 
     Attributes:
         max_steps: steps of a loop at most.
@@ -91,25 +118,40 @@ class Stopwatch:
     on_step: Callable[[], None] = lambda: None
     phases: list[Phase] = field(default_factory=list)
     _loop: Loop | None = None
-    _first: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    _last: tuple[float, float] = (0.0, 0.0)
+    _part: tuple[int, int, float] = (0, 0, 0.0)
 
     def __call__(self, loop: Loop, progress: Progress) -> None:
         """Look at a loop after a step."""
         now, busy = time.perf_counter(), time.process_time()
         if loop is not self._loop:
-            self._loop = loop
-            self._first = (now, busy, loop.step)
-            first = Phase(
-                type(loop.model).__name__, type(loop.source).__name__, len(loop.source), 1, loop.seconds, loop.seconds
-            )
-            self.phases.append(first)
+            parts = getattr(loop.source, "parts", (len(loop.source),))
+            sums = [(1, loop.seconds, loop.seconds), *[(0, 0.0, 0.0)] * (len(parts) - 1)]
+            self.phases.append(Phase(type(loop.model).__name__, type(loop.source).__name__, parts, 1, loop.seconds, sums))
+            self._loop, self._part, first = loop, (0, 1, now), True
         else:
-            phase, steps = self.phases[-1], loop.step - self._first[2]
-            phase.seen = int(steps)
-            phase.step_s, phase.step_cpu_s = (now - self._first[0]) / steps, (busy - self._first[1]) / steps
+            phase, (number, done, began) = self.phases[-1], self._part
+            took, worked = now - self._last[0], busy - self._last[1]
+            first = number == 0 and done == 1  # its only step so far is the loop's first, which warms up
+            n, seconds, processor = (0, 0.0, 0.0) if first else phase.sums[number]
+            phase.sums[number] = (n + 1, seconds + took, processor + worked)
+            phase.seen, phase.seen_s = (1 if first else phase.seen + 1), (took if first else phase.seen_s + took)
+            self._part = (number, done + 1, began)
         self.on_step()
-        if loop.step >= self.max_steps or (loop.step >= 2 and now - self._first[0] >= self.max_s):
+        self._go_on(loop, now)
+        self._last = (time.perf_counter(), time.process_time())
+
+    def _go_on(self, loop: Loop, now: float) -> None:
+        """End a loop that was seen enough, or take it to its next kind of steps."""
+        parts, (number, done, began) = self.phases[-1].parts, self._part
+        enough = done >= max(1, self.max_steps // len(parts)) or (done >= 2 and now - began >= self.max_s / len(parts))
+        over = len(parts) > 1 and done >= parts[number]
+        if not enough and not over:
+            return
+        if number + 1 == len(parts):
             loop.total = loop.step
+        else:
+            loop.step, self._part = sum(parts[: number + 1]), (number + 1, 0, now)
 
     @contextmanager
     def looking(self) -> Iterator[Stopwatch]:

@@ -7,6 +7,7 @@ grow with the data. Operations are counted by torch on one training step and on 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,10 @@ def _count(desk: Desk, lab: Lab, model: str) -> list[Json]:
     rows_of = {view.n_users, view.n_items, view.n_entities, view.n_users + view.n_items, view.n_users + view.n_entities}
     vectors = sum(p.numel() for p in fitted.parameters() if p.dim() > 1 and p.shape[0] in rows_of)
     total = sum(p.numel() for p in fitted.parameters())
-    steps = np.diff(marks[-watch.phases[-1].seen - 1 :]) if watch.phases else np.empty(0)
+    last = watch.phases[-1] if watch.phases else None
+    steps: Any = (
+        [] if last is None else np.diff(marks[-last.seen - 1 :])[: last.sums[0][0]]
+    )  # of several kinds, the first: pairs
     row: Json = {
         "what": "count",
         "model": model,
@@ -59,7 +63,7 @@ def _count(desk: Desk, lab: Lab, model: str) -> list[Json]:
         "vectors": vectors,
         "weights": total - vectors,
         "step_operations": int(np.median(steps)) if len(steps) else None,
-        "steps_an_epoch": watch.phases[-1].steps if watch.phases else None,
+        "steps_an_epoch": None if last is None else last.steps,
         "rank_operations": operations.total // len(users),
     }
     if model == "metakg-paper":

@@ -181,7 +181,7 @@ def measure_size(model: str, settings: Json, millions: float, k: int) -> Json:
     with Stopwatch(_STEPS, _SECONDS).looking() as watch:
         fitted = fit(model, view, seed=1, **settings).recommender
     fit_s, fit_cpu_s = time.perf_counter() - start, time.process_time() - busy
-    timed = sum(phase.step_s * phase.seen for phase in watch.phases)
+    timed = sum(phase.seen_s for phase in watch.phases)
     start, busy = time.perf_counter(), time.process_time()
     rank(fitted, np.arange(min(_USERS, view.n_users), dtype=np.int32), k)
     main = watch.phases[-1] if watch.phases else None
@@ -190,10 +190,10 @@ def measure_size(model: str, settings: Json, millions: float, k: int) -> Json:
         "drawn_s": round(drawn_s, 2),
         "ready_s": round(max(fit_s - timed, 0.0), 3),
         "fit_cpu_s": round(fit_cpu_s, 3),
-        "step_s": None if main is None else round(main.step_s, 5),
+        "step_s": None if main is None else round(main.epoch_s / main.steps, 5),
         "steps_an_epoch": None if main is None else main.steps,
-        "epoch_s": None if main is None else round(main.step_s * main.steps, 3),
-        "epoch_cpu_s": None if main is None else round(main.step_cpu_s * main.steps, 3),
+        "epoch_s": None if main is None else round(main.epoch_s, 3),
+        "epoch_cpu_s": None if main is None else round(main.epoch_cpu_s, 3),
         "rank_s": round(time.perf_counter() - start, 4),
         "rank_cpu_s": round(time.process_time() - busy, 4),
         "users": min(_USERS, view.n_users),

@@ -14,12 +14,6 @@ from metakg.report.collect import Runs
 from metakg.report.colours import looks
 from metakg.report.figures import Figure
 
-UNEVEN = (
-    " Of kgat's two kinds of steps, the first and slower ones (pairs, not facts) are timed: its epoch is an upper bound "
-    "wherever not all steps were."
-)
-"""What stands where seconds of some steps are scaled up."""
-
 
 def cost(runs: Runs) -> Section | None:
     """Return the section of quality against its cost, or None where the leaderboard or its costs are not there."""
@@ -103,6 +97,4 @@ def epochs(runs: Runs) -> Section | None:
         "Table 4). Epochs are timed on some of their steps and scaled up; what an epoch is stands beside it. The paper reports "
         "3.9 s an epoch for MetaKG on an A100 and about 0.3 s of inference; another machine, so no comparison is made."
     )
-    if any(row["model"] == "kgat" for row in timed):
-        lead += UNEVEN
     return Section("efficiency", "Seconds an epoch", lead, blocks)

@@ -12,7 +12,6 @@ from metakg.report.axes import Axis
 from metakg.report.blocks import Cell, Section, Table, values_table
 from metakg.report.collect import Runs
 from metakg.report.colours import looks
-from metakg.report.efficiency import UNEVEN
 from metakg.report.figures import Figure
 from metakg.types import Json
 
@@ -51,8 +50,6 @@ def section(runs: Runs) -> Section | None:
         "Inference against the share of the data (paper, Fig. 5), and beyond it: training and inference on random graphs up to "
         "where one machine ends. Every size ran in a process of its own; one that would not fit is refused beforehand."
     )
-    if any(row["model"] == "kgat" for row in runs.rows("scalability", "size")):
-        lead += UNEVEN
     return Section("scalability", "How it grows", lead, blocks)
 
 

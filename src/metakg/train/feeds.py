@@ -158,6 +158,11 @@ class PassesFeed(JointFeed):
     def __len__(self) -> int:
         return self.n_pairs + self.n_facts
 
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Steps of pairs and steps of facts of an epoch, where there are both."""
+        return tuple(n for n in (self.n_pairs, self.n_facts) if n)
+
     def next(self, model: Learnt, step: int) -> PairBatch | TripleBatch:  # type: ignore[override]  # one or the other
         """Return the pairs or the facts of a step."""
         place = step % len(self)
