@@ -53,9 +53,9 @@ def _count(desk: Desk, lab: Lab, model: str) -> list[Json]:
     vectors = sum(p.numel() for p in fitted.parameters() if p.dim() > 1 and p.shape[0] in rows_of)
     total = sum(p.numel() for p in fitted.parameters())
     last = watch.phases[-1] if watch.phases else None
-    steps: Any = (
-        [] if last is None else np.diff(marks[-last.seen - 1 :])[: last.sums[0][0]]
-    )  # of several kinds, the first: pairs
+    steps: Any = []
+    if last is not None:  # of several kinds of steps, the first: pairs, not facts
+        steps = np.diff(marks[-last.seen - 1 :])[: last.sums[0][0]]
     row: Json = {
         "what": "count",
         "model": model,
