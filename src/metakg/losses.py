@@ -29,9 +29,23 @@ def triple_ranking(true: Tensor, false: Tensor) -> Tensor:
     return softplus(true - false)
 
 
-def squared_norm(rows: Tensor, batch: int) -> Tensor:
-    """Half the squared length of the vectors that a batch uses, for each example: (n, D) -> scalar."""
-    return rows.square().sum() / (2 * batch)
+def squared_norm(*rows: Tensor, batch: int) -> Tensor:
+    """Half the squared length of the vectors that a batch uses, for each example: any shapes -> scalar."""
+    squares: Tensor = _Squares.apply(*rows)  # type: ignore[no-untyped-call]
+    return squares / (2 * batch)
+
+
+class _Squares(torch.autograd.Function):
+    """sum x^2 over some tensors, with one pass over each there and one back, and without joining or squaring any."""
+
+    @staticmethod
+    def forward(ctx: Any, *rows: Tensor) -> Tensor:
+        ctx.save_for_backward(*rows)
+        return torch.stack([torch.linalg.vector_norm(x) for x in rows]).square_().sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x * (2 * gradient) for x in ctx.saved_tensors)
 
 
 def squared_norm_of_reads(table: Tensor, reads: Tensor, batch: int) -> Tensor:

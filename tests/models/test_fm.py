@@ -89,6 +89,30 @@ def test_what_a_batch_sums_is_what_all_items_sum(toy: TrainView) -> None:
     assert len(some.used) == 4, "items 0, 6 and 7, and entity 8"
 
 
+def test_a_batch_that_reads_more_rows_than_there_are_costs_and_teaches_the_same(toy: TrainView) -> None:
+    model, n_items = build(toy, features="ui"), toy.n_items
+    users, positives = torch.tensor([0, 1, 0, 3, 4, 2]), torch.tensor([0, 2, 0, 5, 6, 1])
+    negatives = torch.tensor([6, 1, 4, 0, 0, 0])
+    assert 2 * len(users) >= n_items, "from the table itself"
+    terms = model(PairBatch(users, positives, negatives))
+    sum(terms.values()).backward()
+    read = sorted({*positives.tolist(), *negatives.tolist()})
+    assert len(read) < n_items, "a row that nobody reads"
+    vectors, weights, other = (t.detach().clone().requires_grad_() for t in (model.entity, model.weight, model.user))
+    margins = (other[users] * (vectors[positives] - vectors[negatives])).sum(-1) + (weights[positives] - weights[negatives])[
+        :, 0
+    ]
+    rank = -torch.log(torch.sigmoid(margins)).mean()
+    squares = other[users].square().sum() + vectors[read].square().sum() + weights[read].square().sum()
+    l2 = model.config.weight_decay * squares / (2 * len(users))
+    torch.testing.assert_close(terms["rank"], rank)
+    torch.testing.assert_close(terms["l2"], l2)
+    (rank + l2).backward()
+    torch.testing.assert_close(model.entity.grad, vectors.grad)
+    torch.testing.assert_close(model.weight.grad, weights.grad)
+    torch.testing.assert_close(model.user.grad, other.grad)
+
+
 def test_a_row_is_trained_if_a_clicked_item_is_made_of_it(toy: TrainView) -> None:
     model = build(toy)
     assert model.trained_rows("user").tolist() == [True] * 5 + [False]

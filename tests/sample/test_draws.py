@@ -26,7 +26,10 @@ def rows(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.int32)
 
 
-KEYS = st.lists(st.one_of(st.integers(0, 40), st.integers(0, 2**63 - 1)), max_size=60)
+KEYS = st.one_of(
+    st.lists(st.integers(-40, 40), max_size=60),
+    st.lists(st.one_of(st.integers(0, 40), st.integers(-(2**63), 2**63 - 1)), max_size=60),
+)
 
 
 @given(KEYS, KEYS)

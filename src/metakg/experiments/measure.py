@@ -171,8 +171,10 @@ class Operations:
         from torch.utils.flop_counter import FlopCounterMode
 
         aten = torch.ops.aten
-        bags = dict.fromkeys((aten._embedding_bag, aten._embedding_bag_forward_only), _bag_operations)
-        self._mode = FlopCounterMode(display=False, custom_mapping=cast(dict[Any, Any], bags))
+        known: dict[Any, Any] = dict.fromkeys((aten._embedding_bag, aten._embedding_bag_forward_only), _bag_operations)
+        if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # see `metakg.models.nn.dense`
+            known[torch.ops.mkldnn._linear_pointwise] = _layer_operations
+        self._mode = FlopCounterMode(display=False, custom_mapping=known)
 
     def __enter__(self) -> Operations:
         self._mode.__enter__()  # type: ignore[no-untyped-call]
@@ -189,6 +191,10 @@ class Operations:
 
 def _bag_operations(weight: Any, indices: Any, *_: Any, **__: Any) -> int:
     return int(2 * indices[0] * weight[1])
+
+
+def _layer_operations(x: Any, weight: Any, *_: Any, **__: Any) -> int:
+    return int(2 * x[0] * x[1] * weight[0])
 
 
 class ChildEnded(TrainingError):  # noqa: N818 - says what happened, like `NonFiniteLoss`

@@ -98,7 +98,7 @@ class CFKG(Learnt):
         else:
             each = torch.relu(self.config.margin + far - near)
         clicks, others = torch.split(each, [len(pairs), len(facts)])
-        l2 = self.config.weight_decay * losses.squared_norm(vectors, len(each))
+        l2 = self.config.weight_decay * losses.squared_norm(vectors, batch=len(each))
         return {"clicks": clicks.mean(), "facts": others.mean(), "l2": l2}
 
     def after_step(self, batch: PairsAndFacts) -> None:

@@ -85,8 +85,7 @@ class CKE(Learnt):
         rank = losses.bpr((users * (positive - negative)).sum(-1)).mean()
         vectors = self.entity.index_select(0, facts.rows())
         kg = losses.triple_ranking(*self._energies(vectors, facts)).mean()
-        used = torch.cat([users, items])
-        l2 = losses.squared_norm(used, len(pairs)) + losses.squared_norm(vectors, len(facts))
+        l2 = losses.squared_norm(users, items, batch=len(pairs)) + losses.squared_norm(vectors, batch=len(facts))
         return {"rank": rank, "kg": self.config.kg_weight * kg, "l2": self.config.weight_decay * l2}
 
     def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:

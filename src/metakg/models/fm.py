@@ -17,6 +17,7 @@ are drawn by interaction, not by user.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from metakg import losses
 from metakg.data import TrainView
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
+from metakg.models.nn.facts import compact
 from metakg.models.nn.features import ItemFeatures, Sums, TailNorm
 from metakg.models.space import Choice, Space
 from metakg.sample.episodes import PairBatch
@@ -76,14 +78,20 @@ class FactorisationMachine(Learnt):
         return self.features.read_by(clicked, len(self.entity))
 
     def batch_sums(self, batch: PairBatch) -> tuple[Sums, Tensor]:
-        """Return the sums of the distinct items of a batch, and where its positives and negatives stand: (2, B)."""
-        items, places = torch.unique(torch.stack([batch.positives, batch.negatives]), return_inverse=True)
+        """Return the sums of the items of a batch, and where its positives and negatives stand: (2, B)."""
+        asked, n_items = torch.stack([batch.positives, batch.negatives]), self.view.n_items
+        if not self.features.facts and asked.numel() >= n_items:  # as many reads as rows: from the table, not from a part of it
+            there = torch.zeros(n_items, device=asked.device).index_fill_(0, asked.flatten(), 1.0)
+            return replace(self.features.sums(self.entity, self.weight), there=there), asked
+        items, places = compact(asked, n_items)
         return self.features.sums(self.entity, self.weight, items, by_coordinate=self.by_coordinate), places
 
     def length_penalty(self, users: Tensor, sums: Sums, size: int) -> Tensor:
-        """Return the penalty on the rows that a batch read."""
-        rows = torch.cat([users.flatten(), sums.used.flatten(), sums.weights.flatten()])
-        return self.config.weight_decay * losses.squared_norm(rows, size)
+        """Return the penalty on the rows that a batch read, each item's once."""
+        if sums.there is None:
+            return self.config.weight_decay * losses.squared_norm(users, sums.used, sums.weights, batch=size)
+        of_items = [losses.squared_norm_of_reads(table, sums.there, size) for table in (sums.used, sums.weights)]
+        return self.config.weight_decay * (losses.squared_norm(users, batch=size) + of_items[0] + of_items[1])
 
 
 class FM(FactorisationMachine):

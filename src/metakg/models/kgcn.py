@@ -98,7 +98,7 @@ class KGCN(Learnt):
         items = torch.stack([batch.positives, batch.negatives], 1)
         users, scores, table, nodes = self._scores(batch.users, items)
         reads = torch.bincount(torch.cat([level.flatten() for level in nodes]), minlength=len(table))
-        length = losses.squared_norm(users, len(batch)) + losses.squared_norm_of_reads(table, reads, len(batch))
+        length = losses.squared_norm(users, batch=len(batch)) + losses.squared_norm_of_reads(table, reads, len(batch))
         return {"rank": losses.binary(scores[:, 0], scores[:, 1]), "l2": self.config.weight_decay * length}
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:

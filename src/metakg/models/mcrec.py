@@ -236,8 +236,8 @@ class Mcrec(Learnt):
             rank = losses.bpr(positive - negative).mean()
         else:
             rank = (softplus(-positive).mean() + drawn * softplus(negative).mean()) / (1 + drawn)
-        used = torch.cat([self.user[torch.unique(contexts.users)], self.item[torch.unique(contexts.items)]])
-        return {"rank": rank, "l2": self.config.weight_decay * losses.squared_norm(used, len(batch))}
+        used = self.user[torch.unique(contexts.users)], self.item[torch.unique(contexts.items)]
+        return {"rank": rank, "l2": self.config.weight_decay * losses.squared_norm(*used, batch=len(batch))}
 
     def logits(self, contexts: Contexts) -> Tensor:
         """Return y(u, i) of n pairs: -> (n,)."""

@@ -24,6 +24,7 @@ from metakg import losses
 from metakg.data import TrainView
 from metakg.models.fm import FactorisationMachine, FmConfig
 from metakg.models.learnt import LearntConfig, embedding
+from metakg.models.nn.dense import linear
 from metakg.models.nn.dropout import dropout
 from metakg.models.nn.features import TailNorm
 from metakg.models.space import Choice, Space
@@ -82,10 +83,10 @@ class NFM(FactorisationMachine):
             z = z + among.index_select(0, both)
         z = self._drop(z)
         for layer, bias in zip(self.layers, self.biases, strict=True):
-            z = self._drop(torch.addmm(bias, z, layer.T).relu_())
+            z = self._drop(linear(z, layer, bias, relu=True))
         positive, negative = (z @ self.top + sums.linear.index_select(0, both)).chunk(2)
-        weights = torch.cat([p.flatten() for p in (*self.layers, self.top)])
-        l2 = self.length_penalty(users, sums, len(batch)) + self.config.weight_decay * losses.squared_norm(weights, 1)
+        network = losses.squared_norm(*self.layers, self.top, batch=1)
+        l2 = self.length_penalty(users, sums, len(batch)) + self.config.weight_decay * network
         return {"rank": losses.bpr(positive - negative).mean(), "l2": l2}
 
     def score_all(self, users: Tensor) -> Tensor:
@@ -93,15 +94,15 @@ class NFM(FactorisationMachine):
         sums = self.features.sums(self.entity, self.weight)
         first, deeper = self.layers[0], list(zip(self.layers, self.biases, strict=True))[1:]
         among, bias = sums.among(), self.biases[0]
-        constant = bias.expand(len(sums.vectors), -1) if among is None else torch.addmm(bias, among, first.T)  # (I, D_1)
+        constant = bias.expand(len(sums.vectors), -1) if among is None else linear(among, first, bias)  # (I, D_1)
         scores = torch.empty(len(users), self.view.n_items, device=users.device)
         for row, vector in enumerate(self.user[users.long()]):
-            towards = (first * vector).T  # (D, D_1)
+            towards = first * vector  # (D_1, D)
             for begin in range(0, self.view.n_items, _PIECE):
                 part = slice(begin, begin + _PIECE)
-                z = torch.addmm(constant[part], sums.vectors[part], towards).relu_()
+                z = linear(sums.vectors[part], towards).add_(constant[part]).relu_()
                 for layer, bias in deeper:
-                    z = torch.addmm(bias, z, layer.T).relu_()
+                    z = linear(z, layer, bias, relu=True)
                 scores[row, part] = z @ self.top + sums.linear[part]
         return scores
 

@@ -132,9 +132,9 @@ class UGRec(Learnt):
             terms["pairs"] = self._hinge(self._pairs(), one + first, other + first, false + first)
             nodes += [one + first, other + first]
         used = torch.unique(torch.cat(nodes))
-        rows = torch.cat([self.place.index_select(0, used), self.turn.index_select(0, used)])
-        shared = torch.cat([p.flatten() for name, p in self.named_parameters() if name not in ("place", "turn")])
-        l2 = losses.squared_norm(rows, len(users)) + losses.squared_norm(shared, 1)
+        rows = self.place.index_select(0, used), self.turn.index_select(0, used)
+        shared = [p for name, p in self.named_parameters() if name not in ("place", "turn")]
+        l2 = losses.squared_norm(*rows, batch=len(users)) + losses.squared_norm(*shared, batch=1)
         return terms | {"l2": self.config.weight_decay * l2}
 
     def after_step(self, batch: PairsAndFacts) -> None:

@@ -35,6 +35,7 @@ class KeySet:
     """A set that is asked mostly for keys that are not in it, as a sampler of negatives asks: most answers cost one look.
 
     A key has a slot (the top bits of a product), and a slot without a key says no; the others are looked up in sorted order.
+    Where keys are so small that each can have a slot to itself, as on small data, the slot is the answer.
 
     Args:
         keys: (k,) in any order; doubles count once.
@@ -42,9 +43,11 @@ class KeySet:
 
     def __init__(self, keys: Ints) -> None:
         self.keys = sorted_set(keys)
+        last = int(self.keys[-1]) if len(self.keys) else 0
+        self._own = len(self.keys) > 0 and self.keys[0] >= 0 and last < (1 << _SLOTS) - 1
         bits = min(_SLOTS, max(6, (16 * len(self.keys)).bit_length()))
-        self._shift = np.uint64(64 - bits)
-        self._taken = np.zeros(1 << bits, np.bool_)
+        self._shift, self._beyond = np.uint64(64 - bits), np.uint64(max(0, last) + 1)
+        self._taken = np.zeros(last + 2 if self._own else 1 << bits, np.bool_)
         self._taken[self._slots(self.keys)] = True
 
     def __len__(self) -> int:
@@ -53,9 +56,13 @@ class KeySet:
     def has(self, keys: Ints) -> npt.NDArray[np.bool_]:
         """Say which keys are in the set: (n,) -> (n,) bool."""
         found = self._taken[self._slots(keys)]
+        if self._own:
+            return found
         some = np.flatnonzero(found)
         found[some] = contains(self.keys, keys[some])
         return found
 
     def _slots(self, keys: Ints) -> Ints:
+        if self._own:  # a key below 0 is a large one to an unsigned number; all that are too large share the last slot, empty
+            return np.minimum(keys.view(np.uint64), self._beyond).view(np.int64)
         return ((keys.view(np.uint64) * _ODD) >> self._shift).view(np.int64)  # array arithmetic wraps around

@@ -113,10 +113,10 @@ def compact(numbers: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
     Marking costs n; sorting, as `torch.unique` does, would cost more.
     """
-    there = torch.zeros(n, dtype=torch.bool, device=numbers.device)
-    there[numbers.flatten()] = True
-    place = there.cumsum(0) - 1
-    return torch.nonzero(there).squeeze(1), place[numbers]
+    flat = numbers.flatten()
+    found = torch.nonzero(flat.new_zeros(n, dtype=torch.bool).index_fill_(0, flat, True)).squeeze(1)
+    place = flat.new_empty(n).index_copy_(0, found, torch.arange(len(found), device=flat.device))  # only where something is
+    return found, place.index_select(0, flat).view_as(numbers)
 
 
 class RippleSets(nn.Module):

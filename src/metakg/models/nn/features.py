@@ -32,8 +32,9 @@ class Sums:
         squares: (n, D) sum of (x_f V_f)^2 by coordinate, or (n, 1) over all coordinates; None where every item is its only
             feature, so that the square of the sum is the sum of the squares.
         linear: (n,) sum of x_f w_f.
-        used: (m, D) the distinct rows of V that were read.
+        used: (m, D) the distinct rows of V that were read, or those among which `there` says which were.
         weights: (m, 1) the same rows of w.
+        there: (m,) 1 for the rows that were read, else 0; None where all were.
     """
 
     vectors: Tensor
@@ -41,6 +42,7 @@ class Sums:
     linear: Tensor
     used: Tensor
     weights: Tensor
+    there: Tensor | None = None
 
     def among(self) -> Tensor | None:
         """Return what an item's features make among themselves by coordinate, (q^2 - squares) / 2: (n, D); None: nothing."""
