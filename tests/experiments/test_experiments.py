@@ -14,7 +14,7 @@ from metakg.data import KnowledgeGraph
 from metakg.errors import ConfigError, DataError, LeakageError, TrainingError
 from metakg.evaluation import Evaluation, evaluate
 from metakg.evaluation.leakage import check_view
-from metakg.experiments import leak, measure, parameters, scalability
+from metakg.experiments import efficiency, leak, measure, parameters, scalability
 from metakg.experiments.lab import Lab, claim, identify, merged, ordered
 from metakg.experiments.rows import read
 from metakg.experiments.runner import Desk
@@ -87,6 +87,24 @@ def test_every_model_of_the_registry_takes_part(lab) -> None:
     for name in ("table3", "efficiency"):
         rules = [unit.rule["model"]["kind"] for unit in EXPERIMENTS[name](work)]
         assert set(rules) == set(MODELS), name
+
+
+def test_a_size_is_asked_for_some_users_and_says_so(lab, cut, monkeypatch) -> None:
+    everybody = {name: len(np.unique(s.query.users)) for name, s in cut.scenarios.items()}
+    monkeypatch.setattr(efficiency, "generated", lambda *_: cut)
+    monkeypatch.setattr(efficiency, "_ASKED", min(everybody.values()) - 1)
+    rows = [row for row in rows_of(lab("popularity"), "efficiency") if row["what"] == "inference"]
+    assert [row["place"] for row in rows] == ["here", "amazon-book", "yelp2018"]
+    assert {row["users"] for row in rows} == {sum(everybody.values())}
+    few = len(everybody) * (min(everybody.values()) - 1)
+    assert [row["asked_users"] for row in rows] == [sum(everybody.values()), few, few]
+    some = efficiency.asking(cut, 3)
+    for name, whole in cut.scenarios.items():
+        asked = some.scenarios[name]
+        assert len(np.unique(asked.query.users)) == 3
+        assert asked.support is whole.support
+        users = np.isin(whole.query.users, asked.query.users)
+        assert (asked.query.items == whole.query.items[users]).all(), "all of a user's answers"
 
 
 def test_a_short_budget_compares_ours_with_the_floors(lab) -> None:
