@@ -24,27 +24,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal, Self, cast
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 import torch
 from pydantic import Field, PositiveInt
-from scipy import sparse
 from torch import Tensor, nn
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import softplus
 
 from metakg import losses
-from metakg.data import Interactions, TrainView
-from metakg.models.base import ModelConfig
-from metakg.models.learnt import Kind, Learnt, LearntConfig
-from metakg.models.metapaths import MetaPath, MetaPathConfig, kept_paths
-from metakg.models.nn.instances import Chains, Instances, Limits, PathIndex, start_items
-from metakg.models.nn.rows import mean_of_neighbours
+from metakg.data import TrainView
+from metakg.models.instanced import Instanced, InstancedConfig
+from metakg.models.learnt import Kind, LearntConfig
+from metakg.models.metapaths import MetaPath
+from metakg.models.nn.instances import Chains, Instances
 from metakg.models.nn.transr import xavier
-from metakg.models.pathfinder import PathFinder
 from metakg.models.space import Choice, Space
 from metakg.sample.episodes import PairBatch
-from metakg.types import Mask
 
 _USERS = 16
 """Users whose instances are encoded at a time."""
@@ -52,7 +48,7 @@ _CELLS = 1 << 21
 """Numbers in the first layer of the items without a path: 8 MB, which stays near the cache."""
 
 
-class McrecConfig(LearntConfig):
+class McrecConfig(InstancedConfig):
     """Settings of `mcrec`."""
 
     space: ClassVar[Space] = {
@@ -72,18 +68,6 @@ class McrecConfig(LearntConfig):
     """Cross-entropy of clicks and drawn items, or their ranking."""
     coordinate_softmax: bool = False
     """Whether the attention of users and items is a distribution over coordinates (authors' code)."""
-    instances: PositiveInt = 5
-    """Instances kept of a pair on each path, those of the highest mean cosine of neighbouring nodes."""
-    starts: PositiveInt = 10
-    """Clicked items that a user's instances start at, those nearest to him."""
-    chains: PositiveInt = 10
-    """Ways on from an item that are followed, the nearest."""
-    ends: PositiveInt = 200
-    """Items that the last node before the end leads to, the nearest."""
-    min_cosine: float = Field(-1.0, ge=-1.0, le=1.0)
-    """Least mean cosine of an instance (authors' code: 0.7)."""
-    paths: MetaPathConfig = MetaPathConfig()
-    """Which meta-paths are taken."""
 
 
 @dataclass(frozen=True)
@@ -101,32 +85,22 @@ class Contexts:
     paths: Tensor
 
 
-class Mcrec(Learnt):
+class Mcrec(Instanced):
     """The model. See the module."""
 
     rows: ClassVar[Mapping[str, Kind]] = {"user": "user", "item": "item", "feature": "node"}
 
     config: McrecConfig
-    paths: Tensor
 
     def __init__(
         self, config: McrecConfig, view: TrainView, rng: torch.Generator, *, chosen: Sequence[MetaPath] | None = None
     ) -> None:
-        super().__init__(config, view, rng)
-        pairs, d = view.interactions.pairs_only(), config.dim
-        if chosen is None:
-            found = PathFinder(view, pairs, config.paths).find()
-            found.need_facts(view.vocabulary, config.kind)
-            chosen = found.chosen
-        self.chosen = tuple(chosen)
-        self.register_buffer("paths", torch.tensor([path.codes() for path in self.chosen]))
+        super().__init__(config, view, rng, chosen)
+        d, m = config.dim, len(self.chosen)
         unit = d**-0.5  # vectors of length 1, so that products of a vector and its attention are no smaller than a context
         self.user = nn.Parameter(torch.randn(view.n_users, d, generator=rng) * unit)  # x, (U, D)
         self.item = nn.Parameter(torch.randn(view.n_items, d, generator=rng) * unit)  # y, (I, D)
-        self.feature = nn.Parameter(  # f, (U + E, D)
-            torch.randn(view.n_users + view.n_entities, d, generator=rng) * unit, requires_grad=False
-        )
-        m = len(self.chosen)
+        self.feature = self.features(rng)  # f, (U + E, D)
         self.filter = nn.Parameter(xavier(5 * m, d, d, rng=rng).view(m, 5, d, d))  # F of u, m, e, x and i
         self.filter_bias = nn.Parameter(torch.zeros(m, d))
         self.path_hidden, self.path_bias = nn.Parameter(xavier(d, 3 * d, rng=rng)), nn.Parameter(torch.zeros(d))
@@ -136,90 +110,7 @@ class Mcrec(Learnt):
         widths = [3 * d, *config.tower, 1]
         self.tower = nn.ParameterList([nn.Parameter(xavier(b, a, rng=rng)) for a, b in pairwise(widths)])
         self.tower_bias = nn.ParameterList([nn.Parameter(torch.zeros(b)) for b in widths[1:]])
-        self.prepare(pairs)
-
-    # -- structures ------------------------------------------------------------------------------------------------------
-
-    def prepare(self, pairs: Interactions) -> None:
-        """Build the halves of every meta-path from the facts and exactly these pairs."""
-        self.finder = PathFinder(self.view, pairs, self.config.paths)
-        self._index()
-
-    def on_epoch_start(self) -> None:
-        """Build the halves again if the features have changed: which instances are the best follows from them."""
-        if self.built_for != self.feature._version:
-            self._index()
-
-    def _index(self) -> None:
-        n, c = self.view.n_users, self.config
-        unit = normalize(self.feature.detach()).cpu().numpy()
-        users, entities = unit[:n], unit[n:]
-        limits = Limits(c.starts, c.chains, c.ends, c.instances, c.min_cosine)
-        self.own = start_items(self.finder.clicks, users, entities, c.starts)
-        self.halves = [PathIndex(path, self.finder, users, entities, limits) for path in self.chosen]
-        self.built_for = self.feature._version
-
-    def start_from(self, users: Tensor, items: Tensor) -> None:
-        """Take over vectors of users and items, as features and as the start of what is learnt: (U, D), (I, D)."""
-        n = self.view.n_users
-        with torch.no_grad():
-            self.user.copy_(users)
-            self.item.copy_(items)
-            self.feature[:n], self.feature[n : n + len(items)] = users, items
-            known = torch.from_numpy(self.trained_rows("feature")).to(self.feature.device)
-            self.feature.copy_(self.fill_cold("feature", self.feature.detach(), known))
-        self._index()
-
-    def trained_rows(self, name: str) -> Mask:
-        """Say which rows training moved; features belong to users and items with a click, and spread from there."""
-        if name != "feature":
-            return super().trained_rows(name)
-        known = np.zeros(len(self.feature), np.bool_)
-        known[self.view.interactions.users] = True
-        known[self.view.n_users + self.view.interactions.items] = True
-        return known
-
-    def fill_cold(self, name: str, table: Tensor, known: Tensor) -> Tensor:
-        """Return a table whose cold rows have a start; features come from neighbours, a user's from the items he clicked."""
-        if name != "feature":
-            return super().fill_cold(name, table, known)
-        n, filled, known = self.view.n_users, table.clone(), known.clone()
-        filled[n:], known[n:] = mean_of_neighbours(filled[n:], known[n:], self.view.graph.entity)
-        there = known[n : n + self.view.n_items].cpu().numpy().astype(np.float32)
-        clicks = sparse.csr_array(self.finder.clicks @ sparse.diags_array(there))
-        count = torch.from_numpy(np.asarray(clicks.sum(axis=1), np.float32).ravel()).to(table.device)
-        mean = torch.from_numpy(clicks @ filled[n : n + self.view.n_items].cpu().numpy()).to(table.device)
-        fresh = ~known[:n] & (count > 0)
-        filled[:n][fresh] = (mean / count.clamp(min=1).unsqueeze(1))[fresh].to(table.dtype)
-        known[:n] |= fresh
-        for part in (slice(0, n), slice(n, None)):
-            if bool(known[part].any()):
-                filled[part] = torch.where(known[part].unsqueeze(1), filled[part], filled[part][known[part]].mean(0))
-        return filled
-
-    def anew(self, view: TrainView, rng: torch.Generator) -> Self:
-        """Return a fresh model over another view, with the same meta-paths."""
-        return type(self)(self.config, view, rng, chosen=self.chosen)
-
-    def over(self, view: TrainView) -> Self:
-        """Return this recommender over a view from which clicks or facts were taken away: instances are built anew."""
-        other = super().over(view)
-        other.prepare(view.interactions.pairs_only())
-        return other
-
-    @classmethod
-    def from_tensors(cls, config: ModelConfig, view: TrainView, rng: torch.Generator, tensors: dict[str, Tensor]) -> Self:
-        """Return the model of this config and view whose `tensors` these are, with the meta-paths it has chosen."""
-        chosen = kept_paths(config.kind, "paths", tensors, view.n_relations, least=1)
-        model = cls(config, view, rng, chosen=chosen)  # type: ignore[arg-type]
-        Learnt.load_tensors(model, tensors)
-        model.on_epoch_start()
-        return model
-
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Become what `tensors` of an equal model returned; on an error, stay as it was."""
-        other = type(self).from_tensors(self.config, self.view, self.rng, tensors)
-        self.__dict__.update(other.to(self.user.device).__dict__)
+        self.prepare(view.interactions.pairs_only())
 
     # -- the network -----------------------------------------------------------------------------------------------------
 
