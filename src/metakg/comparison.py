@@ -39,6 +39,8 @@ REFERENCES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 }
 """Table 3 of the MetaKG paper (TKDE 2022), row MetaKG, Recall@20 and NDCG@20. Context, not truth: see docs/protocols.md."""
 
+PRINTED = "the paper's MetaKG, as printed"
+
 Progress = Callable[[str], None]
 
 
@@ -52,6 +54,7 @@ class Run:
         seconds: seconds in all.
         peak_gb: largest memory of the process until its end, in GB.
         device: what trained and judged it: "CPU", or the name of a card.
+        epochs: how many it was trained, and how many it adapts to a scenario; None where there are none.
     """
 
     evaluation: Evaluation
@@ -59,6 +62,7 @@ class Run:
     seconds: float
     peak_gb: float
     device: str = "CPU"
+    epochs: tuple[int | None, int | None] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -125,11 +129,7 @@ class Leaderboard:
             ConfigError: there are no such figures, or no such model was judged.
         """
         floor = self.best_floor()
-        parts = []
-        for metric in ("recall", "ndcg"):
-            parts.append(self.table(metric, markdown=markdown))
-            if reference:
-                parts.append(self._reference_line(reference, metric))
+        parts = [self.table(metric, markdown=markdown, reference=reference) for metric in ("recall", "ndcg")]
         if len({e.model for e in self.evaluations}) > 1:
             tested = dict.fromkeys(name for name in (floor, against) if name is not None)
             parts += [self._tests(name, markdown=markdown) for name in tested]
@@ -149,49 +149,51 @@ class Leaderboard:
             parts.append("\n".join(f"{'- ' if markdown else 'note: '}{note}" for note in notes) + "\n")
         return "\n".join(parts)
 
-    def table(self, metric: str, *, markdown: bool = False) -> str:
-        """Return models by scenarios in one metric, with marks where a model differs from the best floor."""
+    def table(self, metric: str, *, markdown: bool = False, reference: str | None = None) -> str:
+        """Return models by scenarios in one metric, with marks where a model differs from the best floor.
+
+        Raises:
+            ConfigError: there are no published figures of this name.
+        """
+        if reference and reference not in REFERENCES:
+            known = ", ".join(REFERENCES)
+            raise ConfigError("reference", repr(reference), expected=f"one of {known}", fix="Check the spelling.")
+        printed = {f"{PRINTED} (@20)": REFERENCES[reference]} if reference else None
         baseline = self.best_floor()
         tests = self.against(baseline, metric) if baseline else []
         marked = [name for name, search in self.searched.items() if not search.converged]
-        return tables(self.rows, [(metric, self.k)], floors=FLOORS, comparisons=tests, marked=marked, markdown=markdown)
-
-    def _reference_line(self, reference: str, metric: str) -> str:
-        if reference not in REFERENCES:
-            raise ConfigError(
-                "reference", repr(reference), expected=f"one of {', '.join(REFERENCES)}", fix="Check the spelling."
-            )
-        cells = ", ".join(f"{name} {row[metric]:.4f}" for name, row in REFERENCES[reference].items())
-        return f"The paper's MetaKG (its Table 3, {reference}, {metric}@20): {cells}.\n"
+        how: dict[str, Any] = {"comparisons": tests, "marked": marked, "printed": printed, "markdown": markdown}
+        return tables(self.rows, [(metric, self.k)], floors=FLOORS, **how)
 
     def _tests(self, baseline: str, *, markdown: bool) -> str:
-        header = [
-            "against " + baseline,
-            "scenario",
-            "recall gained",
-            "95 % interval",
-            "p (t)",
-            "p (Wilcoxon)",
-            "better",
-            "worse",
-        ]
+        """Return the paired tests of the other models against one: of recall with intervals, and of NDCG."""
+        names = ("better", "worse", "NDCG gained", "p (t)", "p (Wilcoxon)")
+        header = [f"against {baseline}", "scenario", "recall gained", "95 % interval", "p (t)", "p (Wilcoxon)", *names]
+        ndcg = {(row["model"], row["scenario"], row["shots"]): row for row in self.against(baseline, "ndcg")}
+
+        def p_values(row: Json) -> list[str]:
+            return ["" if row[name] is None else f"{row[name]:.2g}" for name in ("t_p", "wilcoxon_p")]
+
         body = []
         for row in self.against(baseline):
             interval = f"{row['low']:+.4f} to {row['high']:+.4f}" if row["low"] is not None else row["remark"]
-            p_values = ["" if row[name] is None else f"{row[name]:.2g}" for name in ("t_p", "wilcoxon_p")]
             scenario = row["scenario"] if row["shots"] is None else f"{row['scenario']} at {row['shots']}"
-            counts = [f"{row['wins']:,}", f"{row['losses']:,}"]
-            body.append([row["model"], scenario, f"{row['difference']:+.4f}", interval, *p_values, *counts])
+            other = ndcg[row["model"], row["scenario"], row["shots"]]
+            of_recall = [f"{row['difference']:+.4f}", interval, *p_values(row), f"{row['wins']:,}", f"{row['losses']:,}"]
+            body.append([row["model"], scenario, *of_recall, f"{other['difference']:+.4f}", *p_values(other)])
         return grid(header, body, markdown=markdown)
 
     def _costs(self, *, markdown: bool) -> str:
+        """Return the seconds of every run, and how many epochs it was trained and adapts."""
         body = []
         for run in self.runs:
             adapt_s = sum(result.adapt_s for result in run.evaluation.results)
             rank_s = sum(result.rank_s for result in run.evaluation.results)
             seed = "-" if run.evaluation.seed is None else str(run.evaluation.seed)
-            body.append([run.evaluation.model, seed, f"{run.fit_s:.1f}", f"{adapt_s:.1f}", f"{rank_s:.1f}"])
-        return grid(["seconds", "seed", "fit", "adapt", "rank"], body, markdown=markdown)
+            epochs = ["" if number is None else str(number) for number in run.epochs]
+            body.append([run.evaluation.model, seed, f"{run.fit_s:.1f}", f"{adapt_s:.1f}", f"{rank_s:.1f}", *epochs])
+        header = ["seconds", "seed", "fit", "adapt", "rank", "epochs of training", "of adapting"]
+        return grid(header, body, markdown=markdown)
 
     def _searches(self, *, markdown: bool) -> str:
         """Return what each search took and came to."""
@@ -328,7 +330,7 @@ def compare(
                 "peak_gb": _peak_gb(),
                 "device": "CPU" if its_device == "cpu" else torch.cuda.get_device_name(its_device),
             }
-            runs.append(Run(found, **took))
+            runs.append(Run(found, **took, epochs=_epochs(rule)))
             if folder is not None and log is not None:
                 with files.atomic_folder(folder) as temporary:
                     found.save(temporary / "evaluation")
@@ -418,7 +420,16 @@ def _resume(folder: Path, rule: Json) -> Run:
         float(manifest.get("seconds", fit_s + judged)),
         float(manifest.get("peak_gb", 0.0)),
         manifest.get("device", "CPU"),
+        _epochs(rule),
     )
+
+
+def _epochs(rule: Json) -> tuple[int | None, int | None]:
+    """Return the epochs of training and of adapting that a run's settings ask for; without validation, all of them ran."""
+    training = rule["training"] or {}
+    adapt = training.get("adapt") or {}
+    steps = adapt.get("mode", "") != "none"
+    return training.get("loop", {}).get("epochs"), adapt.get("epochs") if steps else None
 
 
 def _peak_gb() -> float:

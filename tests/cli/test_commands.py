@@ -116,6 +116,23 @@ def test_compare_tests_against_a_model_too(folder) -> None:
         run(*words, "--against", "metakg")
 
 
+def test_compare_prints_tests_of_both_metrics_epochs_and_what_the_paper_printed(folder) -> None:
+    words = ["compare", folder / "split", "--models", "popularity,walk,fm", "--scenarios", "user_cold", "--seeds", "2"]
+    words += [w for s in ("start=xavier", "loop.epochs=2", "adapt.epochs=1") for w in ("--set", f"fm.training.{s}")]
+    lines = [line.split() for line in run(*words, "--reference", "last-fm", "--against", "popularity").splitlines()]
+    assert sum(line[:4] == ["the", "paper's", "MetaKG,", "as"] for line in lines) == 2
+    assert next(line[-1] for line in lines if line[:2] == ["the", "paper's"]) == "0.3927"
+    tested = next(line for line in lines if line[:2] == ["against", "popularity"])
+    assert tested[-6:] == ["NDCG", "gained", "p", "(t)", "p", "(Wilcoxon)"]
+    costs = next(number for number, line in enumerate(lines) if line[:2] == ["seconds", "seed"])
+    assert [(line[0], line[1], line[-2:]) for line in lines[costs + 4 : costs + 6]] == [
+        ("fm", "1", ["2", "1"]),
+        ("fm", "2", ["2", "1"]),
+    ]
+    with pytest.raises(ConfigError, match="'last-gm'; expected one of last-fm"):
+        run(*words[:3], "popularity", "--reference", "last-gm")
+
+
 def test_compare_takes_fewer_seeds_of_a_model_and_says_so(folder, tmp_path) -> None:
     quick = [f"{m}.training.{s}" for m in ("fm", "cfkg") for s in ("start=xavier", "loop.epochs=1", "adapt.epochs=0")]
     words = ["compare", folder / "split", "--seeds", "2", "--scenarios", "warm", *(w for s in quick for w in ("--set", s))]

@@ -119,6 +119,15 @@ def test_markdown():
     assert tables(aggregate(REPORT), floors=FLOORS, markdown=True) == "\n".join(lines) + "\n"
 
 
+def test_printed_figures_stand_below_the_models_and_are_never_the_best():
+    printed = {"elsewhere": {"user_cold": {"recall": 0.9, "ndcg": 0.8}, "other": {"recall": 0.7}}}
+    lines = tables(aggregate(REPORT), floors=FLOORS, printed=printed, markdown=True).splitlines()
+    names = [line.split("|")[1].strip() for line in lines[2:]]
+    assert names[-4:] == ["metakg", "elsewhere", "metakg over the best floor", "users"]
+    assert [cell.strip() for cell in lines[-3].split("|")[2:4]] == ["0.9000", ""]
+    assert "**0.3800**" in lines[-4]
+
+
 def test_marks_need_both_tests():
     def compared(t_p, wilcoxon_p):
         return {"model": "metakg", "scenario": "user_cold", "shots": None, "metric": "recall", "k": 20} | {

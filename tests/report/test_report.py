@@ -20,8 +20,9 @@ from metakg.experiments.rows import read
 from metakg.report import collect, write_markdown, write_page
 from metakg.report.blocks import SCENARIO_NAMES, Table
 from metakg.report.leaderboard import mark
+from metakg.report.missing import missing
 from metakg.report.page import page
-from metakg.report.sections import missing, sections
+from metakg.report.sections import sections
 
 SECTIONS = (
     "table3", "gains", "cost", "ablation", "leak", "shots", "sensitivity", "efficiency", "scalability", "curves", "parameters",
@@ -196,6 +197,16 @@ def test_what_was_not_run_is_named_with_its_command(runs, tmp_path) -> None:
     found = collect(copy)
     assert "leak: not run (metakg experiment leak DIR --resume)" in missing(found)
     assert any("without a row" in line and "item-knn" in line for line in missing(found))
+    assert "ablation, variants of metakg not run: no-collaborative" in missing(found)
+    assert "sensitivity, local updates of metakg not run: 2, 3, 4" in missing(found)
+    assert "sensitivity, embedding size of metakg-paper not run: all values" in missing(found)
+    assert not any("embedding size of kgat" in line for line in missing(found)), "it need not take part"
+    (here,) = [line for line in missing(found) if line.startswith("efficiency, not timed on this data: ")]
+    assert "kgat" in here
+    assert "metakg," not in here
+    assert "efficiency, not timed at yelp2018's size: all models" in missing(found)
+    absent = "metakg-paper not run: user_cold that saw nothing"
+    assert any(line.startswith(f"leak, {absent}") for line in missing(collect(runs))), "the vectors alone were run"
     assert "leak" not in [section.name for section in sections(found)]
     assert "leak: not run" in page(found)
 

@@ -106,6 +106,7 @@ def tables(
     floors: Sequence[str] = (),
     comparisons: Sequence[Json] = (),
     marked: Collection[str] = (),
+    printed: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
     markdown: bool = False,
 ) -> str:
     """Return one table for each metric and cut-off: models down, scenarios across, the best of a scenario marked.
@@ -119,11 +120,14 @@ def tables(
         comparisons: rows of `metakg.evaluation.significance.compare_models`; a mean is marked with *, ** or *** where it
             differs from the baseline with p below 0.05, 0.01 or 0.001 in the t-test and in Wilcoxon's test.
         marked: models whose name gets a dagger, for a note that the caller writes.
+        printed: figures that others printed, name -> scenario -> metric -> mean, for a line each below the models: no rival
+            for the best of a scenario, since they were not made here.
         markdown: for a Markdown page (best in bold) or a terminal (best with a "<").
     """
     marks = {tuple(row[name] for name in _COMPARED): _mark(row) for row in comparisons}
     keys = list(dict.fromkeys((row["metric"], row["k"]) for row in report)) if shown is None else list(shown)
-    return "\n".join(_table(report, metric, k, floors, marks, marked, markdown=markdown) for metric, k in keys)
+    made = (marks, marked, printed or {})
+    return "\n".join(_table(report, metric, k, floors, *made, markdown=markdown) for metric, k in keys)
 
 
 def grid(header: Sequence[str], body: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
@@ -151,6 +155,7 @@ def _table(
     floors: Sequence[str],
     marks: Mapping[tuple[Any, ...], str],
     marked: Collection[str],
+    printed: Mapping[str, Mapping[str, Mapping[str, float]]],
     *,
     markdown: bool,
 ) -> str:
@@ -163,7 +168,11 @@ def _table(
             fix="Evaluate with it, or show another.",
         )
     columns = list(dict.fromkeys(_column(row) for row in rows))
-    lines = _means(rows, columns, marks, marked, markdown=markdown) + _gains(rows, columns, floors) + [_users(rows, columns)]
+    lines = _means(rows, columns, marks, marked, markdown=markdown)
+    for name, figures in printed.items():
+        values = [figures.get(column[0], {}).get(metric) if column[1] is None else None for column in columns]
+        lines.append([name, *("" if value is None else f"{value:.4f}" for value in values)])
+    lines += [*_gains(rows, columns, floors), _users(rows, columns)]
     header = ["model", *(_heading(column, columns) for column in columns)]
     if len(columns) > _WIDE:  # k-shot curves: scenarios down, models across
         header, *lines = (list(line) for line in zip(header, *lines, strict=True))

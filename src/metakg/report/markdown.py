@@ -12,7 +12,8 @@ from metakg.report.blocks import Cell, Section, Table
 from metakg.report.collect import Runs
 from metakg.report.colours import fixed
 from metakg.report.figures import Figure
-from metakg.report.sections import missing, sections
+from metakg.report.missing import missing
+from metakg.report.sections import sections
 
 
 def write_markdown(runs: Runs, path: Path, *, pictures: Literal["svg", "png"] = "svg") -> list[Path]:

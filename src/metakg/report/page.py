@@ -12,7 +12,8 @@ from metakg.report.blocks import SCENARIO_NAMES, Cell, Section, Table, scenario_
 from metakg.report.collect import Runs
 from metakg.report.colours import variables
 from metakg.report.figures import Figure, legend_html
-from metakg.report.sections import missing, sections
+from metakg.report.missing import missing
+from metakg.report.sections import sections
 
 _LONG = 16
 """Tables with more rows than this are folded on the screen; never on paper."""
