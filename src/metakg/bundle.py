@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from metakg import __version__, files
 from metakg.data import Dataset, TrainView, tables
@@ -60,9 +60,8 @@ def save(recommender: Recommender, settings: Json, state: State, folder: Path, *
     view = recommender.view
     with files.atomic_folder(folder, overwrite=overwrite, kind="bundle") as temporary:
         Dataset(view.vocabulary, view.interactions, view.graph, {"source": "training view"}).save(temporary / "data")
-        save_file(
-            {name: tensor.contiguous() for name, tensor in recommender.tensors().items()}, temporary / "weights.safetensors"
-        )
+        weights = {name: tensor.contiguous() for name, tensor in recommender.tensors().items()}
+        files.save_tensors(weights, temporary / "weights.safetensors")
         columns = zip(*state.clicks, strict=True) if state.clicks else ((), (), ())
         names = ("user", "item", "kind")
         tables.write(

@@ -21,6 +21,7 @@ from metakg import files
 from metakg.data import Split
 from metakg.errors import ConfigError, DataError
 from metakg.evaluation import Evaluation, evaluate
+from metakg.evaluation.evaluator import check_rules
 from metakg.evaluation.report import DAGGER, aggregate, grid, tables
 from metakg.evaluation.significance import compare_models
 from metakg.models.registry import FLOORS, MODELS
@@ -38,6 +39,9 @@ REFERENCES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     }
 }
 """Table 3 of the MetaKG paper (TKDE 2022), row MetaKG, Recall@20 and NDCG@20. Context, not truth: see docs/protocols.md."""
+
+_SIZES = {"last-fm": (23_566, 48_123)}
+"""Users and items of the data that they are of."""
 
 PRINTED = "the paper's MetaKG, as printed"
 
@@ -155,9 +159,8 @@ class Leaderboard:
         Raises:
             ConfigError: there are no published figures of this name.
         """
-        if reference and reference not in REFERENCES:
-            known = ", ".join(REFERENCES)
-            raise ConfigError("reference", repr(reference), expected=f"one of {known}", fix="Check the spelling.")
+        if reference:
+            check_reference(reference)
         printed = {f"{PRINTED} (@20)": REFERENCES[reference]} if reference else None
         baseline = self.best_floor()
         tests = self.against(baseline, metric) if baseline else []
@@ -245,6 +248,23 @@ class Leaderboard:
         )
 
 
+def check_reference(name: str) -> None:
+    """Refuse a name that no published figures have.
+
+    Raises:
+        ConfigError: it is none of `REFERENCES`.
+    """
+    if name not in REFERENCES:
+        raise ConfigError("reference", repr(name), expected=f"one of {', '.join(REFERENCES)}", fix="Check the spelling.")
+
+
+def reference_of(split: Split) -> str | None:
+    """Return the name of the published figures that were made on these data in these scenarios, or None."""
+    v = split.dataset.vocabulary
+    known = (name for name, sizes in _SIZES.items() if sizes == (v.n_users, v.n_items) and split.protocol == "paper")
+    return next(known, None)
+
+
 def compare(
     split: Split,
     models: Sequence[str] = FLOORS,
@@ -288,6 +308,7 @@ def compare(
     """
     settings = settings or {}
     check_available(device)
+    check_rules(split, scenarios, mask, candidates)
     resolved = {name: settings_for(name, dict(settings.get(name, {}))) for name in models}  # all checked before any runs
     unused = set(settings) - set(models)
     if unused:

@@ -18,11 +18,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from metakg.errors import DataError
 from metakg.types import Json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 if sys.platform != "win32":
     import fcntl
@@ -50,6 +53,22 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as err:
         found, expected, fix = _FIX.get(err.errno or 0, (str(err), "a writable place", "Look at the path and try again."))
         raise DataError(f"writing {path}", found, expected=expected, fix=fix) from err
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; what the system refuses is an `OSError` like everybody else's.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path)
+    except SafetensorError as err:
+        number = re.search(r"os error (\d+)", str(err))
+        raise OSError(int(number[1]) if number else errno.EIO, str(err)) from err
 
 
 @contextmanager

@@ -333,6 +333,38 @@ def test_tune_writes_settings_that_train_takes(folder, tmp_path) -> None:
     assert json.loads(run(*command, "--overwrite", "--resume", "--json"))["trials"] == 2
 
 
+def test_tune_refuses_before_the_search_what_it_could_not_write_or_go_on_with(folder, tmp_path) -> None:
+    pytest.importorskip("optuna", reason="extra `tune`")
+    words = ["tune", folder / "split", "--model", "metakg", "--trials", "1"]
+    with pytest.raises(ConfigError, match=r"metakg.training.scheduler = null"):
+        run(*words, "--out", tmp_path / "best.toml", "--set", "training.scheduler=null")
+    with pytest.raises(ConfigError, match="--resume: found no --log"):
+        run(*words, "--out", tmp_path / "best.toml", "--resume")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="writing"):
+        run(*words, "--out", tmp_path / "file" / "best.toml")
+
+
+def test_compare_refuses_words_before_it_fits_anything(folder, monkeypatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("fitted")
+
+    monkeypatch.setattr("metakg.comparison.fit", never)
+    words = ["compare", folder / "split", "--models", "walk"]
+    for more, match in (
+        (["--reference", "last-gm"], "'last-gm'; expected one of last-fm"),
+        (["--mask", "train"], "--mask: found 'train'"),
+        (["--candidates", "some"], "--candidates: found 'some'"),
+        (["--set", "blend.trust_unclicked=0.5"], "a setting of blend"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            run(*words, *more)
+    with pytest.raises(DataError, match="scenario 'cold': found no such scenario"):
+        run(*words, "--scenarios", "cold")
+    monkeypatch.undo()
+    assert "item-knn" in run(*words[:3], "popularity, floors", "--scenarios", "warm")
+
+
 SMALL = ("--set", "dim=4", "--set", "training.batch_size=512")
 
 

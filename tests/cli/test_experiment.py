@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from metakg.cli.experiment import duration
+from metakg.cli.experiment import _numbers, duration
 from metakg.cli.main import app
 from metakg.errors import ConfigError, DataError
 from metakg.experiments.rows import read
@@ -50,12 +50,52 @@ def test_a_budget_of_nothing_says_what_it_cut(tmp_path) -> None:
     assert "--resume" in shown
 
 
-@pytest.mark.parametrize("words", [["nonsense", "x"], ["leak", "x", "--models", "nobody"], ["leak", "x", "--millions", "0"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense", "x"],
+        ["leak", "x", "--models", "nobody"],
+        ["leak", "x", "--millions", "0"],
+        ["leak", "x", "--millions", "nan"],
+        ["scalability", "x", "--millions", "1,inf"],
+        ["table3", "x", "--models", "popularity", "--set", "walk.steps=2"],
+        ["table3", "x", "--models", "popularity", "--compared", "nowhere"],
+    ],
+)
 def test_bad_words_are_refused_before_anything_is_written(tmp_path, monkeypatch, words) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError):
         run("experiment", *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sizes_that_read_alike_are_one() -> None:
+    assert _numbers("3, 0.01,0.0100000000001,1") == [0.0100000000001, 1.0, 3.0]
+
+
+def test_a_folder_of_something_else_stays_as_it_is(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "runs"
+    run("experiment", "table3", folder, "--models", "popularity")
+    for place, match in ((folder / "generated" / "split", "kind 'split'"), (folder / "generated" / "data", "kind 'dataset'")):
+        before = sorted(place.rglob("*"))
+        with pytest.raises(DataError, match=match):
+            run("experiment", "table3", place, "--models", "popularity")
+        assert sorted(place.rglob("*")) == before
+    named = tmp_path / "named"
+    run("experiment", "table3", named, "--models", "popularity", "--data", folder / "generated" / "split")
+    with pytest.raises(DataError, match="Name the data of these runs with --data"):
+        run("experiment", "table3", named, "--models", "kg-knn", "--resume")
+    assert not (named / "generated").exists()
+    monkeypatch.chdir(folder / "generated" / "split")
+    run("experiment", "table3", tmp_path / "here", "--models", "popularity", "--data", ".")
+    assert json.loads((tmp_path / "here" / "manifest.json").read_text())["name"] == "generated"
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="found a file; expected a run folder or a new one"):
+        run("experiment", "table3", tmp_path / "file", "--models", "popularity", "--data", folder / "generated" / "split")
+
+
+def test_without_a_unit_no_report_is_promised(tmp_path) -> None:
+    assert "next: metakg report" not in run("experiment", "parameters", tmp_path / "runs", "--models", "popularity")
 
 
 def test_durations() -> None:

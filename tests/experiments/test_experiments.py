@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +26,7 @@ from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.models.registry import FLOORS, MODELS
 from metakg.rng import torch_generator
+from metakg.train.loop import watching
 
 
 def rows_of(lab, name: str, *, models=None) -> list[dict]:
@@ -338,14 +341,14 @@ def test_random_world_has_the_edges_asked_for() -> None:
 
 def test_a_folder_of_another_protocol_or_data_is_refused(lab, cut, tmp_path) -> None:
     identity = identify(cut)
-    claim(tmp_path / "runs", identity, {})
-    claim(tmp_path / "runs", identity, {})
+    claim(tmp_path / "runs", identity, {}, 20)
+    claim(tmp_path / "runs", identity, {}, 20)
     for name, value in (("protocol", "paper"), ("data", "0" * 64), ("split", "0" * 32)):
         with pytest.raises(DataError, match=f"runs of the {name}"):
-            claim(tmp_path / "runs", {**identity, name: value}, {})
+            claim(tmp_path / "runs", {**identity, name: value}, {}, 20)
     cut.dataset.save(tmp_path / "data")
     with pytest.raises(DataError, match="kind 'dataset'"):
-        claim(tmp_path / "data", identity, {})
+        claim(tmp_path / "data", identity, {}, 20)
 
 
 def test_unknown_names_are_refused() -> None:
@@ -357,3 +360,93 @@ def test_unknown_names_are_refused() -> None:
     assert ordered(["metakg", "walk", "metakg-paper", "popularity"]) == ("popularity", "walk", "metakg-paper", "metakg")
     assert ordered(list(MODELS))[: len(FLOORS)] == FLOORS
     assert merged({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}) == {"a": {"b": 1, "c": 3}}
+
+
+def test_a_run_taken_over_is_kept_at_the_cut_off_asked_for(lab, cut, tmp_path) -> None:
+    compare(cut, ["blend", "item-knn"], k=20, keep=tmp_path / "kept")
+    work = replace(lab("blend", "item-knn"), k=10, compared=tmp_path / "kept")
+    report, _ = experiment(work, ["table3"], about={"name": "shop"})
+    assert len(report.done) == 2
+    for folder in (work.folder / "kept").iterdir():
+        found = Evaluation.load(folder)
+        assert {k for result in found.results for _, k in result.values} == {10}
+        assert {k for result in found.results for k in result.coverage} == {10}
+    from metakg.report import collect
+
+    runs = collect(work.folder)
+    floor = runs.best_floor()
+    assert {row["against"] for row in runs.tests["table3"]} == {floor}
+    for row in runs.quality("table3"):
+        low, high = runs.intervals[row["model"], row["scenario"], row["metric"]]
+        assert low <= row["mean"] <= high
+
+
+def test_a_training_outlives_a_stop_while_it_is_judged(lab, monkeypatch) -> None:
+    work, real = lab("metakg-paper"), Lab.judge
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lab, "judge", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        experiment(work, ["table3"], about={"name": "shop"})
+    (place,) = (work.folder / "work").iterdir()
+    trained = json.loads((place / "cost.json").read_text())
+    steps: list[int] = []
+    monkeypatch.setattr(Lab, "judge", real)
+    with watching(lambda loop, progress: steps.append(type(loop.source).__name__)):
+        rows = rows_of(work, "table3")
+    assert "TaskBatches" not in steps, "nothing is trained again"
+    (cost,) = [row for row in rows if row["what"] == "cost"]
+    assert cost["fit_s"] == trained["fit_s"], "what the training took, not what opening it again did"
+    assert any(row["what"] == "curve" for row in rows)
+    assert not any((work.folder / "work").iterdir())
+    again = rows_of(replace(work, folder=work.folder.parent / "whole"), "table3")
+    quality = [[row["mean"] for row in found if row["what"] == "quality"] for found in (rows, again)]
+    assert quality[0] == quality[1]
+
+
+def test_one_folder_has_one_cut_off(lab) -> None:
+    rows_of(lab("popularity"), "table3")
+    with pytest.raises(DataError, match=r"cut off at 20; expected 10, as asked for. Say -k 20"):
+        experiment(replace(lab("popularity"), k=10), ["sensitivity"], about={"name": "shop"})
+
+
+def test_a_refused_start_makes_no_file(lab) -> None:
+    work = lab("popularity")
+    rows_of(work, "table3")
+    with pytest.raises(DataError, match="rows of an earlier run"):
+        experiment(work, ["sensitivity", "table3"], about={"name": "shop"})
+    assert not (work.folder / "sensitivity.jsonl").exists()
+
+
+def test_the_leak_goes_through_the_released_network_too(lab, cut) -> None:
+    released = {
+        "arch": "code",
+        "inner": "gate",
+        "readout": "sum0",
+        "normalise": "everywhere",
+        "dim": 8,
+        "dims": [8, 8],
+        "training": {"loop": {"epochs": 1}, "adapt": {"epochs": 1}},
+    }
+    work = replace(lab("metakg-paper"), settings={"metakg-paper": released})
+    unit = next(u for u in leak.units(work) if u.name.startswith("metakg-paper") and u.rule["saw"] == "nothing")
+    (row,) = [r for r in unit.work(Desk(lambda words: None, {}, lambda: None)) if r["metric"] == "recall"]
+    assert 0 <= row["mean"] <= 1
+
+
+def test_only_a_kill_of_the_system_counts_as_too_little_memory() -> None:
+    with pytest.raises(measure.ChildEnded, match=r"\(memory\).*exit code -9"):
+        measure.in_child(_killed, (), measure.Limits())
+    with pytest.raises(measure.ChildEnded, match=r"\(work\).*exit code 3"):
+        measure.in_child(_left, (), measure.Limits())
+
+
+def _killed() -> dict:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def _left() -> dict:
+    os._exit(3)

@@ -60,7 +60,7 @@ def test_a_file_cut_at_any_byte_goes_on_from_its_whole_units(tmp_path) -> None:
             assert journal.torn == size - len(kept) or size < first_unit
             ends.append(len(names))
             if size % 97 == 0:  # what is left can be written to
-                journal.append("after", {"after": True}, [{"x": 1}], 0.1)
+                journal.append("after", {"after": True}, [{"what": "x"}], 0.1)
         if size % 97 == 0:
             assert [unit.name for unit in read(path).units] == [*names, "after"]
     assert ends == sorted(ends)
@@ -141,15 +141,15 @@ def test_a_disk_that_fills_loses_nothing_and_says_so(tmp_path) -> None:
 
     with Journal(path, HEADER, opener=disk) as journal:
         journal.begin({})
-        journal.append("first", {"n": 1}, [{"x": 1}], 0.0)
+        journal.append("first", {"n": 1}, [{"what": "x"}], 0.0)
         before = path.read_bytes()
         disks[0].room = 150
         with pytest.raises(DataError, match="full disk"):
-            journal.append("second", {"n": 2}, [{"x": "y" * 300}], 0.0)
+            journal.append("second", {"n": 2}, [{"what": "y" * 300}], 0.0)
         assert path.read_bytes() == before
         assert [unit.name for unit in journal.record.units] == ["first"]
         disks[0].room = 10**6  # space was freed
-        journal.append("second", {"n": 2}, [{"x": "y" * 300}], 0.0)
+        journal.append("second", {"n": 2}, [{"what": "y" * 300}], 0.0)
     assert [unit.name for unit in read(path).units] == ["first", "second"]
 
 
@@ -161,7 +161,7 @@ with Journal(Path(sys.argv[1]), {"experiment": "table3"}, resume=True) as journa
     journal.begin({})
     for n in range(10_000):
         if journal.find(f"unit {n}", {"n": n}) is None:
-            journal.append(f"unit {n}", {"n": n}, [{"row": i, "pad": "x" * 200} for i in range(50)], 0.0)
+            journal.append(f"unit {n}", {"n": n}, [{"what": "x" * 200, "row": i} for i in range(50)], 0.0)
 """
 
 
@@ -185,3 +185,40 @@ def test_kill_minus_nine_counts_every_unit_once(tmp_path) -> None:
     with Journal(path, {"experiment": "table3"}, resume=True) as journal:
         assert len(journal.record.units) == len(record.units)
     assert read(path).torn == 0
+
+
+def test_a_file_without_a_unit_holds_nothing_that_could_be_lost(tmp_path) -> None:
+    path = filled(tmp_path / "rows.jsonl", units=0)
+    with Journal(path, HEADER) as journal:
+        journal.append("unit", {"n": 0}, [{"what": "quality"}], 1.0)
+    assert [unit.name for unit in read(path).units] == ["unit"]
+
+
+def test_a_line_that_is_not_the_beginning_of_ours_is_never_cut_off(tmp_path) -> None:
+    path = tmp_path / "notes.jsonl"
+    path.write_text("my notes, without a line end")
+    with pytest.raises(DataError, match="the first line of a rows file"):
+        Journal(path, HEADER, resume=True)
+    assert path.read_text() == "my notes, without a line end"
+
+
+@pytest.mark.parametrize("number", ["1e400", "-5"])
+def test_an_impossible_number_of_rows_is_damage(tmp_path, number) -> None:
+    path = filled(tmp_path / "rows.jsonl")
+    path.write_text(path.read_text().replace('"rows": 2', f'"rows": {number}', 1))
+    with pytest.raises(DataError, match=r"line 3.*does not fit"):
+        read(path)
+
+
+def test_a_row_of_no_kind_is_damage(tmp_path) -> None:
+    path = filled(tmp_path / "rows.jsonl")
+    path.write_text(path.read_text().replace('"what": "cost"', '"why": "cost"', 1))
+    with pytest.raises(DataError, match=r"line 5.*kind None"):
+        read(path)
+
+
+def test_a_unit_is_written_once(tmp_path) -> None:
+    path = filled(tmp_path / "rows.jsonl")
+    with Journal(path, HEADER, resume=True) as journal, pytest.raises(ValueError, match="already"):
+        journal.append("unit 1", {"n": 17}, [], 1.0)
+    assert len(read(path).units) == 3

@@ -28,7 +28,7 @@ def cut() -> Split:
 def runs(cut, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "runs"
     lab = Lab(folder, cut, ("popularity", "walk", "kg-knn"), {}, (1, 2), 20, identify(cut))
-    claim(folder, lab.identity, {"name": "small <shop>"})
+    claim(folder, lab.identity, {"name": "small <shop>"}, lab.k)
     engines = {name: fit(name, cut.train, seed=1) for name in lab.models}
 
     def write(experiment: str, units: list[tuple[str, list[dict]]]) -> None:

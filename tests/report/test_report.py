@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
+from metakg import files
 from metakg.cli.main import app
 from metakg.errors import ConfigError, DataError
 from metakg.evaluation.report import aggregate
@@ -19,6 +20,7 @@ from metakg.evaluation.significance import compare
 from metakg.experiments.rows import read
 from metakg.report import collect, write_markdown, write_page
 from metakg.report.blocks import SCENARIO_NAMES, Table
+from metakg.report.figures import Figure
 from metakg.report.leaderboard import mark
 from metakg.report.missing import missing
 from metakg.report.page import page
@@ -179,7 +181,9 @@ def test_the_papers_row_stands_apart(runs, tmp_path) -> None:
     shutil.copytree(runs, copy)
     for path in (*copy.glob("*.jsonl"), copy / "manifest.json"):
         path.write_text(
-            path.read_text().replace('"protocol": "strict"', '"protocol": "paper"').replace("small <shop>", "last-fm")
+            path.read_text()
+            .replace('"protocol": "strict"', '"protocol": "paper"')
+            .replace('"name": "small <shop>"', '"reference": "last-fm"')
         )
     found = collect(copy)
     assert found.reference is not None
@@ -195,7 +199,7 @@ def test_what_was_not_run_is_named_with_its_command(runs, tmp_path) -> None:
     shutil.copytree(runs, copy)
     (copy / "leak.jsonl").unlink()
     found = collect(copy)
-    assert "leak: not run (metakg experiment leak DIR --resume)" in missing(found)
+    assert "leak: not run (metakg experiment leak DIR --data SPLIT --resume)" in missing(found)
     assert any("without a row" in line and "item-knn" in line for line in missing(found))
     assert "ablation, variants of metakg not run: no-collaborative" in missing(found)
     assert "sensitivity, local updates of metakg not run: 2, 3, 4" in missing(found)
@@ -280,3 +284,84 @@ def test_the_page_is_written_whole_or_not_at_all(runs, tmp_path, monkeypatch) ->
         write_page(found, target)
     monkeypatch.undo()
     assert target.read_text() == "earlier"
+
+
+def test_a_folder_that_may_only_be_read_is_reported_with_a_note(runs, tmp_path, monkeypatch) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    (copy / "tests.json").unlink(missing_ok=True)
+
+    def refused(path: Path, content: object) -> None:
+        raise DataError(f"writing {path}", "a read-only file system", expected="a folder that can be written", fix="")
+
+    monkeypatch.setattr(files, "write_json", refused)
+    found = collect(copy)
+    assert found.tests["table3"]
+    assert any("could not be kept for next time: a read-only file system" in note for note in found.notes)
+
+
+def test_tests_are_worked_out_again_where_they_are_damaged_or_of_other_results(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    before = collect(copy).tests
+    (copy / "tests.json").write_text('{"keys": {')
+    assert collect(copy).tests == before
+    known = json.loads((copy / "tests.json").read_text())
+    (copy / "tests.json").write_text(json.dumps({"keys": known["keys"]}))
+    assert collect(copy).tests == before
+    known["tests"]["table3"][0]["difference"] = 17.0
+    (copy / "tests.json").write_text(json.dumps(known))
+    assert collect(copy).tests["table3"][0]["difference"] == 17.0, "taken as they are, since they are of these results"
+    rows = copy / "table3.jsonl"
+    mean = next(row["mean"] for row in read(rows).rows if row["what"] == "quality")
+    rows.write_text(rows.read_text().replace(f'"mean": {mean}', f'"mean": {mean + 0.001}', 1))
+    assert collect(copy).tests["table3"][0]["difference"] != 17.0, "the results are others"
+
+
+def test_rows_files_that_do_not_belong_together_are_refused(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    shutil.copy(copy / "table3.jsonl", copy / "sensitivity.jsonl")
+    with pytest.raises(DataError, match="rows of experiment 'table3'; expected experiment 'sensitivity'"):
+        collect(copy)
+    (copy / "sensitivity.jsonl").unlink()
+    leak = copy / "leak.jsonl"
+    leak.write_text(leak.read_text().replace('"k": 20, "protocol"', '"k": 10, "protocol"', 1))
+    with pytest.raises(DataError, match="cut-offs 20"):
+        collect(copy)
+
+
+def test_rows_that_saw_answers_are_refused_in_studies_too(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    path = copy / "sensitivity.jsonl"
+    path.write_text(path.read_text().replace('"study": "embedding size"', '"study": "embedding size", "leaked": true'))
+    with pytest.raises(DataError, match="rows of a model that saw answers"):
+        sections(collect(copy))
+
+
+def test_variants_of_two_models_keep_apart_in_whatever_order_they_ran(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    path = copy / "ablation.jsonl"
+    units = read(path).units
+    text = path.read_text()
+    for n, name in enumerate(("metakg-paper full", "metakg full", "metakg-paper base")):
+        text = text.replace(units[n].rows[0]["model"] + '"', name + '"')
+    path.write_text(text)
+    (ablation,) = [section for section in sections(collect(copy)) if section.name == "ablation"]
+    figures = [block.name for block in ablation.blocks if isinstance(block, Figure)]
+    assert figures == ["ablation-metakg-paper", "ablation-metakg"]
+
+
+def test_a_board_without_floors_or_costs_of_this_machine_is_shown_all_the_same(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    path = copy / "table3.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    ours = {unit.key for unit in read(path).units if unit.name.startswith("metakg")}
+    kept = [line for n, line in enumerate(lines) if n < 2 or json.loads(line)["key"] in ours]
+    path.write_text("".join(kept).replace('"what": "cost"', '"what": "cost", "device": "a card"'))
+    text = page(collect(copy))
+    assert "No floor was judged" in text
+    assert "best floor, None" not in text

@@ -93,6 +93,21 @@ def model_settings(files: Sequence[Path] | None, pairs: list[str] | None) -> dic
     return found
 
 
+def settings_of(models: Sequence[str], files: Sequence[Path] | None, pairs: list[str] | None) -> dict[str, dict[str, Any]]:
+    """Return the settings of the models asked for. A file may hold others too, `--set` may not: it would change nothing.
+
+    Raises:
+        ConfigError: as `model_settings`, or `--set` names a model that takes no part.
+    """
+    found = model_settings(files, pairs)
+    for model in settings_from(pairs):
+        if model not in models:
+            raise ConfigError(
+                "--set", f"a setting of {model}", expected=f"one of {', '.join(models)}", fix="Add it to --models."
+            )
+    return {name: settings for name, settings in found.items() if name in models}
+
+
 def _toml(file: Path) -> dict[str, Any]:
     import tomllib
 
@@ -150,6 +165,19 @@ def open_split(folder: Path, seed: int) -> Split:
 def print_json(value: object) -> None:
     """Print one JSON value on one line, readable in any script."""
     typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def check_rules(mask: str | None, candidates: str) -> None:
+    """Refuse rules of judging that there are not, before any work.
+
+    Raises:
+        ConfigError: one is unknown.
+    """
+    asked = (("--mask", mask, (None, "support", "support+train")), ("--candidates", candidates, ("all", "scenario")))
+    for option, value, known in asked:
+        if value not in known:
+            expected = " or ".join(repr(rule) for rule in known if rule)
+            raise ConfigError(option, repr(value), expected=expected, fix="Check the spelling.")
 
 
 def chosen(scenarios: str) -> list[str] | Literal["all"]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from metakg.cli.common import SetOption, SettingsOption, SplitArgument, chosen, model_settings, open_split, shots_from
+from metakg.cli.common import SetOption, SettingsOption, SplitArgument, check_rules, chosen, open_split, settings_of, shots_from
 from metakg.cli.evaluate import CandidatesOption, MaskOption, ScenariosOption, ShotsOption
 
 BEGIN, END = "<!-- written by metakg compare: begin -->", "<!-- written by metakg compare: end -->"
@@ -49,6 +49,7 @@ def compare(
     from rich.console import Console
 
     from metakg import files
+    from metakg.comparison import check_reference
     from metakg.comparison import compare as run
     from metakg.errors import ConfigError
     from metakg.models.registry import FLOORS
@@ -56,7 +57,11 @@ def compare(
 
     counts = shots_from(shots)
     _check_outputs(plot, markdown, counts)
-    asked = [name.strip() for entry in models.split(",") for name in (FLOORS if entry == "floors" else [entry])]
+    check_rules(mask, candidates)
+    if reference is not None:
+        check_reference(reference)
+    entries = [entry.strip() for entry in models.split(",")]
+    asked = [name for entry in entries for name in (FLOORS if entry == "floors" else [entry])]
     names, fewer = _seeds_of(asked)
     if against is not None and against not in names:
         raise ConfigError("--against", repr(against), expected=f"one of {', '.join(names)}", fix="Add it to --models.")
@@ -73,7 +78,7 @@ def compare(
             shots=counts,
             mask=mask,  # type: ignore[arg-type]  # checked by evaluate
             candidates=candidates,  # type: ignore[arg-type]
-            settings={name: found for name, found in model_settings(settings_files, settings).items() if name in names},
+            settings=settings_of(names, settings_files, settings),
             keep=keep,
             progress=status.update,
             device=device,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from metakg.cli.common import JsonOption, SplitArgument, chosen, open_split, print_json, shots_from
+from metakg.cli.common import JsonOption, SplitArgument, check_rules, chosen, open_split, print_json, shots_from
 from metakg.cli.recommend import BundleArgument
 
 ScenariosOption = Annotated[str, typer.Option(help="Names with commas between, or 'all'.")]
@@ -35,6 +35,7 @@ def evaluate(
     from metakg.evaluation import evaluate as judge
     from metakg.evaluation.report import aggregate, tables
 
+    check_rules(mask, candidates)
     found = judge(
         load(bundle),
         open_split(folder, seed=1),

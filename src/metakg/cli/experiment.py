@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metakg.cli.common import JsonOption, SetOption, SettingsOption, model_settings, open_split, print_json
+from metakg.cli.common import JsonOption, SetOption, SettingsOption, open_split, print_json, settings_of
 
 if TYPE_CHECKING:
     from metakg.data import Split
@@ -47,6 +47,7 @@ def experiment(
     as_json: JsonOption = False,
 ) -> None:
     """Run the paper's experiments. Rows go to DIR/NAME.jsonl as they are found; show them with `metakg report DIR`."""
+    from metakg.errors import ConfigError
     from metakg.experiments.lab import Lab, identify, ordered
     from metakg.experiments.suite import chosen
     from metakg.experiments.suite import experiment as run
@@ -55,8 +56,10 @@ def experiment(
     asked = chosen(names)
     groups = {"floors": list(FLOORS), "all": list(MODELS)}
     picked = ordered([name for entry in models.split(",") for name in groups.get(entry.strip(), [entry.strip()])])
-    overrides = {name: found for name, found in model_settings(settings_files, settings).items() if name in picked}
+    overrides = settings_of(picked, settings_files, settings)
     sizes = _numbers(millions)
+    if compared is not None and not compared.is_dir():
+        raise ConfigError("--compared", str(compared), expected="a folder of `metakg compare --keep`", fix="Check the path.")
     cut, about = _open(folder, data)
     lab = Lab(
         folder,
@@ -92,36 +95,57 @@ def experiment(
             typer.echo("The same command with --resume goes on with what was cut.")
         for unit, text in report.failed:
             typer.echo(f"failed: {unit.experiment}: {unit.name}: {text}")
-        typer.echo(f"next: metakg report {folder} --out report.html")
+        if report.done or report.kept:
+            typer.echo(f"next: metakg report {folder} --out report.html")
     if report.failed:
         raise typer.Exit(1)
 
 
 def _open(folder: Path, data: Path | None) -> tuple[Split, dict[str, object]]:
-    """Return the split, and where it comes from; without a data set, plant the demo's data in the run folder."""
+    """Return the split, and where it comes from; without a data set, plant the demo's data in the run folder.
+
+    Raises:
+        DataError: the folder holds something else, or runs of data that were named with --data.
+    """
+    from metakg import files
+    from metakg.comparison import reference_of
     from metakg.data import Dataset
+    from metakg.errors import DataError
+    from metakg.experiments.lab import DEMO
     from metakg.generator import planted
     from metakg.splits import save, split
     from metakg.splits.store import load
 
     if data is not None:
-        return open_split(data, seed=1), {"name": data.resolve().parent.name if data.name == "split" else data.name}
+        cut, path = open_split(data, seed=1), data.resolve()
+        about: dict[str, object] = {"name": path.parent.name if path.name == "split" else path.name}
+        reference = reference_of(cut)
+        return cut, about if reference is None else {**about, "reference": reference}
+    if (folder / "manifest.json").exists():
+        manifest = files.read_json(folder / "manifest.json", what="run manifest")
+        if manifest.get("kind") != "experiments" or manifest.get("name") != DEMO:
+            raise DataError(
+                str(folder),
+                f"a folder of kind {manifest.get('kind')!r}, data {manifest.get('name')!r}",
+                expected="a new folder, or runs on the generated data",
+                fix="Name the data of these runs with --data, or another folder for the results.",
+            )
     place = folder / "generated"
     if not (place / "split" / "manifest.json").exists():
         planted("demo", seed=1).dataset.save(place / "data", overwrite=True)
         cut = split(Dataset.load(place / "data"), protocol="strict", seed=1)
         save(cut, place / "split", dataset_folder=place / "data", overwrite=True)
-    return load(place / "split"), {"name": "generated bookshop (demo)"}
+    return load(place / "split"), {"name": DEMO}
 
 
 def _numbers(text: str) -> list[float]:
     from metakg.errors import ConfigError
 
     try:
-        found = sorted({float(word) for word in text.split(",")})
+        found = sorted({f"{size:g}": size for size in map(float, text.split(","))}.values())  # one for each name of a unit
     except ValueError:
         found = []
-    if not found or found[0] <= 0:
+    if not found or not all(0 < size < float("inf") for size in found):
         raise ConfigError("--millions", repr(text), expected="positive numbers with commas between", fix="For example: 1,3,10.")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -58,8 +59,15 @@ def tune(
 
     if out.exists() and not overwrite:
         raise DataError(str(out), "a file", expected="no such file", fix="Name another, or replace it with --overwrite.")
-    cut = open_split(folder, seed)
+    if resume and log is None:
+        raise ConfigError("--resume", "no --log", expected="the log of the search to go on with", fix="Name it: --log FILE.")
     fixed = merged(model_settings(settings_files, None).get(model, {}), settings_from(settings))
+    as_toml(model, fixed)  # what could not be written in the end is refused before the search
+    with files.writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out.parent, os.W_OK):
+        raise DataError(f"writing {out}", "no permission", expected="a folder that can be written", fix="Name another file.")
+    cut = open_split(folder, seed)
     with Console(stderr=True).status("searching") as status:
         found = run(
             cut,

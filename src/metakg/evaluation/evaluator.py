@@ -76,13 +76,11 @@ def evaluate(
         TrainingError: a score is not finite.
     """
     fitted = recommender if isinstance(recommender, Recommender) else recommender.recommender
-    names = _scenario_names(split, scenarios)
+    names = check_rules(split, scenarios, mask, candidates)
     ks = sorted({k} if isinstance(k, int) else set(k))
     if not ks or ks[0] < 1:
         raise ValueError(f"k is one or more positive cut-offs, not {k}")
     rule: MaskRule = mask or ("support" if split.protocol == "paper" else "support+train")
-    if rule not in ("support", "support+train") or candidates not in ("all", "scenario"):
-        raise ValueError(f"mask is 'support' or 'support+train', candidates 'all' or 'scenario', not {rule!r}, {candidates!r}")
     metrics.check_names(metric_names)
     kind = fitted.config.kind
     refuse(split)
@@ -157,6 +155,20 @@ class _Judge:
         known = items >= 0  # what the model does not know it cannot show
         pairs = Interactions(_place(hidden.users[known], scenario.users), items[known])
         return pairs.csr(len(scenario.users), view.n_items)
+
+
+def check_rules(
+    split: Split, scenarios: Literal["all"] | Sequence[str], mask: str | None = None, candidates: str = "all"
+) -> list[str]:
+    """Return the names of the scenarios asked for; whoever fits first asks this before the work.
+
+    Raises:
+        DataError: a scenario is unknown or empty.
+        ValueError: a rule is unknown.
+    """
+    if mask not in (None, "support", "support+train") or candidates not in ("all", "scenario"):
+        raise ValueError(f"mask is 'support' or 'support+train', candidates 'all' or 'scenario', not {mask!r}, {candidates!r}")
+    return _scenario_names(split, scenarios)
 
 
 def _scenario_names(split: Split, scenarios: Literal["all"] | Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -98,6 +98,19 @@ class Evaluation:
     mask: MaskRule
     candidates: CandidateRule
     results: tuple[ScenarioResult, ...]
+
+    def at(self, k: int) -> Evaluation:
+        """Return the same at one cut-off alone.
+
+        Raises:
+            KeyError: it was not judged there.
+        """
+
+        def cut(result: ScenarioResult) -> ScenarioResult:
+            values = {key: of_users for key, of_users in result.values.items() if key[1] == k}
+            return replace(result, values=values, coverage={k: result.coverage[k]})
+
+        return replace(self, results=tuple(map(cut, self.results)))
 
     @cached_property
     def rows(self) -> list[Json]:

@@ -46,7 +46,7 @@ def units(lab: Lab) -> list[Unit]:
             work = partial(_measure, lab=lab, model=model, place=place)
             tier: Kind = "essential" if place == "here" else "sizes"
             weight = 1.0 if place == "here" else 20.0
-            name = f"{model}, {'this split' if place == 'here' else f'size of {place}'}"
+            name = f"{model}, {'this split' if place == 'here' else f'size of {place}, {_ASKED:,} users'}"
             found.append(Unit("efficiency", name, rule, work, tier, like=f"efficiency/{model}", weight=weight))
     return found
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +30,7 @@ from metakg.engine import Engine, fit
 from metakg.errors import ConfigError, DataError
 from metakg.evaluation import Evaluation, evaluate
 from metakg.experiments import curves
-from metakg.experiments.rows import Journal, key_of
+from metakg.experiments.rows import Journal, key_of, refuse_rows
 from metakg.experiments.runner import Desk
 from metakg.models.registry import FLOORS, MODELS
 from metakg.splits.store import fingerprint
@@ -43,6 +42,9 @@ OURS = ("metakg-paper", "metakg")
 """Stand last in every table."""
 
 METRICS = ("recall", "ndcg")
+
+DEMO = "generated bookshop (demo)"
+"""Name of the data that are made where none are named."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,14 @@ class Lab:
     def fit(self, desk: Desk, model: str, seed: int, key: str, changes: Json | None = None) -> tuple[Engine, list[Json], Json]:
         """Fit a model, going on from the checkpoint of a killed attempt.
 
+        What the training left lies in `work/<key>` until its unit is written (`runner.run` removes it then), so that a run that
+        is stopped while it judges need not train again.
+
         Returns:
             the fitted model, rows with its learning curves, and {fit_s, cpu_s, parameters}.
         """
         place = self.folder / "work" / key
+        told = place / "cost.json"
         wall, busy = time.perf_counter(), time.process_time()
         fitted = fit(
             model,
@@ -112,14 +118,16 @@ class Lab:
             report=desk.tell,
             **self.settings_of(model, changes),
         )
+        if told.exists():  # trained before, and stopped while it was judged: opening it again took no training
+            return fitted, curves.collect(place), files.read_json(told, what="cost of a training")
         cost = {
             "fit_s": round(time.perf_counter() - wall, 3),
             "cpu_s": round(time.process_time() - busy, 3),
             "parameters": sum(p.numel() for p in fitted.recommender.parameters()),
         }
-        found = curves.collect(place)
-        shutil.rmtree(place, ignore_errors=True)
-        return fitted, found, cost
+        if place.exists():
+            files.write_json(told, cost)
+        return fitted, curves.collect(place), cost
 
     def judge(
         self,
@@ -174,9 +182,9 @@ class Lab:
         if run is None:
             return None
         evaluation, cost, folder = run
-        evaluation = replace(evaluation, model=name)
+        evaluation = replace(evaluation.at(self.k), model=name)
         save(evaluation, self.folder / "kept" / key)
-        rows = [row for row in quality(evaluation) if row["k"] == self.k]
+        rows = quality(evaluation)
         told = None
         if cost is not None:
             told = {k: v if isinstance(v, str) else round(v, 3) for k, v in cost.items()} | _times(evaluation)
@@ -246,19 +254,21 @@ def identify(split: Split) -> Json:
     return {"protocol": split.protocol, "data": fingerprint(split.dataset), "split": digest.hexdigest()}
 
 
-def claim(folder: Path, identity: Json, about: Json) -> None:
-    """Make a run folder, or check that an existing one belongs to the same data, cut and protocol.
+def claim(folder: Path, identity: Json, about: Json, k: int) -> None:
+    """Make a run folder, or check that an existing one belongs to the same data, cut, protocol and cut-off.
 
     Raises:
         DataError: it belongs to something else, or is no run folder.
     """
     path = folder / "manifest.json"
+    if folder.exists() and not folder.is_dir():
+        raise DataError(str(folder), "a file", expected="a run folder or a new one", fix="Name another folder.")
     if not path.exists():
         if folder.exists() and any(entry.suffix == ".jsonl" for entry in folder.iterdir()):
             raise DataError(
                 str(folder), "rows without a manifest", expected="a run folder or a new one", fix="Name another folder."
             )
-        files.write_json(path, {"kind": "experiments", "format": 1, **identity, **about})
+        files.write_json(path, {"kind": "experiments", "format": 1, **identity, "k": k, **about})
         return
     manifest = files.read_json(path, what="run manifest")
     if manifest.get("kind") != "experiments":
@@ -276,6 +286,14 @@ def claim(folder: Path, identity: Json, about: Json) -> None:
                 expected=f"{what} {str(identity[name])[:12]!r}",
                 fix="Keep the runs of each data set and protocol in a folder of their own.",
             )
+
+    if manifest.get("k", k) != k:
+        raise DataError(
+            str(path),
+            f"runs with lists cut off at {manifest['k']}",
+            expected=f"{k}, as asked for",
+            fix=f"Say -k {manifest['k']}, or name another folder.",
+        )
 
 
 def session() -> Json:
@@ -302,6 +320,9 @@ def journals(lab: Lab, names: Sequence[str], *, resume: bool) -> dict[str, Journ
         DataError: one of them is damaged, of something else, or there already and `resume` is off.
     """
     opened: dict[str, Journal] = {}
+    if not resume:
+        for name in names:  # all of them before any is made
+            refuse_rows(lab.folder / f"{name}.jsonl")
     try:
         for name in names:
             opened[name] = Journal(

@@ -36,8 +36,8 @@ from metakg.experiments.lab import METRICS, Lab, quality, save
 from metakg.experiments.rows import key_of
 from metakg.experiments.runner import Desk, Unit
 from metakg.models.base import ModelConfig, Recommender
-from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
+from metakg.models.metakg_released import network_of
 from metakg.models.nn.transr import xavier
 from metakg.sample.episodes import PairSampler
 from metakg.train.adapt import CoAdapting
@@ -226,7 +226,7 @@ def _network(desk: Desk, lab: Lab, rule: Json) -> list[Json]:
     ((_, users, items),) = fit_vectors(larger, answers, seed, [rule["epochs"]], config.dim)
     # What is revealed stands in the graph from the start: a user without an edge would count as never trained, and get a new
     # row in place of his vector when the model adapts. Rows stay when a view is extended, so tasks mean the same here.
-    model = MetaKG(config, larger, random.torch_generator(seed, "init/metakg-paper"))
+    model = network_of(config)(config, larger, random.torch_generator(seed, "init/metakg-paper"))
     model.use_generator(random.torch_generator(seed, "model", "cpu"))
     with torch.no_grad():
         model.node[: len(users)] = users

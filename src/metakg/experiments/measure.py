@@ -236,12 +236,12 @@ def in_child(work: Callable[..., Json], arguments: tuple[Any, ...], limits: Limi
             if limits.seconds is not None and time.monotonic() - began > limits.seconds:
                 raise _ended(f"no result after {limits.seconds:.0f} s", "one within that time", "time")
             if not child.is_alive() and not ours.poll(0):
-                raise _ended(f"it died (exit code {child.exitcode})", "a result", "memory")
+                raise _died(child.exitcode)
         try:
             kind, value = ours.recv()
         except EOFError as err:
             child.join(5)
-            raise _ended(f"it died (exit code {child.exitcode})", "a result", "memory") from err
+            raise _died(child.exitcode) from err
     finally:
         if child.is_alive():
             child.join(2)
@@ -251,6 +251,11 @@ def in_child(work: Callable[..., Json], arguments: tuple[Any, ...], limits: Limi
     if kind == "error":
         raise _ended(value, "a result", "work")
     return cast(Json, value)
+
+
+def _died(exit_code: int | None) -> ChildEnded:
+    """Return the error of a child without a last word; the system kills (-9) what takes too much memory, and nothing else."""
+    return _ended(f"it died (exit code {exit_code})", "a result", "memory" if exit_code == -9 else "work")
 
 
 def _ended(found: str, expected: str, what: str) -> ChildEnded:

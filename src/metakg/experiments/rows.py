@@ -122,14 +122,16 @@ def read(path: Path) -> Record:
         elif "unit" in entry:
             try:
                 size = 1 + int(entry["rows"])
+                if size < 1:
+                    raise ValueError("fewer rows than none")
                 rows = tuple(parsed[at + 1 : at + size])
                 done = Done(entry["unit"], entry["key"], entry["rule"], float(entry["seconds"]), int(entry["session"]), rows)
-            except (KeyError, TypeError, ValueError) as err:
+            except (KeyError, TypeError, ValueError, OverflowError) as err:
                 found = f"a unit that does not fit ({err!r})"
                 raise DataError(f"{path} line {number}", found, expected="unit, key, rule, rows", fix=_FIX) from err
             for offset, row in enumerate(rows, start=1):
-                if row.get("key") != done.key or "unit" in row:
-                    found = f"a row of key {row.get('key')!r}"
+                if row.get("key") != done.key or "unit" in row or not isinstance(row.get("what"), str):
+                    found = f"a row of key {row.get('key')!r} and kind {row.get('what')!r}"
                     raise DataError(
                         f"{path} line {number + offset}", found, expected=f"row {offset} of unit {done.name!r}", fix=_FIX
                     )
@@ -177,19 +179,15 @@ class Journal:
         self.torn = 0
         """Bytes of a unit in flight that a kill had left, and that were cut off."""
         exists = path.exists() and path.stat().st_size > 0
-        if exists and not resume:
-            raise DataError(
-                str(path),
-                "rows of an earlier run",
-                expected="a new folder",
-                fix="Go on with --resume, or name another folder.",
-            )
+        if not resume:
+            refuse_rows(path)
         with files.writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = opener(path) if opener else cast(RawIOBase, path.open("ab", buffering=0))
         try:
             self._lock()
-            if exists and b"\n" not in path.read_bytes():  # killed while it wrote its very first line
+            begun = path.read_bytes() if exists else b""
+            if exists and b"\n" not in begun and _line(self.header).startswith(begun):  # killed while it wrote its first line
                 self.torn = path.stat().st_size
                 self._cut(0)
                 exists = False
@@ -253,6 +251,8 @@ class Journal:
             DataError: it cannot be written; the file is as it was before.
         """
         key = key_of(rule)
+        if any(name == other.name or key == other.key for other in self.record.units):
+            raise ValueError(f"unit {name!r} is in {self.path} already")
         done = Done(name, key, rule, round(seconds, 3), self.session, tuple({"key": key, **row} for row in rows))
         head = {"unit": name, "key": key, "rule": rule, "rows": len(rows), "seconds": done.seconds, "session": self.session}
         self._append([head, *done.rows])
@@ -260,8 +260,7 @@ class Journal:
         return done
 
     def _append(self, entries: Sequence[Json]) -> None:
-        text = "".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n" for entry in entries)
-        data = memoryview(text.encode())
+        data = memoryview(b"".join(map(_line, entries)))
         before = self.path.stat().st_size
         with files.writing(self.path):
             try:
@@ -302,6 +301,22 @@ class Journal:
                 expected="one run at a time",
                 fix="Wait for it, or name another folder.",
             ) from err
+
+
+def refuse_rows(path: Path) -> None:
+    """Refuse a file that holds a unit of an earlier run; one with a header alone holds nothing that could be lost.
+
+    Raises:
+        DataError: it does, or is no rows file.
+    """
+    if path.exists() and b"\n" in path.read_bytes() and read(path).units:
+        raise DataError(
+            str(path), "rows of an earlier run", expected="a new folder", fix="Go on with --resume, or name another folder."
+        )
+
+
+def _line(entry: Json) -> bytes:
+    return (json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _difference(first: Json, second: Json) -> tuple[str, Any, Any]:

@@ -8,6 +8,7 @@ without a budget.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -177,7 +178,9 @@ def run(
         finally:
             spent[unit.experiment] += clock() - start
         seconds = clock() - start
-        journals[unit.experiment].append(unit.name, unit.rule, rows, seconds)
+        journal = journals[unit.experiment]
+        written = journal.append(unit.name, unit.rule, rows, seconds)
+        shutil.rmtree(journal.path.parent / "work" / written.key, ignore_errors=True)  # what its training left to go on from
         prices.note(unit, seconds)
         report.done.append(unit)
     shown.update(len(units) - len(report.cut) - len(report.failed), len(units), "done", 0.0)

@@ -57,7 +57,7 @@ def experiment(
         DataError: the folder belongs to other data, or its rows are damaged, of other settings, or cannot be written.
     """
     units = [unit for name in names for unit in EXPERIMENTS[name](lab)]
-    claim(lab.folder, lab.identity, about)
+    claim(lab.folder, lab.identity, about, lab.k)
     opened = journals(lab, names, resume=resume)
     try:
         mended = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 
 from metakg.report import charts
 from metakg.report.axes import Axis
@@ -21,8 +20,11 @@ def section(runs: Runs) -> Section | None:
     if not rows:
         return None
     blocks: list[Table | Figure] = []
-    for model, found in groupby(rows, key=lambda r: r["model"].rpartition(" ")[0]):
-        theirs, panels = list(found), []
+    by_model: dict[str, list[Json]] = {}
+    for row in rows:
+        by_model.setdefault(row["model"].rpartition(" ")[0], []).append(row)
+    for model, theirs in by_model.items():
+        panels = []
         for scenario in scenario_names(theirs):
             entries = []
             for r in theirs:

@@ -6,6 +6,7 @@ as `tests.json`, so that rows without the users' values (in a repository, say) s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from metakg.evaluation import Evaluation
 from metakg.evaluation.report import aggregate
 from metakg.evaluation.significance import bootstrap_interval, compare_models
 from metakg.experiments.lab import METRICS, block_of
-from metakg.experiments.rows import Record, read
+from metakg.experiments.rows import Done, Record, key_of, read
 from metakg.experiments.suite import EXPERIMENTS
 from metakg.models.registry import FLOORS
 from metakg.types import Json
@@ -66,29 +67,26 @@ class Runs:
         found: dict[tuple[str, str], list[str]] = {}
         for name, record in self.records.items():
             for s in record.sessions:
-                versions = ", ".join(f"{package} {number}" for package, number in s["versions"].items())
-                found.setdefault((s["command"], f"{s['date']}, {s['machine']}; {versions}"), []).append(name)
+                versions = ", ".join(f"{package} {number}" for package, number in (s.get("versions") or {}).items())
+                told = [str(s.get(part, f"no {part}")) for part in ("command", "date", "machine")]
+                found.setdefault((told[0], f"{told[1]}, {told[2]}; {versions}"), []).append(name)
         return [(command, f"{', '.join(names)}; {about}") for (command, about), names in found.items()]
 
     @property
     def reference(self) -> Mapping[str, Mapping[str, float]] | None:
         """The paper's row for this data under this protocol, or None."""
-        if self.manifest.get("protocol") != "paper" or self.k != 20:
+        if self.k != 20:
             return None
-        return REFERENCES.get(str(self.manifest.get("name")))
+        return REFERENCES.get(str(self.manifest.get("reference")))
 
     def rows(self, experiment: str, what: str) -> list[Json]:
-        """Return the rows of one kind of an experiment; none if it was not run."""
-        record = self.records.get(experiment)
-        return [] if record is None else [row for row in record.rows if row["what"] == what]
-
-    def quality(self, experiment: str, **only: Any) -> list[Json]:
-        """Return rows of quality over their seeds (see `aggregate`) whose fields are as asked; floors first, ours last.
+        """Return the rows of one kind of an experiment; none if it was not run.
 
         Raises:
             DataError: rows of something that saw answers stand among results.
         """
-        rows = [row for row in self.rows(experiment, "quality") if all(row.get(name) == value for name, value in only.items())]
+        record = self.records.get(experiment)
+        rows = [] if record is None else [row for row in record.rows if row["what"] == what]
         if experiment != "leak" and any(row.get("leaked") for row in rows):
             raise DataError(
                 str(self.folder / f"{experiment}.jsonl"),
@@ -96,6 +94,11 @@ class Runs:
                 expected="them in leak.jsonl alone",
                 fix="Take them out; they are no results.",
             )
+        return rows
+
+    def quality(self, experiment: str, **only: Any) -> list[Json]:
+        """Return rows of quality over their seeds (see `aggregate`) whose fields are as asked; floors first, ours last."""
+        rows = [row for row in self.rows(experiment, "quality") if all(row.get(name) == value for name, value in only.items())]
         return sorted(aggregate(rows), key=lambda row: block_of(row["model"]))
 
     def best_floor(self, metric: str = "recall") -> str | None:
@@ -135,12 +138,13 @@ def collect(folder: Path) -> Runs:
         )
     records = {name: read(folder / f"{name}.jsonl") for name in EXPERIMENTS if (folder / f"{name}.jsonl").exists()}
     for name, record in records.items():
-        for part in ("protocol", "data", "split"):
-            if record.header.get(part) != manifest.get(part):
+        expected = {"experiment": name, **{part: manifest.get(part) for part in ("protocol", "data", "split")}}
+        for part, wanted in expected.items():
+            if record.header.get(part) != wanted:
                 raise DataError(
                     f"{folder / name}.jsonl line 1",
                     f"rows of {part} {str(record.header.get(part))[:12]!r}",
-                    expected=f"{part} {str(manifest.get(part))[:12]!r}, as the manifest says",
+                    expected=f"{part} {str(wanted)[:12]!r}, as its name and the manifest say",
                     fix="Keep the runs of each data set and protocol in a folder of their own.",
                 )
     notes = [
@@ -153,7 +157,17 @@ def collect(folder: Path) -> Runs:
         raise DataError(
             str(folder), "no finished unit", expected="rows of at least one experiment", fix='Run "metakg experiment" on it.'
         )
-    derived, missing = _derive(folder, records)
+    cut_offs = {record.header.get("k"): name for name, record in records.items()}
+    if len(cut_offs) > 1 or not all(isinstance(k, int) and k > 0 for k in cut_offs):
+        raise DataError(
+            str(folder),
+            "cut-offs " + " and ".join(f"{k!r} ({name})" for k, name in cut_offs.items()),
+            expected="one cut-off in all rows files",
+            fix="Run what differs again in a folder of its own, with the same -k.",
+        )
+    derived, missing, unsaved = _derive(folder, records, next(k for k in cut_offs if k is not None))
+    if unsaved:
+        notes.append(f"tests and intervals could not be kept for next time: {unsaved}")
     if missing:
         notes.append(
             f"the users' values of {missing} units are not here, so tests and intervals leave them out (or were not made)"
@@ -162,14 +176,18 @@ def collect(folder: Path) -> Runs:
     return Runs(folder, manifest, records, derived.tests, intervals, derived.gains, tuple(notes))
 
 
-def _derive(folder: Path, records: Mapping[str, Record]) -> tuple[_Derived, int]:
-    """Return tests, intervals and gains, from `tests.json` where it is of these very units; and how many units lack values."""
+def _derive(folder: Path, records: Mapping[str, Record], k: int) -> tuple[_Derived, int, str]:
+    """Return tests, intervals and gains, from `tests.json` where it is of these very results.
+
+    Returns:
+        them, how many units lack the users' values, and why `tests.json` could not be written ("" if it could, or need not).
+    """
     units = {name: [unit for unit in records[name].units if _judged(unit.rows)] for name in _PAIRED if name in records}
-    keys = {name: sorted(unit.key for unit in found) for name, found in units.items()}
+    keys = {name: sorted(f"{unit.key} {_digest(unit)}" for unit in found) for name, found in units.items()}
     path = folder / "tests.json"
-    known = files.read_json(path, what="tests of a run folder") if path.exists() else {}
+    known = _known(path)
     if known.get("keys") == keys:
-        return _Derived(known["tests"], known["intervals"], known["gains"]), 0
+        return _Derived(known["tests"], known["intervals"], known["gains"]), 0, ""
     kept: dict[str, list[Evaluation]] = {}
     missing = 0
     for name, found in units.items():
@@ -181,38 +199,53 @@ def _derive(folder: Path, records: Mapping[str, Record]) -> tuple[_Derived, int]
                 missing += 1
     derived = _Derived()
     if "table3" in kept:
-        _of_table3(kept["table3"], derived)
+        _of_table3(kept["table3"], k, derived)
     if "ablation" in kept:
         for model in dict.fromkeys(e.model.rpartition(" ")[0] for e in kept["ablation"]):
             theirs = [e for e in kept["ablation"] if e.model.rpartition(" ")[0] == model]
-            derived.tests.setdefault("ablation", []).extend(_against(theirs, f"{model} full"))
+            derived.tests.setdefault("ablation", []).extend(_against(theirs, f"{model} full", k))
     for carrier in ("bpr", "metakg-paper"):
         theirs = [e for e in kept.get("leak", []) if e.model.startswith(f"{carrier}, ")]
-        derived.tests.setdefault("leak", []).extend(_against(theirs, f"{carrier}, saw nothing"))
+        derived.tests.setdefault("leak", []).extend(_against(theirs, f"{carrier}, saw nothing", k))
+    unsaved = ""
     if not missing:
-        files.write_json(path, {"keys": keys, "tests": derived.tests, "intervals": derived.intervals, "gains": derived.gains})
-    return derived, missing
+        kept_too = {"keys": keys, "tests": derived.tests, "intervals": derived.intervals, "gains": derived.gains}
+        try:
+            files.write_json(path, kept_too)
+        except DataError as err:
+            unsaved = err.found  # of a folder that may only be read the report is as good
+    return derived, missing, unsaved
+
+
+def _known(path: Path) -> Json:
+    """Return what an earlier report worked out; nothing if there is none, or it is damaged: it can be worked out again."""
+    try:
+        known: Json = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    whole = isinstance(known, dict) and {"keys", "tests", "intervals", "gains"} <= known.keys()
+    return known if whole else {}
+
+
+def _digest(unit: Done) -> str:
+    """Return a hash of a unit's results: tests are of these, not only of these settings."""
+    return key_of({"rows": [row for row in unit.rows if row["what"] == "quality"]})
 
 
 def _judged(rows: Sequence[Json]) -> bool:
     return any(row["what"] == "quality" for row in rows)
 
 
-def _against(evaluations: Sequence[Evaluation], baseline: str) -> list[Json]:
+def _against(evaluations: Sequence[Evaluation], baseline: str, k: int) -> list[Json]:
     base, others = [e for e in evaluations if e.model == baseline], [e for e in evaluations if e.model != baseline]
-    return [row for metric in METRICS for row in compare_models(others, base, metric=metric, k=_k(base[0]))] if base else []
+    return [row for metric in METRICS for row in compare_models(others, base, metric=metric, k=k)] if base else []
 
 
-def _k(evaluation: Evaluation) -> int:
-    return max(k for _, k in evaluation.results[0].values)
-
-
-def _of_table3(evaluations: Sequence[Evaluation], derived: _Derived) -> None:
-    k = _k(evaluations[0])
-    means = aggregate(row for e in evaluations for row in e.rows if row["metric"] in METRICS)
+def _of_table3(evaluations: Sequence[Evaluation], k: int, derived: _Derived) -> None:
+    means = aggregate(row for e in evaluations for row in e.rows if row["metric"] in METRICS and row["k"] == k)
     floor = best_floor(means)
     if floor is not None:
-        derived.tests["table3"] = _against(evaluations, floor)
+        derived.tests["table3"] = _against(evaluations, floor, k)
     by_model: dict[str, list[Evaluation]] = {}
     for evaluation in evaluations:
         by_model.setdefault(evaluation.model, []).append(evaluation)

@@ -40,11 +40,15 @@ def scores(runs: Runs) -> Section | None:
         blocks.append(Figure(f"table3-{metric}", panels, {}, f"{title}@{runs.k} with 95 % intervals over users (bootstrap)."))
     tests = paired_tests(runs.tests.get("table3", []), floor)
     blocks += [tests] if tests else []
+    stars = (
+        "No floor was judged, so nothing is tested against one. "
+        if floor is None
+        else f"*, **, ***: differs from the best floor, {floor}, with p < 0.05, 0.01, 0.001 in the paired t-test and in "
+        "Wilcoxon's test, corrected for all comparisons of a metric (Holm). "
+    )
     lead = (
         f"Mean over seeds of the users' {METRIC_NAMES['recall']}@{runs.k} and {METRIC_NAMES['ndcg']}@{runs.k}, ± the deviation "
-        f"between seeds; below it the 95 % interval over users. *, **, ***: differs from the best floor, {floor}, with "
-        "p < 0.05, 0.01, 0.001 in the paired t-test and in Wilcoxon's test, corrected for all comparisons of a metric (Holm). "
-        f"Floors need no training. {_protocol_words(runs)}"
+        f"between seeds; below it the 95 % interval over users. {stars}Floors need no training. {_protocol_words(runs)}"
     )
     notes = []
     if runs.reference:

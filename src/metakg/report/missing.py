@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from metakg.experiments import ablation, efficiency, sensitivity
-from metakg.experiments.lab import OURS
+from metakg.experiments.lab import DEMO, OURS
 from metakg.experiments.suite import EXPERIMENTS
 from metakg.models.registry import MODELS
 from metakg.report.collect import Runs
@@ -15,7 +15,9 @@ _SAW = ("nothing", "as released", "everything")
 
 def missing(runs: Runs) -> list[str]:
     """Return what was not run: whole experiments with the command that runs them, models, and parts of experiments."""
-    lacking = [f"{name}: not run (metakg experiment {name} DIR --resume)" for name in EXPERIMENTS if name not in runs.records]
+    data = "" if runs.manifest.get("name") == DEMO else " --data SPLIT"
+    command = f"metakg experiment {{}} DIR{data} --resume"
+    lacking = [f"{name}: not run ({command.format(name)})" for name in EXPERIMENTS if name not in runs.records]
     judged = {row["model"] for row in runs.rows("table3", "quality")}
     if judged:
         lacking += _names("models without a row in the leaderboard", (name for name in MODELS if name not in judged))

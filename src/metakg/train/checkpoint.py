@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from metakg import files
@@ -67,8 +67,7 @@ def save(folder: Path, state: Json, *, identity: Json) -> None:
     tensors: dict[str, Tensor] = {}
     plain = _split(state, "", tensors)
     with files.atomic_folder(folder, overwrite=True) as temporary:
-        with files.writing(temporary):
-            save_file(tensors, temporary / "tensors.safetensors")
+        files.save_tensors(tensors, temporary / "tensors.safetensors")
         manifest = {
             "kind": _KIND,
             "format": FORMAT,

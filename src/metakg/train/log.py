@@ -36,12 +36,19 @@ class JsonLines:
             kept = "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= after_step)
         with files.atomic_file(path) as temporary:
             temporary.write_text(kept, encoding="utf-8")
-        self._handle = path.open("a", encoding="utf-8")
+        self.path = path
+        self._handle = path.open("ab", buffering=0)
 
     def write(self, record: Json) -> None:
-        """Append one line and flush, so that `tail -f` shows it."""
-        self._handle.write(json.dumps(record, ensure_ascii=False) + "\n")
-        self._handle.flush()
+        """Append one line at once, so that `tail -f` shows it.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        line = memoryview((json.dumps(record, ensure_ascii=False) + "\n").encode())
+        with files.writing(self.path):
+            while line:
+                line = line[self._handle.write(line) or 0 :]
 
     def close(self) -> None:
         """Close the file."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metakg import files
-from metakg.errors import DataError
+from metakg.errors import ConfigError, DataError
 from metakg.types import Json
 
 
@@ -166,10 +166,20 @@ def log_trial(log: Path | None, trial: Trial) -> None:
 
 
 def as_toml(model: str, settings: Json) -> str:
-    """Return settings as TOML tables of one model; JSON's text of a number, a string or a list is TOML's as well."""
+    """Return settings as TOML tables of one model; JSON's text of a number, a string or a list is TOML's as well.
+
+    Raises:
+        ConfigError: a value is None, for which TOML has no word.
+    """
     tables: list[tuple[str, Json]] = []
 
     def collect(path: str, group: Json) -> None:
+        for name, value in group.items():
+            if value is None:
+                found = f"{path}.{name} = null"
+                raise ConfigError(
+                    "settings for a TOML file", found, expected="a value", fix="Leave it out, or say it with --set."
+                )
         tables.append((path, {name: value for name, value in group.items() if not isinstance(value, dict)}))
         for name, value in group.items():
             if isinstance(value, dict):
