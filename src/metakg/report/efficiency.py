@@ -101,7 +101,7 @@ def epochs(runs: Runs) -> Section | None:
     lead = (
         "Seconds an epoch of training and of adaptation, and to rank all items for all users of all scenarios (paper, "
         "Table 4). Epochs are timed on some of their steps and scaled up, as is, at generated sizes, a ranking on some of the "
-        "users; what an epoch is stands beside it, and that of adaptation is the last scenario's. The paper reports 3.9 s an epoch for MetaKG on an A100 and about 0.3 s of "
-        "inference; another machine, so no comparison is made."
+        "users; what an epoch is stands beside it, and that of adaptation is the last scenario's. The paper reports 3.9 s an "
+        "epoch for MetaKG on an A100 and about 0.3 s of inference; another machine, so no comparison is made."
     )
     return Section("efficiency", "Seconds an epoch", lead, blocks)
