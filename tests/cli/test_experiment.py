@@ -58,6 +58,7 @@ def test_a_budget_of_nothing_says_what_it_cut(tmp_path) -> None:
         ["leak", "x", "--millions", "0"],
         ["leak", "x", "--millions", "nan"],
         ["scalability", "x", "--millions", "1,inf"],
+        ["efficiency", "x", "--places", "here,there"],
         ["table3", "x", "--models", "popularity", "--set", "walk.steps=2"],
         ["table3", "x", "--models", "popularity", "--compared", "nowhere"],
     ],

@@ -101,6 +101,8 @@ def test_a_size_is_asked_for_some_users_and_says_so(lab, cut, monkeypatch) -> No
     assert {row["users"] for row in rows} == {sum(everybody.values())}
     few = len(everybody) * (min(everybody.values()) - 1)
     assert [row["asked_users"] for row in rows] == [sum(everybody.values()), few, few]
+    units = EXPERIMENTS["efficiency"](lab("popularity", "walk", places=["here"]))
+    assert [unit.name for unit in units] == ["popularity, this split", "walk, this split"]
     some = efficiency.asking(cut, 3)
     for name, whole in cut.scenarios.items():
         asked = some.scenarios[name]

@@ -44,6 +44,9 @@ def experiment(
         typer.Option(help="Folder of `metakg compare --keep`: its runs of the same settings and seed are taken over."),
     ] = None,
     millions: Annotated[str, typer.Option(help="Sizes for `scalability`, in millions of edges.")] = "1,3,10,30,100",
+    places: Annotated[
+        str, typer.Option(help="Data for `efficiency`, with commas between: 'here' for DIR's own, and generated sizes.")
+    ] = "here,amazon-book,yelp2018",
     as_json: JsonOption = False,
 ) -> None:
     """Run the paper's experiments. Rows go to DIR/NAME.jsonl as they are found; show them with `metakg report DIR`."""
@@ -57,7 +60,7 @@ def experiment(
     groups = {"floors": list(FLOORS), "all": list(MODELS)}
     picked = ordered([name for entry in models.split(",") for name in groups.get(entry.strip(), [entry.strip()])])
     overrides = settings_of(picked, settings_files, settings)
-    sizes = _numbers(millions)
+    sizes, where = _numbers(millions), _places(places)
     if compared is not None and not compared.is_dir():
         raise ConfigError("--compared", str(compared), expected="a folder of `metakg compare --keep`", fix="Check the path.")
     cut, about = _open(folder, data)
@@ -69,7 +72,7 @@ def experiment(
         tuple(range(1, seeds + 1)),
         k,
         identify(cut),
-        {"millions": sizes},
+        {"millions": sizes, "places": where},
         compared,
     )
     with _bar(quiet=as_json) as bar:
@@ -136,6 +139,17 @@ def _open(folder: Path, data: Path | None) -> tuple[Split, dict[str, object]]:
         cut = split(Dataset.load(place / "data"), protocol="strict", seed=1)
         save(cut, place / "split", dataset_folder=place / "data", overwrite=True)
     return load(place / "split"), {"name": DEMO}
+
+
+def _places(text: str) -> list[str]:
+    from metakg.errors import ConfigError
+    from metakg.experiments.efficiency import PLACES
+
+    found = list(dict.fromkeys(word.strip() for word in text.split(",")))
+    for word in found:
+        if word not in PLACES:
+            raise ConfigError("--places", repr(word), expected=f"some of {', '.join(PLACES)}", fix="Check the spelling.")
+    return found
 
 
 def _numbers(text: str) -> list[float]:

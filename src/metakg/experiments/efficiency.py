@@ -31,13 +31,15 @@ from metakg.types import Json
 SIZES = ("amazon-book", "yelp2018")
 """Presets of the generator with the numbers of the paper's Table 2."""
 
+PLACES = ("here", *SIZES)
+
 _STEPS, _SECONDS, _SEED, _ASKED = 24, 20.0, 1, 2_048
 
 
 def units(lab: Lab) -> list[Unit]:
     """Return one unit for each model and data set."""
     found = []
-    for place in ("here", *SIZES):
+    for place in lab.told.get("places", PLACES):
         for model in lab.models:
             about: Json = {"place": place}
             if place != "here":

@@ -46,6 +46,10 @@ def cost(runs: Runs) -> Section | None:
         "Processor seconds to fit against the mean over scenarios. Seconds on the wall are those of the machine in the footer "
         "as it was then; processor seconds are the fairer figure." + (f" Not kept for {', '.join(untold)}." if untold else "")
     )
+    seeds = {m: max(len(r["seeds"]) for r in rows if r["model"] == m) for m in models}
+    kept = {m: len({c["seed"] for c in costs if c["model"] == m}) for m in models}
+    partly = [f"{m} ({kept[m]} of {seeds[m]})" for m in models if kept[m] < seeds[m]]
+    lead += f" Means over fewer seeds than judged: {', '.join(partly)}." if partly else ""
     for device in dict.fromkeys(elsewhere.values()):
         lead += f" Made on {device}, and so not here: {', '.join(m for m in judged if elsewhere.get(m) == device)}."
     return Section("cost", "What quality costs", lead, [Figure("cost", [panel]), table])
