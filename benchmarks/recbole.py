@@ -19,8 +19,8 @@ every few epochs with the same patience, best epoch kept. Everything else is eac
 here read ids alone, `nfm` has RecBole's three hidden layers without dropout, `kgcn` its four neighbours in one hop, and
 `ripplenet` its sixteen facts a hop. (Where RecBole labels single pairs, as in FM
 and NFM, it counts a positive and its negative as two: its batches hold 1,024 clicks, and an epoch has twice as many steps.) An
-epoch is training alone, without validation: RecBole's is the median of its epochs, ours is timed before and after it, so that
-a machine that slows down slows both.
+epoch is training alone, without validation, and its seconds are the median of the epochs on either side; ours are timed before
+and after RecBole's, so that a machine that slows down slows both.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,8 @@ def ours(cut: Cut, name: str, epochs: int, every: int, patience: int, seed: int)
     return {"recall": recall(fitted, cut.test, both), "valid": max(scores), "epochs": min(epochs, every * len(scores))}
 
 
-def timed(cut: Cut, name: str, epochs: int, seed: int) -> tuple[float, float]:
-    """Return seconds and processor seconds of an epoch here, without validation."""
+def timed(cut: Cut, name: str, epochs: int, seed: int) -> list[tuple[float, float]]:
+    """Return seconds and processor seconds of some epochs here, without validation."""
     view, marks = cut.view(), list[tuple[float, float]]()
     config, how = training.settings_for(name, settings(name, epochs + 1, 1, 1))
     model = MODELS[name].__name__
@@ -161,7 +162,7 @@ def timed(cut: Cut, name: str, epochs: int, seed: int) -> tuple[float, float]:
 
     with watching(mark):
         training.fit(config, how, view, seed)  # the first epoch warms up
-    return tuple((marks[-1][i] - marks[0][i]) / epochs for i in range(2))  # type: ignore[return-value]
+    return [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(marks)]
 
 
 def environment(folder: Path, say: Callable[[str], None]) -> Path:
@@ -254,7 +255,7 @@ def main() -> None:
             say(f"{name}: RecBole")
             other = theirs(python, Path(temporary), name, given)
             after = timed(cut, name, a.timed, a.seed)
-            wall, cpu = ((one + two) / 2 for one, two in zip(before, after, strict=True))
+            wall, cpu = (float(np.median(each)) for each in zip(*before, *after, strict=True))
             row = {
                 "model": name,
                 "ours_s": wall,
