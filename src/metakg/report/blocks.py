@@ -75,6 +75,11 @@ def scenario_names(rows: Sequence[Json]) -> list[str]:
     return [name for name in SCENARIO_NAMES if name in there]
 
 
+def amount(value: float) -> str:
+    """Return a number in three digits, or whole where it has more: 0.0195, 16.4, 1,108."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
+
+
 def paired_tests(tests: Sequence[Json], against: str | None) -> Table | None:
     """Return the paired tests of Recall as a table, or None if there are none."""
     rows, tags = [], []

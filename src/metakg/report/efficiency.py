@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from metakg.experiments.lab import OURS
+from metakg.experiments.lab import OURS, block_of
 from metakg.models.registry import FLOORS
 from metakg.report import charts
 from metakg.report.axes import Axis
-from metakg.report.blocks import Cell, Section, Table
+from metakg.report.blocks import Cell, Section, Table, amount
 from metakg.report.charts import Bar
 from metakg.report.collect import Runs
 from metakg.report.colours import looks
@@ -63,9 +63,8 @@ def epochs(runs: Runs) -> Section | None:
     blocks: list[Table | Figure] = []
     for place in dict.fromkeys(r["place"] for r in ranked):
         body, bars_of = [], []
-        theirs = list(
-            {r["model"]: r for r in ranked if r["place"] == place}.values()
-        )  # the last, where rules have changed since
+        last = {r["model"]: r for r in ranked if r["place"] == place}  # where rules have changed since
+        theirs = sorted(last.values(), key=lambda row: block_of(row["model"]))
         legend = looks([r["model"] for r in theirs], FLOORS, OURS)
         for row in theirs:
             mine = {e["stage"]: e for e in timed if (e["model"], e["place"]) == (row["model"], place)}
@@ -74,17 +73,17 @@ def epochs(runs: Runs) -> Section | None:
                 Cell("no training")
                 if main is None
                 else Cell(
-                    f"{main['epoch_s']:,.3g}",
-                    f"{main['epoch_cpu_s']:,.3g} processor s; {main['seen_steps']} of {main['steps']} steps timed",
+                    amount(main["epoch_s"]),
+                    f"{amount(main['epoch_cpu_s'])} processor s; {main['seen_steps']} of {main['steps']} steps timed",
                     value=main["epoch_s"],
                 )
             )
-            adapted = Cell("") if adapting is None else Cell(f"{adapting['epoch_s']:,.3g}", value=adapting["epoch_s"])
+            adapted = Cell("") if adapting is None else Cell(amount(adapting["epoch_s"]), value=adapting["epoch_s"])
             asked = row.get("asked_users", row["users"])
             timed_users = "" if asked == row["users"] else f", {asked:,} of them timed"
-            rank = Cell(f"{row['rank_s']:,.3g}", f"{row['users']:,} users{timed_users}", value=row["rank_s"])
+            rank = Cell(amount(row["rank_s"]), f"{row['users']:,} users{timed_users}", value=row["rank_s"])
             words = "" if main is None else main["epoch_is"]
-            body.append([Cell(row["model"]), trained, adapted, rank, Cell(f"{row['ready_s']:,.3g}"), Cell(words)])
+            body.append([Cell(row["model"]), trained, adapted, rank, Cell(amount(row["ready_s"])), Cell(words)])
             if main is not None:
                 bars_of.append(Bar(row["model"], main["epoch_s"], look=legend[row["model"]]))
         named = "this data" if place == "here" else f"generated data of {place}'s size"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metakg.experiments.lab import OURS
+from metakg.experiments.lab import OURS, block_of
 from metakg.experiments.scalability import end_of_machine, exponent
 from metakg.models.registry import FLOORS
 from metakg.report import charts
 from metakg.report.axes import Axis
-from metakg.report.blocks import Cell, Section, Table, values_table
+from metakg.report.blocks import Cell, Section, Table, amount, values_table
 from metakg.report.collect import Runs
 from metakg.report.colours import looks
 from metakg.report.figures import Figure
@@ -21,7 +21,7 @@ def section(runs: Runs) -> Section | None:
     shares, sizes = runs.rows("scalability", "share"), runs.rows("scalability", "size")
     blocks: list[Table | Figure] = []
     if shares:
-        models = list(dict.fromkeys(r["model"] for r in shares))
+        models = sorted(dict.fromkeys(r["model"] for r in shares), key=block_of)
         legend = looks(models, FLOORS, OURS)
         series = {m: charts.mean_points((100 * r["share"], r["rank_s"]) for r in shares if r["model"] == m) for m in models}
         x, y = Axis("share of users and facts, %", ticks=[20, 40, 60, 80, 100]), Axis("seconds to rank", log=True)
@@ -31,7 +31,7 @@ def section(runs: Runs) -> Section | None:
         blocks.append(values_table(timed, "percent", "Seconds to rank, by share of the data in %", scenario=False))
     done = [r for r in sizes if "edges" in r]
     if done:
-        models = list(dict.fromkeys(r["model"] for r in sizes))
+        models = sorted(dict.fromkeys(r["model"] for r in sizes), key=block_of)
         legend, panels = looks(models, FLOORS, OURS), []
         for name, title in (
             ("epoch_s", "seconds an epoch"),
@@ -68,8 +68,8 @@ def _sizes_table(models: Sequence[str], sizes: Sequence[Json]) -> Table:
                 needs = f"about {row['needs_gb']} GB needed, {row['free_gb']} free" if "needs_gb" in row else row["found"]
                 line.append(Cell("refused", needs))
             else:
-                epoch = "no training" if row["epoch_s"] is None else f"{row['epoch_s']:,.3g} s an epoch"
-                line.append(Cell(epoch, f"rank {row['rank_s']:,.3g} s, {row['peak_gb']:.2f} GB"))
+                epoch = "no training" if row["epoch_s"] is None else f"{amount(row['epoch_s'])} s an epoch"
+                line.append(Cell(epoch, f"rank {amount(row['rank_s'])} s, {row['peak_gb']:.2f} GB"))
         done = [r for r in mine if "edges" in r]
         for name in ("epoch_cpu_s", "rank_cpu_s"):
             timed = [r for r in done if r.get(name)]
