@@ -60,7 +60,7 @@ def _settings(runs: Runs) -> Iterator[str]:
 
 def _untimed(runs: Runs) -> Iterator[str]:
     there = {(row["model"], row["place"]) for row in runs.rows("efficiency", "inference")}
-    for place in ("here", *efficiency.SIZES):
+    for place in efficiency.PLACES:
         absent = [name for name in MODELS if (name, place) not in there]
         where = "on this data" if place == "here" else f"at {place}'s size"
         yield from _names(f"not timed {where}", ["all models"] if len(absent) == len(MODELS) else absent)

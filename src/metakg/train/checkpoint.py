@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: safetensors and JSON in one folder, written whole or not at all; nothing that runs when it is read.
+"""Checkpoints of a training run: safetensors and JSON in one folder, whole or absent; nothing that runs when read.
 
 manifest.json         format, identity of the data, settings, and everything of the state that is not a tensor
 tensors.safetensors   every tensor of the state, under its path ("model/node", "optimizer/exp_avg/node" ...)
