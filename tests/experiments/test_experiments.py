@@ -414,6 +414,14 @@ def test_one_folder_has_one_cut_off(lab) -> None:
         experiment(replace(lab("popularity"), k=10), ["sensitivity"], about={"name": "shop"})
 
 
+def test_a_folder_made_before_learns_which_published_figures_are_of_its_data(cut, tmp_path) -> None:
+    identity = identify(cut)
+    claim(tmp_path, identity, {"name": "shop"}, 20)
+    claim(tmp_path, identity, {"name": "other", "reference": "last-fm"}, 20)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["name"], manifest["reference"], manifest["k"]) == ("shop", "last-fm", 20)
+
+
 def test_a_refused_start_makes_no_file(lab) -> None:
     work = lab("popularity")
     rows_of(work, "table3")

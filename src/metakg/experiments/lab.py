@@ -294,6 +294,8 @@ def claim(folder: Path, identity: Json, about: Json, k: int) -> None:
             expected=f"{k}, as asked for",
             fix=f"Say -k {manifest['k']}, or name another folder.",
         )
+    if "reference" in about and "reference" not in manifest:  # made before manifests said so
+        files.write_json(path, {**manifest, "reference": about["reference"]})
 
 
 def session() -> Json:
