@@ -16,6 +16,7 @@ FLOORS = {
     "rng": 0,
     "files": 0,
     "heap": 0,
+    "threads": 0,
     "data": 1,
     "store": 1,
     "catalogue": 2,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import product
 
 import numpy as np
@@ -152,6 +152,34 @@ def test_the_random_graphs_try_every_channel() -> None:
             reached[channel.name] = reached.get(channel.name, 0) + int((off_diagonal > 0).sum())
     assert directions == {False, True}
     assert min(reached.values()) > 0, reached
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_other_clicks_share_the_channels_of_the_facts(seed: int) -> None:
+    """To the same bits as evidence that was built alone; other facts, kinds, limits or items share nothing."""
+    view, other = random_view(seed), random_view(seed + 100)
+    fewer = replace(view, interactions=other.interactions)
+    first = evidence_of(view)
+    shared, alone = evidence_of(fewer, like=first), evidence_of(fewer)
+    assert shared.of_graph is first.of_graph
+    assert alone.of_graph is not first.of_graph
+    assert (shared.of_clicks.left != first.of_clicks.left).nnz
+    one, two = gathered(shared, everybody(view)), gathered(alone, everybody(view))
+    for part in fields(Gathered):
+        assert (getattr(one, part.name) == getattr(two, part.name)).all(), part.name
+    assert (shared.about_items == alone.about_items).all()
+
+    assert evidence_of(view, like=first, kinds=first.kinds).of_graph is first.of_graph
+    for case in ({"kinds": first.kinds[:1]}, {"max_items": MAX_ITEMS - 1}):
+        built = evidence_of(view, like=first, **case)
+        assert built.of_graph is not first.of_graph, case
+        assert built.kinds == evidence_of(view, **case).kinds
+    of_one_kind = evidence_of(view, kinds=first.kinds[:1])
+    assert evidence_of(view, like=of_one_kind).kinds == first.kinds, "all kinds are asked for, not the one that was given"
+    assert evidence_of(other, like=first).of_graph is not first.of_graph
+    one_less = replace(view.vocabulary, items=view.vocabulary.items.select(np.arange(ITEMS - 1, dtype=np.int32)))
+    without_last = TrainView(one_less, view.interactions, view.graph)  # nobody clicked it
+    assert evidence_of(without_last, like=first).of_graph is not first.of_graph
 
 
 def test_names_are_the_labels_of_relations_with_a_mark_for_the_direction() -> None:

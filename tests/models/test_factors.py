@@ -12,6 +12,7 @@ from scipy import sparse
 from metakg.data import Support
 from metakg.models.evidence import Evidence
 from metakg.models.factors import Factors
+from metakg.models.joint_factors import JointFactors
 from metakg.models.metakg import MetaKG
 from metakg.models.profile import ProfileRecommender
 from metakg.models.reasons import ENTITY, Cut
@@ -67,7 +68,8 @@ def bereft(model: ProfileRecommender, cut: Cut) -> ProfileRecommender:
         less.parts = tuple(bereft(part, cut) for part in model.parts)
     if isinstance(model, MetaKG):
         evidence = copy.copy(model.evidence)
-        evidence.factors = without(evidence.factors, cut)
+        parts = [without(part, cut) for part in evidence.factors.parts]
+        evidence.of_clicks, evidence.factors = parts[0], JointFactors(*parts)
         less.evidence = evidence
     elif hasattr(less, "evidence"):
         less.evidence = without(model.evidence, cut)
@@ -172,7 +174,7 @@ def test_one_profile_is_told_what_many_are(monkeypatch, crowded) -> None:
     rows, channels, items, values = factors.told(between)
     expected[rows, channels, items] = values
     for row in range(3):
-        for c, said in enumerate(factors.told_to_one(between[[row]])):
+        for c, said in enumerate(factors.told_to_one([part[[row]] for part in between])):
             found = np.zeros(12, np.float32)
             if said.items is None:
                 found[:] = said.values
@@ -195,6 +197,8 @@ def test_factors_side_by_side_are_their_channels() -> None:
         left, right = evidence.factors.channel(c)
         assert (together[:, c] == ((profiles @ left) @ right).toarray()).all()
         assert (dense[:, c] == together[:, c]).all()
-        assert evidence.factors.back[:, evidence.factors.starts[c] : evidence.factors.starts[c + 1]].toarray() == pytest.approx(
-            right.toarray().T
-        )
+    assert [part.n_channels for part in evidence.factors.parts] == [3, evidence.factors.n_channels - 3]
+    for part in evidence.factors.parts:
+        for c in range(part.n_channels):
+            back = part.back[:, part.starts[c] : part.starts[c + 1]].toarray()
+            assert back == pytest.approx(part.channel(c)[1].toarray().T)

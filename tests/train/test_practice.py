@@ -77,6 +77,23 @@ def test_the_same_seed_gives_the_same_bits_and_a_killed_run_resumes_to_them(
     assert (result.outcome.best_score, result.outcome.best_step) == (outcome.best_score, outcome.best_step)
 
 
+def test_as_many_threads_as_one_draw_the_same_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(practice, "_BLOCK", 8)
+    model, config = model_of(), config_of()
+    before, drawn = torch.get_num_threads(), []
+    for n_threads in (1, 3):
+        torch.set_num_threads(n_threads)
+        drawn.append(practice._worlds(model, config, 1, lambda _: None))
+    torch.set_num_threads(before)
+    assert any(len(tasks) > 8 for tasks, _ in drawn[0][0].values()), "more than a block, or this says nothing"
+    for one, other in zip(*drawn, strict=True):
+        assert one.keys() == other.keys()
+        for kind, (tasks, answers) in one.items():
+            for name in ("features", "hits", "own", "own_mask"):
+                assert torch.equal(getattr(tasks, name), getattr(other[kind][0], name)), name
+            assert torch.equal(answers, other[kind][1])
+
+
 def test_another_seed_practises_otherwise() -> None:
     one, other = model_of(), model_of()
     assert same(weights(one), weights(other))

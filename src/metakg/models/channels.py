@@ -1,22 +1,77 @@
-"""The channels of `Evidence`: each kind of closeness between items as two sparse factors (see `metakg.models.factors`)."""
+"""The channels of `Evidence`: each kind of closeness between items as two sparse factors (see `metakg.models.factors`).
+
+`GraphChannels` are those that the facts alone decide, worked out once however often the clicks change: a service learns clicks
+every second and facts now and then, and practice takes its worlds from one graph.
+"""
 
 from __future__ import annotations
+
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from metakg.data import TrainView
-from metakg.models.factors import Channel
-from metakg.models.kg_knn import Facts
+from metakg.models.factors import Channel, Factors, turned
+from metakg.models.kg_knn import Facts, KgKnnConfig, links_of, second_hop
 from metakg.models.profile import power
-from metakg.models.reasons import ENTITY
+from metakg.models.reasons import ENTITY, REACHED
 
 
-def from_clicks(
-    clicks: sparse.csr_array, by_user: npt.NDArray[np.int64], degree: npt.NDArray[np.int64], popularity: npt.NDArray[np.int64]
-) -> tuple[Channel, Channel]:
-    """Return `neighbours` and `crowd`: (U, I) clicks, (U,) clicks of each user, (I,) links and clicks of each item."""
+class GraphChannels:
+    """What the facts of a view say about closeness, whatever was clicked.
+
+    Args:
+        view: its facts, items and entities are read, its clicks are not.
+        kinds: (relation row, inverse) to make channels of; None = all that join items.
+        max_items: what joins more items than this joins nothing.
+
+    Attributes:
+        kinds: as found or given.
+        factors: a channel for each kind, then the second hop.
+        n_facts: (I,) facts of each item.
+        n_links: (I,) entities that facts join each item with.
+    """
+
+    def __init__(self, view: TrainView, kinds: tuple[tuple[int, bool], ...] | None, max_items: int) -> None:
+        self._facts, self._sizes, self._max_items = view.graph.entity, _sizes(view), max_items
+        facts, self._links = Facts.of(view), links_of(view)
+        self._asked, self.kinds = kinds, kinds_that_join(facts, max_items) if kinds is None else kinds
+        reached = REACHED + np.arange(view.n_entities)
+        hops = Channel(*second_hop(self._links, view.n_items, KgKnnConfig(max_items=max_items)), reached)
+        self.factors = Factors([*from_facts(facts, self.kinds, max_items), hops])
+        self.n_facts = np.diff(facts.incidence.indptr)
+        self.n_links = np.diff(self._links.indptr)[: view.n_items]
+
+    def is_of(self, view: TrainView, kinds: tuple[tuple[int, bool], ...] | None, max_items: int) -> bool:
+        """Say whether another view, with these kinds and this limit, would have the same channels."""
+        same = view.graph.entity is self._facts and _sizes(view) == self._sizes and max_items == self._max_items
+        return same and kinds in (self._asked, self.kinds)
+
+    def context(self, view: TrainView) -> Channel:
+        """Return `context`: an item's step to what it is joined with is as likely as a step to one of its users."""
+        leave_item = sparse.diags_array(power(view.popularity + self.n_links, -1.0))
+        right, back = self._to_items
+        return Channel(_csr(leave_item @ self._from_items), right, ENTITY + np.arange(len(self._links.indptr) - 1), back=back)
+
+    @cached_property
+    def _from_items(self) -> sparse.csr_array:
+        return self._links[: len(self.n_links)]
+
+    @cached_property
+    def _to_items(self) -> tuple[sparse.csr_array, sparse.csr_array]:
+        """Right factor of `context` and its turn; what joins more than `max_items` entities joins nothing."""
+        size = np.diff(self._links.indptr)
+        leave = sparse.diags_array(power(size, -1.0) * ((size > 1) & (size <= self._max_items)))
+        right = _csr(leave @ self._links[:, : len(self.n_links)])
+        return right, turned(right)
+
+
+def from_clicks(view: TrainView, n_links: npt.NDArray[np.int64]) -> tuple[Channel, Channel]:
+    """Return `neighbours` and `crowd` of a view whose items have so many links (I,)."""
+    clicks, popularity = view.history, view.popularity
+    by_user, degree = np.diff(clicks.indptr), popularity + n_links
     items, users = sparse.diags_array(power(popularity, -0.5)), sparse.diags_array(power(by_user, -0.5))
     leave_item, leave_user = sparse.diags_array(power(degree, -1.0)), sparse.diags_array(power(by_user, -1.0))
     everybody = np.arange(clicks.shape[0])
@@ -24,15 +79,6 @@ def from_clicks(
         Channel(_csr(items @ clicks.T), _csr(users @ clicks @ items), everybody),
         Channel(_csr(leave_item @ clicks.T), _csr(leave_user @ clicks), everybody),
     )
-
-
-def context(links: sparse.csr_array, degree: npt.NDArray[np.int64], n_items: int, max_items: int) -> Channel:
-    """Return `context`: (E, E) links, (I,) links and clicks of each item; what joins more items joins nothing."""
-    size = np.diff(links.indptr)
-    leave_item = sparse.diags_array(power(degree, -1.0))
-    leave_entity = sparse.diags_array(power(size, -1.0) * ((size > 1) & (size <= max_items)))
-    left, right = _csr(leave_item @ links[:n_items]), _csr(leave_entity @ links[:, :n_items])
-    return Channel(left, right, ENTITY + np.arange(links.shape[0]))
 
 
 def kinds_that_join(facts: Facts, max_items: int) -> tuple[tuple[int, bool], ...]:
@@ -62,13 +108,8 @@ def from_facts(facts: Facts, kinds: tuple[tuple[int, bool], ...], max_items: int
     return channels
 
 
-def links_of(view: TrainView) -> sparse.csr_array:
-    """Return the (E, E) matrix with a one where any fact joins two entities, in both directions."""
-    facts, n = view.graph.entity, view.n_entities
-    ends = np.concatenate([facts.heads, facts.tails]), np.concatenate([facts.tails, facts.heads])
-    links = sparse.csr_array((np.ones(len(ends[0]), np.float32), ends), shape=(n, n))
-    links.data[:] = 1.0
-    return links
+def _sizes(view: TrainView) -> tuple[int, int]:
+    return view.n_items, view.n_entities
 
 
 def _csr(matrix: sparse.sparray) -> sparse.csr_array:

@@ -16,6 +16,7 @@ channels' scores and a few facts about the item. `metakg` learns how much each o
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -23,15 +24,18 @@ import torch
 from scipy import sparse
 
 from metakg.data import TrainView
-from metakg.models.channels import context, from_clicks, from_facts, kinds_that_join, links_of
-from metakg.models.factors import Channel, Factors, Said
-from metakg.models.kg_knn import Facts, KgKnnConfig, second_hop
+from metakg.models.channels import GraphChannels, from_clicks
+from metakg.models.factors import Factors, Said
+from metakg.models.joint_factors import JointFactors
 from metakg.models.nn.spectral import item_vectors
-from metakg.models.reasons import REACHED, Cut
+from metakg.models.reasons import Cut
 from metakg.types import Floats, Rows
 
 _ROUNDING = np.float32(1e-5)
 """Share of a float32 sum that may be left over by rounding when its parts are taken away again."""
+
+_BUSY = 150_000
+"""Products of a mean user above which threads gain (`benchmarks/worlds.py`)."""
 
 _LONG = 1 << 14
 """Where there are more items than this, users are taken one by one, whose sums stay in a near cache; of fewer, all at once."""
@@ -86,6 +90,7 @@ class Evidence:
         kinds: (relation row, inverse) to make channels of: those that the model was trained with; None = all that join items.
         max_items: what joins more items than this joins nothing.
         vector_dim: D > 0 adds the inner product of item vectors (`metakg.models.nn.spectral`).
+        like: evidence of other clicks; where its facts are those of the view, its channels of them are shared.
     """
 
     def __init__(
@@ -95,22 +100,15 @@ class Evidence:
         kinds: tuple[tuple[int, bool], ...] | None,
         max_items: int,
         vector_dim: int = 0,
+        like: Evidence | None = None,
     ) -> None:
         self.view = view
         self.vectors: Floats | None = item_vectors(view, vector_dim) if vector_dim else None  # (I, D)
-        facts, links = Facts.of(view), links_of(view)
-        clicks, by_user = view.history, np.diff(view.history.indptr)
-        degree = view.popularity + np.diff(links.indptr)[: view.n_items]
-        self.kinds = kinds_that_join(facts, max_items) if kinds is None else kinds
-        hops = Channel(*second_hop(view, KgKnnConfig(max_items=max_items)), REACHED + np.arange(view.n_entities))
-        self.factors = Factors(
-            [
-                *from_clicks(clicks, by_user, degree, view.popularity),
-                context(links, degree, view.n_items, max_items),
-                *from_facts(facts, self.kinds, max_items),
-                hops,
-            ]
-        )
+        shared = like is not None and like.of_graph.is_of(view, kinds, max_items)
+        self.of_graph: GraphChannels = like.of_graph if like is not None and shared else GraphChannels(view, kinds, max_items)
+        self.kinds = self.of_graph.kinds
+        self.of_clicks: Factors = Factors([*from_clicks(view, self.of_graph.n_links), self.of_graph.context(view)])
+        self.factors = JointFactors(self.of_clicks, self.of_graph.factors)
         labels = view.vocabulary.relations.label
         self.channels = (
             Voice("neighbours", 1.0, over_users=True),
@@ -123,14 +121,19 @@ class Evidence:
         self.weights = np.array([channel.weight for channel in self.channels], np.float32)
         trained = np.zeros(view.n_items)
         trained[: len(trained_clicks)] = trained_clicks
-        n_facts = np.diff(facts.incidence.indptr)
-        columns = [np.log1p(view.popularity) / 5, (trained == 0) * 1.0, np.log1p(n_facts) / 3]
+        columns = [np.log1p(view.popularity) / 5, (trained == 0) * 1.0, np.log1p(self.of_graph.n_facts) / 3]
         self.about_items = np.stack(columns, axis=1).astype(np.float32)  # (I, 3)
 
     @property
     def n_features(self) -> int:
         """F, the number of features of a candidate."""
         return n_features(len(self.kinds), self.vectors is not None)
+
+    @cached_property
+    def keeps_threads_busy(self) -> bool:
+        """Whether `gather` spends so long in sparse products that threads gain by it; else they wait for one another."""
+        mean_clicks = self.view.history.nnz / max(1, np.count_nonzero(np.diff(self.view.history.indptr)))
+        return bool(mean_clicks * self.factors.terms_an_item > _BUSY)
 
     def is_of(self, view: TrainView) -> bool:
         """Say whether a view has the clicks and facts that this was built from; labels and facts about users do not matter."""
@@ -343,7 +346,7 @@ class Evidence:
         features[:, :, -1] = np.minimum(prior, 10.0)
 
     def _own_parts(
-        self, users: Rows, rows: Rows, items: Rows, weights: Floats, between: sparse.csr_array, cut: Cut | None
+        self, users: Rows, rows: Rows, items: Rows, weights: Floats, between: list[sparse.csr_array], cut: Cut | None
     ) -> Floats:
         """Return what the channels say of own items only because they are in the profile: (C, n).
 
@@ -352,34 +355,34 @@ class Evidence:
         itself = self.factors.itself[:, items]
         for item in [] if cut is None else cut.items.tolist():
             itself[:, items == item] = self.factors.itself_without(item, cut)[:, None]  # type: ignore[arg-type]
-        part = weights * itself
+        part: Floats = weights * itself
         known = users[rows] >= 0
         if not known.any():
             return part
         rows, items, weights = rows[known], items[known], weights[known]
-        everybody = np.arange(len(users), dtype=np.int32)
+        everybody, of_clicks = np.arange(len(users), dtype=np.int32), self.of_clicks
         for c, channel in enumerate(self.channels):
             if channel.over_users:
-                himself = np.asarray(self.factors.starts[c] + users, np.int32)
-                there = _lookup(between, everybody, himself.clip(min=0))  # what the whole profile gives the user himself
-                given = weights * _lookup(self.factors.left, items, himself[rows])
-                part[c, known] += (there[rows] - given) * _lookup(self.factors.back, items, himself[rows])
+                himself = np.asarray(of_clicks.starts[c] + users, np.int32)
+                there = _lookup(between[0], everybody, himself.clip(min=0))  # what the whole profile gives the user himself
+                given = weights * _lookup(of_clicks.left, items, himself[rows])
+                part[c, known] += (there[rows] - given) * _lookup(of_clicks.back, items, himself[rows])
         return part
 
-    def _own_parts_of_one(self, user: int, items: Rows, weights: Floats, between: sparse.csr_array) -> Floats:
+    def _own_parts_of_one(self, user: int, items: Rows, weights: Floats, between: list[sparse.csr_array]) -> Floats:
         """Do what `_own_parts` does for one user: -> (C, n)."""
-        part = weights * self.factors.itself[:, items]
+        part: Floats = weights * self.factors.itself[:, items]
         if user < 0 or not len(items):
             return part
-        left, right = self.factors.left, self.factors.right
+        left, right = self.of_clicks.left, self.of_clicks.right
         ends = left.indptr
         nodes = np.concatenate([left.indices[ends[item] : ends[item + 1]] for item in items.tolist()])
         values = np.concatenate([left.data[ends[item] : ends[item + 1]] for item in items.tolist()])
         whose = np.repeat(np.arange(len(items)), ends[items + 1] - ends[items])
         for c, channel in enumerate(self.channels):
             if channel.over_users:
-                himself = int(self.factors.starts[c]) + user
-                there = between.data[between.indices == himself].sum(dtype=np.float32)  # one entry, or none
+                himself = int(self.of_clicks.starts[c]) + user
+                there = between[0].data[between[0].indices == himself].sum(dtype=np.float32)  # one entry, or none
                 given, back = np.zeros(len(items), np.float32), np.zeros(len(items), np.float32)
                 towards = nodes == himself
                 given[whose[towards]] = weights[whose[towards]] * values[towards]

@@ -4,6 +4,7 @@ Every training-free score here has the form profile @ left @ right: from the ite
 entities), and from there to other items. One or more kinds of closeness, *channels*, share one pair of matrices: those of the
 left side by side, those of the right one below the other. Many profiles are sparse products, a single one is added up in rows
 that fit a near cache; either way each sum is worked out in the same order, so that the bits are the same in any company.
+`JointFactors` are several such pairs, one after the other: where the clicks change and the facts do not, one pair is made anew.
 
 What lies between has a number, its *node*, and an entry of a factor is an *edge* (item, node); see `metakg.models.reasons`.
 """
@@ -14,13 +15,14 @@ import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from metakg.data import TrainView
-from metakg.models.reasons import ENTITY, SPAN, Cut, Keys, Reason, Step, path_over
+from metakg.models.reasons import Cut, Keys, Reason, Terms, reasons_of
 from metakg.types import Floats, Mask, Rows
 
 
@@ -53,12 +55,14 @@ class Channel:
         right: (M, I) from there to the other item.
         nodes: (M,) what lies between; the other item itself where one step leads to it.
         kinds: (M,) relation row * 2 + direction where what lies between is reached by one kind of fact; -1 or None otherwise.
+        back: (I, M) `right`, turned; worked out where it is not at hand.
     """
 
     left: sparse.csr_array
     right: sparse.csr_array
     nodes: Keys
     kinds: Keys | None = None
+    back: sparse.csr_array | None = None
 
 
 class Factors:
@@ -83,7 +87,7 @@ class Factors:
         self.left = sparse.csr_array(sparse.hstack([channel.left for channel in channels], format="csr"), dtype=np.float32)
         rights = [channel.right for channel in channels]
         self.right = sparse.csr_array(sparse.vstack(rights, format="csr"), dtype=np.float32)
-        backs = [sparse.csr_array(right.T.tocsr()) for right in rights]
+        backs = [turned(channel.right) if channel.back is None else channel.back for channel in channels]
         self.back = sparse.csr_array(sparse.hstack(backs, format="csr"), dtype=np.float32)
         own = [channel.left.multiply(back).sum(axis=1) for channel, back in zip(channels, backs, strict=True)]
         self.itself = np.stack([np.asarray(part, np.float32).ravel() for part in own])
@@ -91,6 +95,12 @@ class Factors:
         self._of_thread = threading.local()
         kinds = [np.full(len(c.nodes), -1) if c.kinds is None else c.kinds for c in channels]
         self.kinds = np.concatenate(kinds).astype(np.int64)
+
+    @cached_property
+    def terms_an_item(self) -> float:
+        """Products that the mean item of a profile takes part in."""
+        towards = np.bincount(self.left.indices, minlength=self.left.shape[1])
+        return float(np.dot(towards, np.diff(self.right.indptr)) / max(1, self.n_items))
 
     def channel(self, c: int) -> tuple[sparse.csr_array, sparse.csr_array]:
         """Return both factors of one channel: (I, m), (m, I)."""
@@ -200,18 +210,16 @@ class Factors:
         parts = np.where(cut.has(item, self.nodes[columns]), 0.0, given[columns] * weights)
         return np.bincount(self._channel_of(columns), parts, minlength=self.n_channels).astype(np.float32)
 
-    def parts(self, profile: sparse.csr_array, item: int) -> tuple[Rows, Rows, Floats]:
-        """Take an item's score apart: own item, column of what lies between, and what came this way; three (n,).
-
-        An own item is no reason for itself.
-        """
+    def terms(self, profile: sparse.csr_array, item: int) -> Terms:
+        """Take what the channels say of an item to one profile apart. An own item is no reason for itself."""
         own, columns, weights = self._edges_of(profile)
         towards = np.zeros(self.left.shape[1], np.float32)
         ends, values = _row(self.back, item)
         towards[ends] = values
         weights = weights * towards[columns]
         there = (weights > 0) & (own != item)
-        return own[there], columns[there], weights[there]
+        own, columns, weights = own[there], columns[there], weights[there]
+        return Terms(own, self.nodes[columns], self.kinds[columns], self._channel_of(columns), weights)
 
     def reasons(
         self,
@@ -220,11 +228,8 @@ class Factors:
         item: int,
         limit: int,
         weights: npt.NDArray[np.float64] | None = None,
-        amounts: npt.NDArray[np.float64] | None = None,
     ) -> list[Reason]:
-        """Return the paths that carry most of an item's score, heaviest first.
-
-        Parts over one entity are one path, in whatever channel they lie; so are those over the people who clicked both.
+        """Return the paths that carry most of an item's score, heaviest first (see `reasons_of`).
 
         Args:
             view: the view that the factors were built from.
@@ -232,39 +237,10 @@ class Factors:
             item: item row.
             limit: at most this many paths.
             weights: (C,) weight of each channel; 1 by default.
-            amounts: (C,) instead, what each channel says in all.
         """
-        own, columns, parts = self.parts(profile, item)
-        if not len(own):
-            return []
-        channels = self._channel_of(columns)
-        totals = np.bincount(channels, parts, minlength=self.n_channels)
-        said = totals * (1.0 if weights is None else weights) if amounts is None else np.where(totals > 0, amounts, 0.0)
-        if said.sum() <= 0:
-            return []
-        parts = parts * (said / np.where(totals > 0, totals, 1.0) / said.sum())[channels]
-        nodes = self.nodes[columns]
-        crowd = nodes < ENTITY
-        keys = own * np.int64(SPAN) + np.where(crowd, _CROWD, nodes)
-        inverse = np.unique(keys, return_inverse=True)[1]
-        shares = np.bincount(inverse, parts)
-        result = []
-        for path in np.argsort(-shares, kind="stable")[:limit].tolist():
-            if shares[path] <= 0:
-                break
-            its = np.flatnonzero(inverse == path)
-            start = int(own[its[0]])
-            if crowd[its[0]]:
-                people = np.unique(nodes[its]).tolist()
-                steps: tuple[Step, ...] = (Step(None, False, None, users=len(people)), Step(None, False, item))
-                edges = tuple((end, person) for person in people for end in (start, item))
-            else:
-                kinds = self.kinds[columns[its]]
-                typed = kinds >= 0
-                heaviest = int(kinds[typed][parts[its][typed].argmax()]) if typed.any() else -1
-                steps, edges = path_over(view, start, int(nodes[its[0]]), item, heaviest)
-            result.append(Reason(start, steps, float(shares[path]), edges))
-        return result
+        return reasons_of(
+            view, self.terms(profile, item), item, limit, np.ones(self.n_channels) if weights is None else weights
+        )
 
     def _right_of(self, c: int) -> sparse.csr_array:
         begin, end = int(self.starts[c]), int(self.starts[c + 1])
@@ -293,10 +269,13 @@ class Factors:
         return np.searchsorted(self.starts, columns, side="right") - 1
 
 
-_CROWD = SPAN - 1
-"""Stands for all users as one node."""
 _CROWDED = 8
 """A channel with more terms than one for so many items is added up densely."""
+
+
+def turned(right: sparse.csr_array) -> sparse.csr_array:
+    """Return a matrix with rows and columns exchanged: (M, I) -> (I, M)."""
+    return sparse.csr_array(right.T.tocsr())
 
 
 def _row(matrix: sparse.csr_array, row: int) -> tuple[Rows, Floats]:

@@ -145,7 +145,9 @@ class KgKnn(ProfileRecommender):
         kinds = self.facts.relations * np.int64(2) + self.facts.inverse
         channels = [Channel(left, sparse.csr_array(damped.T), nodes, kinds)]
         if config.hops == 2:
-            channels.append(Channel(*second_hop(self.view, config), REACHED + np.arange(self.view.n_entities)))
+            channels.append(
+                Channel(*second_hop(links_of(self.view), self.view.n_items, config), REACHED + np.arange(self.view.n_entities))
+            )
         self.evidence = Factors(channels)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -181,23 +183,28 @@ def check_lift(config: ModelConfig, view: TrainView, lift: Tensor) -> None:
         raise CheckpointError(f"tensors of {config.kind}", found, expected=expected, fix="Save the bundle again.")
 
 
-def second_hop(view: TrainView, config: KgKnnConfig) -> tuple[sparse.csr_array, sparse.csr_array]:
-    """Return the factors of the second hop over untyped links: (I, E) and (E, I).
+def links_of(view: TrainView) -> sparse.csr_array:
+    """Return the (E, E) matrix with a one where any fact joins two entities, in both directions."""
+    facts, n = view.graph.entity, view.n_entities
+    ends = np.concatenate([facts.heads, facts.tails]), np.concatenate([facts.tails, facts.heads])
+    links = sparse.csr_array((np.ones(len(ends[0]), np.float32), ends), shape=(n, n))
+    links.data[:] = 1.0
+    return links
+
+
+def second_hop(links: sparse.csr_array, n_items: int, config: KgKnnConfig) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Return the factors of the second hop over (E, E) untyped links: (I, E) and (E, I).
 
     Item i reaches e' over e with weight (links of e)^-1/2; e' counts by its rarity among items. Neither e nor e' may have
     more than `max_links` links: what joins everything joins nothing, and costs the square of its links.
     """
-    triples, n = view.graph.entity, view.n_entities
-    ends = np.concatenate([triples.heads, triples.tails]), np.concatenate([triples.tails, triples.heads])
-    links = sparse.csr_array((np.ones(len(ends[0]), np.float32), ends), shape=(n, n))
-    links.data[:] = 1.0
     degree = np.diff(links.indptr)
     crossed = (degree > 1) & (degree <= config.max_links)
-    first = links[: view.n_items] @ sparse.diags_array(power(degree, -0.5) * crossed)
+    first = links[:n_items] @ sparse.diags_array(power(degree, -0.5) * crossed)
     reach = sparse.coo_array(first @ links @ sparse.diags_array(crossed.astype(np.float32)))
     there = reach.row != reach.col  # an item is no fact about itself
     reach = sparse.csr_array((reach.data[there], (reach.row[there], reach.col[there])), shape=reach.shape, dtype=np.float32)
-    size = np.bincount(reach.indices, minlength=n)
+    size = np.bincount(reach.indices, minlength=links.shape[0])
     weights = power(size, -config.rarity) * ((size > 1) & (size <= config.max_items))
     damp = sparse.diags_array(power(np.diff(reach.indptr), -config.fact_exponent))
     damped = sparse.csr_array(damp @ reach, dtype=np.float32)

@@ -39,6 +39,7 @@ from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
 from metakg.models.reasons import Cut, Reason
 from metakg.models.space import Choice, Space, Span
 from metakg.models.walk import Walk, WalkConfig
+from metakg.threads import in_order
 from metakg.types import Floats, Mask, Rows
 
 
@@ -128,7 +129,8 @@ class MetaKG(ProfileRecommender):
         if previous is not None and previous.evidence.is_of(view):
             self.evidence = previous.evidence
         else:
-            self.evidence = Evidence(view, self.trained_clicks, kinds, config.max_items, config.vector_dim)
+            like = None if previous is None else previous.evidence
+            self.evidence = Evidence(view, self.trained_clicks, kinds, config.max_items, config.vector_dim, like)
         rule = {"history_weight": config.history_weight, "exclude_seen": config.exclude_seen}
         knows_users = len(view.graph.user) > 0
         self.walk = Walk(WalkConfig(**rule), view, self.rng, recent=self.recent) if knows_users else None
@@ -213,16 +215,24 @@ class MetaKG(ProfileRecommender):
     def score_all(self, users: Tensor) -> Tensor:
         """Score every item: (B,) -> (B, I). What f does not order lies below what it orders."""
         rows = users.cpu().numpy().astype(np.int32)
+        blocks = [rows[begin : begin + 64] for begin in range(0, len(rows), 64)]
         with torch.inference_mode(False):  # the inner step needs gradients, whoever asks for the scores
             scores = torch.empty(len(rows), self.view.n_items)
-            for begin in range(0, len(rows), 64):
-                part = slice(begin, begin + 64)
-                scores[part] = self._score_block(rows[part])
+            for part, block, found in zip(
+                torch.split(scores, 64),
+                blocks,
+                in_order(self._gather_block, blocks, self.evidence.keeps_threads_busy),
+                strict=False,
+            ):
+                part[:] = self._score_block(block, *found)
         return scores
 
-    def _score_block(self, rows: Rows) -> Tensor:
+    def _gather_block(self, rows: Rows) -> tuple[sparse.csr_array, Gathered]:
         profiles = self.profiles(rows)
-        scores = self._order(self.gather(rows, profiles))
+        return profiles, self.gather(rows, profiles)
+
+    def _score_block(self, rows: Rows, profiles: sparse.csr_array, found: Gathered) -> Tensor:
+        scores = self._order(found)
         empty = np.diff(profiles.indptr) == 0
         if empty.any():
             scores[torch.from_numpy(empty)] = torch.from_numpy(self.score_without_clicks(rows[empty]))
@@ -295,7 +305,7 @@ class MetaKG(ProfileRecommender):
             parts = np.maximum(scores[-1] - scores[:-2], 0.0)
         factors, weights = self.evidence.factors, self.evidence.weights.astype(np.float64)
         if parts.sum() > 0:
-            return factors.reasons(self.view, person.profile, item, limit, amounts=parts)
+            return factors.reasons(self.view, person.profile, item, limit, parts, in_all=True)
         # f does not order it, or no single channel carries it: the plain sum speaks
         return factors.reasons(self.view, person.profile, item, limit, weights)
 

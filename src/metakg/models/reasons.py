@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metakg.data import TrainView
-from metakg.types import Mask, Rows
+from metakg.types import Floats, Mask, Rows
 
 Keys = npt.NDArray[np.int64]
 
@@ -24,6 +24,9 @@ ENTITY, REACHED = 1 << 31, 1 << 32
 
 SPAN = 1 << 34
 """More than any node number."""
+
+_CROWD = SPAN - 1
+"""Stands for all users as one node."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,69 @@ class Reason:
     steps: tuple[Step, ...]
     share: float
     edges: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What an item's score is made of: n terms, each over one edge from an own item and one edge to the item.
+
+    Attributes:
+        own: (n,) own item.
+        nodes: (n,) what lies between.
+        kinds: (n,) relation row * 2 + direction of the fact that leads there, or -1.
+        channels: (n,) channel of the term.
+        amounts: (n,) how much, above zero.
+    """
+
+    own: Rows
+    nodes: Keys
+    kinds: Keys
+    channels: Keys
+    amounts: Floats
+
+
+def reasons_of(
+    view: TrainView, terms: Terms, item: int, limit: int, weights: npt.NDArray[np.float64], *, in_all: bool = False
+) -> list[Reason]:
+    """Return the paths that carry most of an item's score, heaviest first.
+
+    Terms over one entity are one path, in whatever channel they lie; so are those over the people who clicked both.
+
+    Args:
+        view: the view that the terms come from.
+        terms: of the item.
+        item: item row.
+        limit: at most this many paths.
+        weights: (C,) what a channel's terms are multiplied by.
+        in_all: `weights` are what the channels say in all, shared out among their terms.
+    """
+    if not len(terms.own):
+        return []
+    totals = np.bincount(terms.channels, terms.amounts, minlength=len(weights))
+    said = np.where(totals > 0, weights, 0.0) if in_all else totals * weights
+    if said.sum() <= 0:
+        return []
+    parts = terms.amounts * (said / np.where(totals > 0, totals, 1.0) / said.sum())[terms.channels]
+    keys = terms.own * np.int64(SPAN) + np.where(terms.nodes < ENTITY, _CROWD, terms.nodes)
+    inverse = np.unique(keys, return_inverse=True)[1]
+    shares = np.bincount(inverse, parts)
+    result = []
+    for path in np.argsort(-shares, kind="stable")[:limit].tolist():
+        if shares[path] <= 0:
+            break
+        its = np.flatnonzero(inverse == path)
+        start, node = int(terms.own[its[0]]), int(terms.nodes[its[0]])
+        if node < ENTITY:
+            people = np.unique(terms.nodes[its]).tolist()
+            steps: tuple[Step, ...] = (Step(None, False, None, users=len(people)), Step(None, False, item))
+            edges = tuple((end, person) for person in people for end in (start, item))
+        else:
+            kinds = terms.kinds[its]
+            typed = kinds >= 0
+            heaviest = int(kinds[typed][parts[its][typed].argmax()]) if typed.any() else -1
+            steps, edges = path_over(view, start, node, item, heaviest)
+        result.append(Reason(start, steps, float(shares[path]), edges))
+    return result
 
 
 class Cut:

@@ -67,12 +67,11 @@ def estimate_practice_bytes(model: MetaKG, tasks_each: int, worlds: int, situati
         worlds: worlds, the one to stop by included.
         situations: kinds of tasks in a world.
     """
-    config, factors = model.config, model.evidence.factors
+    config = model.config
     n_tasks = worlds * situations * min(tasks_each, model.view.n_users)
-    entries = sum(part.nnz for part in (factors.left, factors.right, factors.back))
     return {
         "practice tasks": 2 * 2 * n_tasks * (config.candidates + config.own_items) * model.evidence.n_features,
-        "evidence": 2 * 8 * entries,
+        "evidence": 2 * 8 * model.evidence.factors.nnz,
     }
 
 

@@ -15,12 +15,13 @@ from torch import Tensor
 from metakg import rng as random
 from metakg.data import TrainView
 from metakg.errors import DataError
-from metakg.heap import available_bytes
+from metakg.heap import available_bytes, kept
 from metakg.models.evidence import Evidence
 from metakg.models.metakg import EvidenceTasks, MetaKG, as_tasks
 from metakg.models.profile import weigh
 from metakg.models.space import Choice, Space, Span
 from metakg.sample.worlds import Situation, WorldRules, draw_world
+from metakg.threads import in_order
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.log import Sink
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
@@ -29,6 +30,9 @@ from metakg.train.scheduler import SchedulerConfig, TaskScheduler, need_a_choice
 from metakg.types import Json, Rows
 
 Report = Callable[[str], None]
+
+_BLOCK = 64
+"""Users whose evidence is gathered at once."""
 
 
 class PracticeConfig(BaseModel):
@@ -112,14 +116,7 @@ def practise(
     """
     kinds = 4 + 2 * (config.unclicked > 0)
     check_memory(estimate_practice_bytes(model, config.tasks_each, config.worlds + 1, kinds), available_bytes())
-    rng = random.generator(seed, "practice/worlds")
-    sets: list[dict[str, tuple[EvidenceTasks, Tensor]]] = []
-    for number in range(1, config.worlds + 2):
-        if report:
-            report(f"drawing world {number} of {config.worlds + 1}")
-        situations = draw_world(model.view, rng, WorldRules())
-        asked = [(s, config.tasks_each if not s.unclicked else round(config.unclicked * config.tasks_each)) for s in situations]
-        sets.append({s.kind: _gather(model, s, limit, rng) for s, limit in asked if limit})
+    sets = _worlds(model, config, seed, report or (lambda _: None))
     *lessons, exam = sets
     if not exam:
         raise _too_few_clicks()
@@ -236,6 +233,19 @@ def score_tasks(model: MetaKG, batch: EvidenceTasks) -> tuple[Tensor, Tensor]:
     return losses.detach(), torch.cosine_similarity(one, other, dim=1)
 
 
+@kept()
+def _worlds(model: MetaKG, config: PracticeConfig, seed: int, report: Report) -> list[dict[str, tuple[EvidenceTasks, Tensor]]]:
+    """Draw all worlds, the one to stop by last: the tasks of each situation and the number of answers of each task."""
+    rng = random.generator(seed, "practice/worlds")
+    sets = []
+    for number in range(1, config.worlds + 2):
+        report(f"drawing world {number} of {config.worlds + 1}")
+        situations = draw_world(model.view, rng, WorldRules())
+        asked = [(s, config.tasks_each if not s.unclicked else round(config.unclicked * config.tasks_each)) for s in situations]
+        sets.append({s.kind: _gather(model, s, limit, rng) for s, limit in asked if limit})
+    return sets
+
+
 def _gather(model: MetaKG, situation: Situation, limit: int, rng: np.random.Generator) -> tuple[EvidenceTasks, Tensor]:
     """Return the tasks of a situation, evidence in half precision, and the number of answers of each."""
     base = TrainView(model.view.vocabulary, situation.clicks, model.view.graph)
@@ -243,22 +253,24 @@ def _gather(model: MetaKG, situation: Situation, limit: int, rng: np.random.Gene
         situation.clicks if not len(situation.support) else type(base.interactions).concat(situation.clicks, situation.support)
     )
     view = replace(base, interactions=pairs)
-    evidence = Evidence(view, base.popularity, model.evidence.kinds, model.config.max_items, model.config.vector_dim)
+    config = model.config
+    evidence = Evidence(view, base.popularity, model.evidence.kinds, config.max_items, config.vector_dim, model.evidence)
     shape = (view.n_users, view.n_items)
     recent = situation.support.csr(*shape) if len(situation.support) else None
     query = situation.query.csr(*shape)
     users: Rows = np.unique(situation.query.users)
     if len(users) > limit:
         users = np.sort(rng.permutation(users)[:limit])
-    parts, answers = [], []
-    for begin in range(0, len(users), 64):
-        rows = users[begin : begin + 64]
-        profiles = weigh(view.history[rows], None if recent is None else recent[rows], model.config.history_weight)
-        found = evidence.gather(rows, profiles, model.config.candidates, model.config.own_items)
+
+    def gather(begin: int) -> tuple[EvidenceTasks, Tensor]:
+        rows = users[begin : begin + _BLOCK]
+        profiles = weigh(view.history[rows], None if recent is None else recent[rows], config.history_weight)
+        found = evidence.gather(rows, profiles, config.candidates, config.own_items)
         truth = query[rows].toarray() > 0
         batch = as_tasks(found, np.take_along_axis(truth, found.items.astype(np.int64), axis=1))
-        parts.append(replace(batch, features=batch.features.half(), own=batch.own.half()))
-        answers.append(torch.from_numpy(truth.sum(1)))
+        return replace(batch, features=batch.features.half(), own=batch.own.half()), torch.from_numpy(truth.sum(1))
+
+    parts, answers = zip(*in_order(gather, range(0, len(users), _BLOCK), evidence.keeps_threads_busy), strict=True)
     names = ("features", "hits", "own", "own_mask")
     return EvidenceTasks(*(torch.cat([getattr(part, name) for part in parts]) for name in names)), torch.cat(answers)
 
