@@ -455,6 +455,7 @@ VARIANTS = [
     {"dims": (4,)},
     {"readout": "concat0"},
     {"readout": "sum0"},
+    {"readout": "concat0", "normalise": "readout0"},
     {"node_form": "projection", "outer": "joint"},
     {"facts": "kg"},
     {"kg_weight": 0.0},
@@ -462,6 +463,24 @@ VARIANTS = [
     {"fan_out": 1},
     {"message_dropout": 0.5, "edge_dropout": 0.5},
 ]
+
+
+@pytest.mark.parametrize(
+    ("readout", "normalise", "expected"),
+    [
+        ("concat", "none", [0, 2, 5, 12]),
+        ("concat", "readout", [0, 1, 5 / 13, 12 / 13]),
+        ("concat0", "none", [3, 4, 0, 2, 5, 12]),
+        ("concat0", "readout", [3, 4, 0, 1, 5 / 13, 12 / 13]),
+        ("concat0", "readout0", [0.6, 0.8, 0, 1, 5 / 13, 12 / 13]),
+        ("sum0", "readout", [3 + 5 / 13, 5 + 12 / 13]),
+        ("sum0", "readout0", [0.6 + 5 / 13, 1.8 + 12 / 13]),
+    ],
+)
+def test_the_readout_is_what_its_settings_say(toy: TrainView, readout: str, normalise: str, expected: list[float]) -> None:
+    model = build(toy, dim=2, dims=(2, 2), readout=readout, normalise=normalise)
+    layers = [torch.tensor([row], dtype=torch.float64) for row in ([3, 4], [0, 2], [5, 12])]
+    assert model.network.read_out(layers)[0].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("settings", VARIANTS, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()))
@@ -493,6 +512,7 @@ def test_every_variant_learns_and_scores(toy: TrainView, settings: dict) -> None
         ({"dims": ()}, "at least 1 item"),
         ({"learning_rat": 1}, "Extra inputs"),
         ({"inner_lr": 0}, "greater than 0"),
+        ({"normalise": "readout0"}, "needs a readout with layer 0"),
     ],
 )
 def test_contradictory_settings_are_refused(settings: dict, message: str) -> None:

@@ -24,7 +24,9 @@ def recommender(world, **settings: object) -> MetaKG:
     return MetaKG(config, world.view, torch.Generator().manual_seed(1)).eval().ready()
 
 
-@pytest.mark.parametrize("settings", [{}, {"readout": "concat0"}, {"normalise": "everywhere"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"readout": "concat0"}, {"readout": "concat0", "normalise": "readout0"}, {"normalise": "everywhere"}]
+)
 def test_without_steps_a_known_users_vector_is_the_networks(world, settings: dict) -> None:
     """User 25 has background clicks only: all of them are edges, so repeating one changes nothing."""
     model = recommender(world, **settings)

@@ -52,8 +52,9 @@ class MetaKGConfig(ModelConfig):
     """A node with one kind of neighbours takes its message as it is, or multiplied by the gate as eq. 13 reads."""
     gate_shared: bool = False
     """One gate for all layers instead of one for each ("three fusion gates"); needs equal widths."""
-    normalise: Literal["readout", "none", "everywhere"] = "readout"
-    """Scale vectors to length one: in the readout's copy only, never, or also between layers (authors' code)."""
+    normalise: Literal["readout", "readout0", "none", "everywhere"] = "readout"
+    """Scale vectors to length one: in the readout's copy of layers 1..L; of layer 0 too; never; or layers 1..L wherever they are
+    read (authors' code)."""
     readout: Literal["concat", "concat0", "sum0"] = "concat"
     """Final vector: layers 1..L end to end (eq. 16), with layer 0 too, or the sum of layers 0..L (authors' code)."""
     node_form: Literal["table", "projection"] = "table"
@@ -92,6 +93,8 @@ class MetaKGConfig(ModelConfig):
             raise ValueError(f"gate_shared needs equal widths, not dim {self.dim} and dims {self.dims}")
         if self.gate_shared and self.inner != "gamma":
             raise ValueError('gate_shared needs inner = "gamma": the steps of a shared gate would drift apart')
+        if self.normalise == "readout0" and self.readout == "concat":
+            raise ValueError('normalise = "readout0" needs a readout with layer 0: "concat0" or "sum0"')
         if self.arch == "code" and (self.inner, self.readout, self.normalise) != ("gate", "sum0", "everywhere"):
             raise ValueError('arch = "code" needs inner = "gate", readout = "sum0" and normalise = "everywhere"')
         if self.arch == "code" and (self.fan_out is not None or self.order == "second" or self.gate_shared):

@@ -170,8 +170,8 @@ class GatedNetwork(nn.Module):
         """Make final vectors of e^0..e^L (eq. 16)."""
         if self.config.readout == "concat":
             layers = layers[1:]
-        if self.config.normalise == "readout":
-            first = int(self.config.readout != "concat")  # layer 0 is read as it is
+        if self.config.normalise in ("readout", "readout0"):
+            first = int(self.config.readout != "concat" and self.config.normalise == "readout")  # layer 0 as it is
             layers = [*layers[:first], *(normalize(e, dim=-1) for e in layers[first:])]
         return torch.stack(layers).sum(0) if self.config.readout == "sum0" else torch.cat(layers, dim=-1)
 
