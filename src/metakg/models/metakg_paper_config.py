@@ -53,8 +53,8 @@ class MetaKGConfig(ModelConfig):
     gate_shared: bool = False
     """One gate for all layers instead of one for each ("three fusion gates"); needs equal widths."""
     normalise: Literal["readout", "readout0", "none", "everywhere"] = "readout"
-    """Scale vectors to length one: in the readout's copy of layers 1..L; of layer 0 too; never; or layers 1..L wherever they are
-    read (authors' code)."""
+    """Scale vectors to length one: in the readout's copy of layers 1..L; of layer 0 too; never; or between layers as well
+    (authors' code)."""
     readout: Literal["concat", "concat0", "sum0"] = "concat"
     """Final vector: layers 1..L end to end (eq. 16), with layer 0 too, or the sum of layers 0..L (authors' code)."""
     node_form: Literal["table", "projection"] = "table"
