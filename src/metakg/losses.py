@@ -48,7 +48,7 @@ class _Squares(torch.autograd.Function):
         return tuple(x * (2 * gradient) for x in ctx.saved_tensors)
 
 
-def squared_norm_of_reads(table: Tensor, reads: Tensor, batch: int) -> Tensor:
+def squared_norm_of_reads(table: Tensor, reads: Tensor, *, batch: int) -> Tensor:
     """The same, where each row of a table was read so many times: (E, D), (E,) -> scalar."""
     squares: Tensor = _Reads.apply(table, reads.to(table.dtype))  # type: ignore[no-untyped-call]
     return squares / (2 * batch)

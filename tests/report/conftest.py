@@ -91,6 +91,7 @@ def runs(cut, tmp_path_factory) -> Path:
             "millions": m,
             "edges": m * 1e6,
             "epoch_s": None,
+            "ready_s": m * 2,
             "rank_s": m / 10,
             "rank_cpu_s": m**2,
             "peak_gb": 0.5 + m / 10,

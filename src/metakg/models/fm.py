@@ -90,7 +90,7 @@ class FactorisationMachine(Learnt):
         """Return the penalty on the rows that a batch read, each item's once."""
         if sums.there is None:
             return self.config.weight_decay * losses.squared_norm(users, sums.used, sums.weights, batch=size)
-        of_items = [losses.squared_norm_of_reads(table, sums.there, size) for table in (sums.used, sums.weights)]
+        of_items = [losses.squared_norm_of_reads(table, sums.there, batch=size) for table in (sums.used, sums.weights)]
         return self.config.weight_decay * (losses.squared_norm(users, batch=size) + of_items[0] + of_items[1])
 
 

@@ -30,7 +30,7 @@ from torch.nn.functional import embedding_bag
 from metakg import losses
 from metakg.data import TrainView
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
-from metakg.models.nn.facts import Neighbourhoods
+from metakg.models.nn.facts import Neighbourhoods, compact
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
 from metakg.sample.episodes import PairBatch
@@ -98,7 +98,7 @@ class KGCN(Learnt):
         items = torch.stack([batch.positives, batch.negatives], 1)
         users, scores, table, nodes = self._scores(batch.users, items)
         reads = torch.bincount(torch.cat([level.flatten() for level in nodes]), minlength=len(table))
-        length = losses.squared_norm(users, batch=len(batch)) + losses.squared_norm_of_reads(table, reads, len(batch))
+        length = losses.squared_norm(users, batch=len(batch)) + losses.squared_norm_of_reads(table, reads, batch=len(batch))
         return {"rank": losses.binary(scores[:, 0], scores[:, 1]), "l2": self.config.weight_decay * length}
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
@@ -141,13 +141,12 @@ class KGCN(Learnt):
 
         Every reader of a table pays for all of its rows in the backward pass, so a small one is worth a gather.
         """
-        if sum(level.numel() for level in nodes) >= len(self.entity):
+        sizes = [level.numel() for level in nodes]
+        if sum(sizes) >= len(self.entity):
             return self.entity, nodes
-        there = torch.zeros(len(self.entity), dtype=torch.bool, device=self.entity.device)
-        for level in nodes:
-            there[level.flatten()] = True
-        row = there.cumsum(0) - 1
-        return self.entity.index_select(0, there.nonzero().squeeze(1)), [row[level] for level in nodes]
+        found, rows = compact(torch.cat([level.flatten() for level in nodes]), len(self.entity))
+        rows_of_levels = zip(torch.split(rows, sizes), nodes, strict=True)
+        return self.entity.index_select(0, found), [row.view_as(level) for row, level in rows_of_levels]
 
     def _asks(self, users: Tensor) -> Tensor:
         """Return how much users ask for each relation: (B, D) -> (B, R + 1). "Itself" stands alone, so 0 will do."""

@@ -11,7 +11,7 @@ def test_the_length_of_what_was_read_counts_each_reading() -> None:
     rows = torch.arange(12.0).view(4, 3)
     table, reads = rows.clone().requires_grad_(), torch.tensor([2, 0, 1, 3])
     read = rows.clone().requires_grad_()
-    length = losses.squared_norm_of_reads(table, reads, 5)
+    length = losses.squared_norm_of_reads(table, reads, batch=5)
     expected = losses.squared_norm(read[torch.tensor([0, 0, 2, 3, 3, 3])], batch=5)
     torch.testing.assert_close(length, expected)
     (3 * length).backward()
