@@ -54,11 +54,11 @@ def test_a_failure_is_raised_where_its_result_would_be_and_few_results_wait(n_th
     results, taken = in_order(work, range(1000)), []
     for result in itertools.islice(results, 3):
         taken.append(result)
-        assert len(begun) <= len(taken) + 2 * n_threads
+        assert len(begun) <= len(taken) + n_threads
     assert taken == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(results)
-    assert len(begun) <= 4 + 2 * n_threads
+    assert len(begun) <= 4 + n_threads
 
 
 def test_who_stops_asking_stops_the_work(n_threads: int) -> None:
@@ -66,4 +66,4 @@ def test_who_stops_asking_stops_the_work(n_threads: int) -> None:
     results = in_order(begun.append, range(1000))
     next(results)
     results.close()  # type: ignore[attr-defined]
-    assert len(begun) <= 1 + 2 * n_threads
+    assert len(begun) <= 1 + n_threads

@@ -28,7 +28,7 @@ def in_order(work: Callable[[Part], Result], parts: Sequence[Part], at_once: boo
         try:
             for part in parts:
                 ahead.append(pool.submit(work, part))
-                if len(ahead) > 2 * n_threads:
+                if len(ahead) > n_threads:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
