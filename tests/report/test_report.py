@@ -111,6 +111,35 @@ def test_without_the_users_values_the_written_tests_are_used(runs, tmp_path) -> 
     assert "gains" not in [section.name for section in sections(bare)]
 
 
+def test_tests_of_one_experiment_stay_when_another_has_grown(runs, tmp_path) -> None:
+    """The users' values may be long gone; what was worked out of the results that are still the same holds."""
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy, ignore=shutil.ignore_patterns("kept"))
+    before = collect(copy)
+    assert before.tests["table3"]
+    assert before.tests["ablation"]
+    rows = copy / "ablation.jsonl"
+    mean = next(row["mean"] for row in read(rows).rows if row["what"] == "quality")
+    rows.write_text(rows.read_text().replace(f'"mean": {mean}', f'"mean": {mean + 0.001}', 1))
+    known = (copy / "tests.json").read_bytes()
+    after = collect(copy)
+    assert after.tests["table3"] == before.tests["table3"]
+    assert after.intervals == before.intervals
+    assert after.gains == before.gains
+    assert not after.tests.get("ablation"), "of other results, and there is nothing to work them out from"
+    assert any("not here" in note for note in after.notes)
+    assert (copy / "tests.json").read_bytes() == known
+
+
+def test_a_cell_without_an_interval_begins_with_what_it_has(runs, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs, copy, ignore=shutil.ignore_patterns("kept", "tests.json"))
+    out = tmp_path / "report.md"
+    write_markdown(collect(copy), out)
+    assert "on the best floor" in out.read_text()
+    assert "(;" not in out.read_text()
+
+
 def test_a_scenario_too_small_for_a_test_says_so(runs, tmp_path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(runs, copy)

@@ -177,7 +177,7 @@ def collect(folder: Path) -> Runs:
 
 
 def _derive(folder: Path, records: Mapping[str, Record], k: int) -> tuple[_Derived, int, str]:
-    """Return tests, intervals and gains, from `tests.json` where it is of these very results.
+    """Return tests, intervals and gains, those of each experiment from `tests.json` where they are of these very results.
 
     Returns:
         them, how many units lack the users' values, and why `tests.json` could not be written ("" if it could, or need not).
@@ -186,29 +186,30 @@ def _derive(folder: Path, records: Mapping[str, Record], k: int) -> tuple[_Deriv
     keys = {name: sorted(f"{unit.key} {_digest(unit)}" for unit in found) for name, found in units.items()}
     path = folder / "tests.json"
     known = _known(path)
-    if known.get("keys") == keys:
-        return _Derived(known["tests"], known["intervals"], known["gains"]), 0, ""
+    as_known = {name for name in keys if known and known["keys"].get(name) == keys[name]}
+    derived = _Derived({name: known["tests"][name] for name in as_known if name in known["tests"]})
+    if "table3" in as_known:
+        derived.intervals, derived.gains = known["intervals"], known["gains"]
     kept: dict[str, list[Evaluation]] = {}
     missing = 0
-    for name, found in units.items():
-        for unit in found:
+    for name in keys.keys() - as_known:
+        for unit in units[name]:
             place = folder / "kept" / unit.key
             if place.exists():
                 kept.setdefault(name, []).append(Evaluation.load(place))
             else:
                 missing += 1
-    derived = _Derived()
     if "table3" in kept:
         _of_table3(kept["table3"], k, derived)
     if "ablation" in kept:
         for model in dict.fromkeys(e.model.rpartition(" ")[0] for e in kept["ablation"]):
             theirs = [e for e in kept["ablation"] if e.model.rpartition(" ")[0] == model]
             derived.tests.setdefault("ablation", []).extend(_against(theirs, f"{model} full", k))
-    for carrier in ("bpr", "metakg-paper"):
-        theirs = [e for e in kept.get("leak", []) if e.model.startswith(f"{carrier}, ")]
+    for carrier in ("bpr", "metakg-paper") if "leak" in kept else ():
+        theirs = [e for e in kept["leak"] if e.model.startswith(f"{carrier}, ")]
         derived.tests.setdefault("leak", []).extend(_against(theirs, f"{carrier}, saw nothing", k))
     unsaved = ""
-    if not missing:
+    if not missing and keys.keys() != as_known:
         kept_too = {"keys": keys, "tests": derived.tests, "intervals": derived.intervals, "gains": derived.gains}
         try:
             files.write_json(path, kept_too)
@@ -224,6 +225,7 @@ def _known(path: Path) -> Json:
     except (OSError, ValueError):
         return {}
     whole = isinstance(known, dict) and {"keys", "tests", "intervals", "gains"} <= known.keys()
+    whole = whole and isinstance(known["keys"], dict) and isinstance(known["tests"], dict)
     return known if whole else {}
 
 

@@ -75,14 +75,14 @@ def _table(runs: Runs, rows: Sequence[Json], metric: str) -> Table:
                 line.append(Cell(""))
                 continue
             low_high = runs.intervals.get((model, scenario, metric))
-            small = "" if low_high is None else f"{low_high[0]:.4f} to {low_high[1]:.4f}"
+            small = [] if low_high is None else [f"{low_high[0]:.4f} to {low_high[1]:.4f}"]
             if model not in FLOORS and floors[scenario]:
-                small += f"\n{row['mean'] / floors[scenario] - 1:+.1%} on the best floor"
+                small.append(f"{row['mean'] / floors[scenario] - 1:+.1%} on the best floor")
             if model in OURS and baselines[scenario]:
-                small += f"\n{row['mean'] / baselines[scenario] - 1:+.1%} on the best baseline"
+                small.append(f"{row['mean'] / baselines[scenario] - 1:+.1%} on the best baseline")
             text = f"{row['mean']:.4f}" + ("" if row["std"] is None else f" ± {row['std']:.4f}")
             text += marks.get((model, scenario), "")
-            line.append(Cell(text, small, 0 < row["mean"] == best[scenario], row["mean"]))
+            line.append(Cell(text, "\n".join(small), 0 < row["mean"] == best[scenario], row["mean"]))
         body.append(line)
     foreign = []
     if runs.reference:
