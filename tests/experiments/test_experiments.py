@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -451,6 +456,49 @@ def test_only_a_kill_of_the_system_counts_as_too_little_memory() -> None:
         measure.in_child(_killed, (), measure.Limits())
     with pytest.raises(measure.ChildEnded, match=r"\(work\).*exit code 3"):
         measure.in_child(_left, (), measure.Limits())
+
+
+def test_a_measurement_ends_with_the_run_that_waits_for_it(tmp_path) -> None:
+    """A killed run leaves nobody behind who goes on for hours, and holds all memory."""
+    told = tmp_path / "pid"
+    waits = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from metakg.experiments import measure\n"
+        "from child_of_test import stays\n"
+        "if __name__ == '__main__':\n"
+        "    measure.in_child(stays, (sys.argv[2],), measure.Limits())\n"
+    )
+    stays = (
+        "import os, time\nfrom pathlib import Path\n\n\ndef stays(told):\n"
+        "    Path(told).write_text(str(os.getpid()))\n    time.sleep(120)\n    return {}\n"
+    )
+    (tmp_path / "child_of_test.py").write_text(stays)
+    (tmp_path / "waits.py").write_text(waits)
+    run = subprocess.Popen([sys.executable, str(tmp_path / "waits.py"), str(tmp_path), str(told)])
+    try:
+        _until(lambda: told.exists() and told.read_text())
+        child = int(told.read_text())
+        assert _alive(child)
+    finally:
+        run.kill()
+        run.wait()
+    _until(lambda: not _alive(child))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")  # nobody may have collected it yet
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def _until(true: Callable[[], object], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.05)
 
 
 def _killed() -> dict:

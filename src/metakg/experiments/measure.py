@@ -7,6 +7,8 @@ of a training (start vectors, meta-training, adaptation) and ends each once it h
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -268,6 +270,7 @@ def _ended(found: str, expected: str, what: str) -> ChildEnded:
 
 
 def _serve(pipe: Connection, work: Callable[..., Json], arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         result = work(*arguments)
         result["peak_gb"] = round(_peak_bytes() / 2**30, 3)
@@ -276,6 +279,14 @@ def _serve(pipe: Connection, work: Callable[..., Json], arguments: tuple[Any, ..
         pipe.send(("error", f"{type(err).__name__}: {err}"))
     finally:
         pipe.close()
+
+
+def _end_with_parent() -> None:
+    """End this process when the run is killed that waits for it; nobody would read its result, and it may hold all memory."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _peak_bytes() -> int:
