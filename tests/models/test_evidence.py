@@ -14,7 +14,7 @@ from metakg.data import IdMap, Interactions, KnowledgeGraph, TrainView, Triples,
 from metakg.models.evidence import ITEM_FEATURES, Evidence, Gathered
 from metakg.models.nn.spectral import item_vectors
 from metakg.models.profile import weigh
-from metakg.models.reasons import Reason
+from metakg.models.reasons import Reason, reasons_of
 from metakg.testing import arriving, toy_view
 
 USERS, ITEMS, ENTITIES, RELATIONS = 8, 10, 19, 3
@@ -59,7 +59,7 @@ def gathered(evidence: Evidence, users: np.ndarray, n: int = ITEMS, own: int = I
 def paths_of(evidence: Evidence, c: int, profile: sparse.csr_array, item: int, limit: int) -> list[Reason]:
     """The paths of one channel alone."""
     alone = np.arange(len(evidence.channels)) == c
-    return evidence.factors.reasons(evidence.view, profile, item, limit, alone.astype(np.float64))
+    return reasons_of(evidence.view, evidence.factors.terms(profile, item), item, limit, alone.astype(np.float64))
 
 
 class Slow:

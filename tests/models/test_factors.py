@@ -188,7 +188,7 @@ def test_factors_side_by_side_are_their_channels() -> None:
     view = toy_view()
     evidence = Evidence(view, view.popularity, None, 6)
     profiles = sparse.csr_array(np.random.default_rng(0).random((3, 12)).astype(np.float32))
-    together = evidence.factors.product(profiles)
+    together = np.concatenate([part.product(profiles) for part in evidence.factors.parts], axis=1)
     rows, channels, items, values = evidence.factors.told(evidence.factors.between(profiles))
     dense = np.zeros_like(together)
     dense[rows, channels, items] = values

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
-from metakg.data import TrainView
 from metakg.models.factors import Factors, Said
-from metakg.models.reasons import Cut, Reason, Terms, reasons_of
+from metakg.models.reasons import Cut, Terms
 from metakg.types import Floats, Rows
 
 
@@ -50,10 +48,6 @@ class JointFactors:
         """Return what a profile gives to all that lies between, for each part: (B, I) -> (B, M) each. With a cut, B is 1."""
         return [part.between(profiles, cut) for part in self.parts]
 
-    def product(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
-        """Return what a profile gives to every item in each channel: (B, I) -> (B, C, I). With a cut, B is 1."""
-        return np.concatenate([part.product(profiles, cut) for part in self.parts], axis=1)
-
     def told(self, between: Iterable[sparse.csr_array], cut: Cut | None = None) -> tuple[Rows, Rows, Rows, Floats]:
         """Return what the channels say, channel by channel: row, channel, item, and how much; four (n,). With a cut, B is 1."""
         told = [part.told(lies, cut) for part, lies in zip(self.parts, between, strict=True)]
@@ -69,20 +63,8 @@ class JointFactors:
         """Return the closeness of an item to itself in each channel without some edges: (C,)."""
         return np.concatenate([part.itself_without(item, cut) for part in self.parts])
 
-    def reasons(
-        self,
-        view: TrainView,
-        profile: sparse.csr_array,
-        item: int,
-        limit: int,
-        weights: npt.NDArray[np.float64],
-        *,
-        in_all: bool = False,
-    ) -> list[Reason]:
-        """Return the paths that carry most of an item's score for a (1, I) profile, heaviest first (see `reasons_of`)."""
-        return reasons_of(view, self._terms(profile, item), item, limit, weights, in_all=in_all)
-
-    def _terms(self, profile: sparse.csr_array, item: int) -> Terms:
+    def terms(self, profile: sparse.csr_array, item: int) -> Terms:
+        """Take what the channels say of an item to one profile apart. An own item is no reason for itself."""
         terms = [part.terms(profile, item) for part in self.parts]
         own, nodes, kinds, amounts = (
             np.concatenate([getattr(found, name) for found in terms]) for name in ("own", "nodes", "kinds", "amounts")

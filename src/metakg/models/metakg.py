@@ -36,7 +36,7 @@ from metakg.models.base import ModelConfig
 from metakg.models.evidence import Evidence, Gathered, n_features
 from metakg.models.nn.dropout import dropout
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
-from metakg.models.reasons import Cut, Reason
+from metakg.models.reasons import Cut, Reason, reasons_of
 from metakg.models.space import Choice, Space, Span
 from metakg.models.walk import Walk, WalkConfig
 from metakg.threads import in_order
@@ -304,10 +304,11 @@ class MetaKG(ProfileRecommender):
         if scores is not None:
             parts = np.maximum(scores[-1] - scores[:-2], 0.0)
         factors, weights = self.evidence.factors, self.evidence.weights.astype(np.float64)
+        terms = factors.terms(person.profile, item)
         if parts.sum() > 0:
-            return factors.reasons(self.view, person.profile, item, limit, parts, in_all=True)
+            return reasons_of(self.view, terms, item, limit, parts, in_all=True)
         # f does not order it, or no single channel carries it: the plain sum speaks
-        return factors.reasons(self.view, person.profile, item, limit, weights)
+        return reasons_of(self.view, terms, item, limit, weights)
 
     def bare_score(self, person: Person, item: int) -> float:
         """Return what an item would score if nothing about the person spoke for it: f of it with all channels silent."""

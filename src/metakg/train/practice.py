@@ -116,8 +116,7 @@ def practise(
     """
     kinds = 4 + 2 * (config.unclicked > 0)
     check_memory(estimate_practice_bytes(model, config.tasks_each, config.worlds + 1, kinds), available_bytes())
-    sets = _worlds(model, config, seed, report or (lambda _: None))
-    *lessons, exam = sets
+    *lessons, exam = _worlds(model, config, seed, report or (lambda _: None))
     if not exam:
         raise _too_few_clicks()
     source = PracticeBatches([tasks for world in lessons for tasks, _ in world.values()], model, config, seed)
