@@ -427,9 +427,9 @@ def test_a_training_that_is_terminated_leaves_a_state_to_go_on_from(folder, tmp_
     command = [sys.executable, "-m", "metakg.cli.main", *map(str, words), "--out", str(tmp_path / "b")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "log" / "log.jsonl").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.3)
+        log = tmp_path / "log" / "log.jsonl"
+        while not (log.exists() and '"event": "step"' in log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.01)
         process.terminate()
         _, told = process.communicate(timeout=30)
     assert process.returncode != 0

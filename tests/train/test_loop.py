@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from torch import Tensor, nn
 from metakg.errors import CheckpointError, NonFiniteLoss, TrainingError
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
+from metakg.train import loop as loop_module
 from metakg.train.initialise import InitConfig, initialise
 from metakg.train.log import numbers
 from metakg.train.loop import Loop, LoopConfig, Progress
@@ -212,6 +216,88 @@ def test_a_signal_in_the_middle_of_a_step_waits_for_its_end_and_the_state_is_who
     again = Loop(Line(), Numbers(*batches), LoopConfig(epochs=2), folder=tmp_path / "cut")
     assert again.run(resume=True).steps == 6
     assert torch.equal(again.model.w, expected.model.w)
+
+
+class Chance(Numbers):
+    """Numbers, each a little off by chance: a state that every step moves."""
+
+    def __init__(self, *batches: tuple[float, float]) -> None:
+        super().__init__(*batches)
+        self.rng = torch.Generator().manual_seed(3)
+
+    def next(self, model: nn.Module, step: int) -> tuple[float, float]:
+        x, y = super().next(model, step)
+        return x + float(torch.rand((), generator=self.rng)), y
+
+    def state_dict(self) -> Json:
+        return super().state_dict() | {"rng": self.rng.get_state()}
+
+    def load_state_dict(self, state: Json) -> None:
+        super().load_state_dict(state)
+        self.rng.set_state(state["rng"])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one on the way out leaves the log open
+def test_a_signal_at_any_line_of_the_loop_loses_no_step_and_takes_none_twice(tmp_path: Path) -> None:
+    def run(folder: Path, *, resume: bool = False) -> tuple[Line, Loop]:
+        model = Line()
+        config = LoopConfig(learning_rate=0.1, epochs=3, log_every=1, checkpoint_minutes=60)
+        loop = Loop(
+            model,
+            Chance((1.0, 3.0), (2.0, 1.0)),
+            config,
+            folder=folder,
+            validate=lambda m: -abs(float(m.w.detach()) - 2),  # type: ignore[arg-type]
+            on_progress=lambda _: None,
+        )
+        loop.run(resume=resume)
+        return model, loop
+
+    def lines(folder: Path) -> list[dict[str, object]]:
+        found = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        return [{key: value for key, value in record.items() if key != "seconds"} for record in found]
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    expected, _ = run(tmp_path / "whole")
+    before = signal.signal(signal.SIGTERM, stop)
+    cut = 0
+    try:
+        for at in range(1, 2000):
+            left, begun = at, False
+
+            def trace(frame: FrameType, event: str, _: object) -> Any:
+                nonlocal left, begun
+                if frame.f_code.co_filename != loop_module.__file__:
+                    return None
+                begun = begun or frame.f_code.co_name == "_gradients"  # a first step: there is something to keep
+                if event == "line" and begun and left:
+                    left -= 1
+                    if not left:
+                        signal.raise_signal(signal.SIGTERM)
+                return trace
+
+            folder = tmp_path / str(at)
+            sys.settrace(trace)
+            try:
+                run(folder)
+            except KeyboardInterrupt:
+                cut += 1
+            finally:
+                sys.settrace(None)
+            assert signal.getsignal(signal.SIGTERM) is stop, "the handler is back"
+            if left:
+                break
+            resumed, loop = run(folder, resume=True)
+            assert loop.step == 6
+            assert torch.equal(resumed.w, expected.w), f"line {at}"
+            assert [r for r in lines(folder) if r["event"] != "end"] == [
+                r for r in lines(tmp_path / "whole") if r["event"] != "end"
+            ]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert cut > 200
 
 
 def meta_run(world, folder: Path | None, stop_after: int | None, *, seed: int = 1, **settings: object):

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from types import FrameType
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -138,22 +139,55 @@ def watching(watch: Watch) -> Iterator[None]:
         _WATCHES.reset(token)
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Put off what a signal asks for (Ctrl-C, a polite kill) until the end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are handled in the main thread alone
-        return
-    came: list[int] = []
-    asked = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None]
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in asked}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+class _Signals:
+    """Puts off what a signal asks for (Ctrl-C, a polite kill) while a state is half made.
+
+    It stands before the handlers that are there for as long as a run lasts: changing handlers at every step would leave gaps in
+    which a step is lost. Signals that no Python code handles are left alone: a checkpoint is written in one piece.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, Callable[..., object]] = {}
+        self._came: list[tuple[int, FrameType | None]] = []
+        self._waits = False
+
+    def __enter__(self) -> Self:
+        self._before, self._came, self._waits = {}, [], False
+        if threading.current_thread() is threading.main_thread():  # signals are handled there alone
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if callable(handler := signal.getsignal(number)):
+                    self._before[number] = handler
+                    signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
-        for each in came:  # after an error too: who asked to stop is not to be forgotten
-            signal.raise_signal(each)
+
+    @contextmanager
+    def put_off(self) -> Iterator[None]:
+        """Let signals wait until the end of the block; after an error too, who asked to stop is not forgotten."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+            while self._came:
+                number, frame = self._came.pop(0)
+                self._pass_on(number, frame)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if self._waits:
+            self._came.append((number, frame))
+        else:
+            self._pass_on(number, frame)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        try:
+            self._before[number](number, frame)
+        except BaseException:
+            self.__exit__()  # it ends the run, and may have come on the way out, where nobody else would put the handlers back
+            raise
 
 
 class Loop:
@@ -200,6 +234,9 @@ class Loop:
         self.best: dict[str, Tensor] = {}
         self.stopped = False
         self._judged, self._saved = 0, -1
+        self._signals = _Signals()
+        self._whole: Json | None = None
+        """What `_position` said when parameters, optimiser and counts were last whole together; None where they are not."""
 
     @heap.kept()
     def run(self, *, resume: bool = False) -> Outcome:
@@ -217,50 +254,42 @@ class Loop:
             self._restore(checkpoint.load(self.folder / "checkpoint", identity=_without_rate(self.identity)))
         if self.folder is not None:
             self.sinks.append(JsonLines(self.folder / "log.jsonl", after_step=self.step))
-        began, first, last_saved = time.monotonic(), self.step, time.monotonic()
-        earlier = self.seconds
+        began, earlier, first, last_saved = time.monotonic(), self.seconds, self.step, time.monotonic()
         self.model.train()
-        try:
-            if self._judged < self.step:  # a run that failed while it was judged
-                self._judge()
-            while self.step < self.total and not self.stopped:
-                mark: Json | None = None
-                try:
-                    with _undisturbed():
-                        mark = self._position()
+        with self._signals:
+            self._whole = self._position()
+            try:
+                if self._judged < self.step:  # a run that failed while it was judged
+                    self._judge()
+                while self.step < self.total and not self.stopped:
                     batch = self.source.next(self.model, self.step)
                     losses = self._gradients(batch)
-                except BaseException as err:
-                    # Parameters and optimiser are untouched by this step: with the position before it, they are a whole state,
-                    # but one that steps too long have led to where numbers explode: an earlier one is worth more.
-                    self.seconds = earlier + time.monotonic() - began
-                    if not isinstance(err, NonFiniteLoss) or self._saved < 0:
-                        self._save(self._position() if mark is None else mark)
-                    raise
-                whole: Json | None = None
-                try:
-                    with _undisturbed():  # half a step is no state to save
+                    with self._signals.put_off():
+                        self._whole = None  # half a step is no state to save
                         self.optimizer.step()
                         self.step += 1
                         notes = self.source.learn(self.model, batch)
                         self.seconds = earlier + time.monotonic() - began
-                        whole = self._position()
-                    self._report(losses, notes, self.seconds / self.step if first else (self.seconds - earlier) / self.step)
+                        self._whole = self._position()
+                        self._note(losses, notes)
+                    self._report(losses, self.seconds / self.step if first else (self.seconds - earlier) / self.step)
                     self._judge()
-                except BaseException:
-                    if whole is not None:
-                        self._save(whole)
-                    raise
-                if time.monotonic() - last_saved >= 60 * self.config.checkpoint_minutes:
-                    self._save(self._position())
-                    last_saved = time.monotonic()
-            self._save(self._position())
-            if self.best:
-                self.model.load_state_dict(self.best)
-            self._log("end", {"best_step": self.best_step, "best_score": self.best_score, "stopped_early": self.stopped})
-        finally:
-            for sink in self.sinks:
-                sink.close()
+                    if time.monotonic() - last_saved >= 60 * self.config.checkpoint_minutes:
+                        self._save()
+                        last_saved = time.monotonic()
+                self._save()
+                self._whole = None  # from here on the parameters are the best ones, not the last
+                if self.best:
+                    self.model.load_state_dict(self.best)
+                self._log("end", {"best_step": self.best_step, "best_score": self.best_score, "stopped_early": self.stopped})
+            except BaseException as err:
+                # Numbers that explode do so after steps that were too long: an earlier state is worth more than the last.
+                if not isinstance(err, NonFiniteLoss) or self._saved < 0:
+                    self._save()
+                raise
+            finally:
+                for sink in self.sinks:
+                    sink.close()
         best_step = self.best_step if self.best else self.step
         return Outcome(self.step, best_step, self.best_score, self.stopped, self.seconds)
 
@@ -302,20 +331,25 @@ class Loop:
             score = self.validate(self.model)
         finally:
             self.model.train()
-        self._judged = self.step
         if score != score:
             raise TrainingError("validation", "a score that is not a number", expected="a number", fix="Check its query set.")
-        better = self.best_score is None or score > self.best_score
-        self.stale = 0 if better else self.stale + 1
-        if better:
-            self.best_score, self.best_step = score, self.step
-            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.stopped = self.stale >= self.config.patience
-        self._log("validation", {"score": score, "best_score": self.best_score, "best_step": self.best_step})
+        with self._signals.put_off():
+            self._whole = None
+            better = self.best_score is None or score > self.best_score
+            self.stale = 0 if better else self.stale + 1
+            if better:
+                self.best_score, self.best_step = score, self.step
+                self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            self.stopped = self.stale >= self.config.patience
+            self._judged = self.step
+            self._whole = self._position()
+            self._log("validation", {"score": score, "best_score": self.best_score, "best_step": self.best_step})
 
-    def _report(self, losses: dict[str, float], notes: Json, per_step: float) -> None:
+    def _note(self, losses: dict[str, float], notes: Json) -> None:
         if self.step % self.config.log_every == 0 or self.step == 1:
             self._log("step", {"losses": losses, **notes, "seconds": round(self.seconds, 3)})
+
+    def _report(self, losses: dict[str, float], per_step: float) -> None:
         watches = _WATCHES.get()
         if self.on_progress is None and not watches:
             return
@@ -334,12 +368,13 @@ class Loop:
     # -- state -----------------------------------------------------------------------------------------------------------
 
     def _position(self) -> Json:
-        """Return what a step moves beside parameters and optimiser: small, taken before every step."""
+        """Return what a step moves beside parameters and optimiser: small, taken after every step."""
         rng = getattr(self.model, "rng", None)
         return {"source": self.source.state_dict(), "rng": rng.get_state() if isinstance(rng, torch.Generator) else None}
 
-    def _save(self, position: Json) -> None:
-        if self.folder is None:
+    def _save(self) -> None:
+        """Write a checkpoint, if there is a folder for it and the state is whole."""
+        if self.folder is None or self._whole is None:
             return
         kept = self.optimizer.state
         moments = {
@@ -351,7 +386,7 @@ class Loop:
             "model": self.model.state_dict(),
             "optimizer": moments,
             "best": self.best,
-            "position": position,
+            "position": self._whole,
             "loop": {
                 "step": self.step,
                 "best_step": self.best_step,
