@@ -367,9 +367,11 @@ def compare(
 
 
 def kept_run(
-    keep: Path, split: Split, name: str, settings: Json, seed: int, k: int
+    keep: Path, split: Split, name: str, settings: Json, seed: int, k: int, remark: Callable[[str], None]
 ) -> tuple[Evaluation, Json | None, Path] | None:
     """Return a run that `compare` kept of a model with these settings, judged by the split's own rules, or None.
+
+    `remark` is told of one that was kept under another rule, and in what it differs.
 
     Returns:
         the results, {fit_s, cpu_s, parameters} with the `device` where it was a card (None where an older version did not keep
@@ -381,8 +383,11 @@ def kept_run(
     manifest = files.read_json(folder / "manifest.json", what="run manifest")
     rule = _rule(split, name, settings, seed, [k], None, "all", None, "all", fingerprint(split.dataset))
     theirs = manifest.get("rule", {})
-    same = all(theirs.get(key) == value for key, value in rule.items() if key != "k") and k in theirs.get("k", [])
-    if not same:
+    other = [key for key, value in rule.items() if key != "k" and theirs.get(key) != value]
+    if k not in theirs.get("k", []):
+        other.append("k")
+    if other:
+        remark(f"{folder} was kept under another rule ({', '.join(other)}) and is not taken over")
         return None
     cost: Json = {key: manifest[key] for key in ("fit_s", "cpu_s", "parameters") if key in manifest}
     if len(cost) == 3 and manifest.get("device", "CPU") != "CPU":

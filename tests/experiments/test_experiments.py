@@ -78,6 +78,9 @@ def test_table3_takes_over_what_compare_kept_of_the_same_settings(lab, cut, tmp_
     other = replace(taken, folder=tmp_path / "two", settings={"walk": {"decay": 0.25}})
     report, _ = experiment(other, ["table3"], about={"name": "shop"})
     assert len(report.failed) == 3, "other settings are trained anew"
+    told = [f"{tmp_path / 'kept' / name}-1 was kept under another rule (" for name in ("walk", "metakg-paper")]
+    assert all(any(line.startswith(words) for line in report.remarks) for words in told)
+    assert "(model) and is not taken over" in next(line for line in report.remarks if "walk-1" in line)
 
 
 def test_the_same_seeds_give_the_same_digits(lab, tmp_path) -> None:
@@ -143,7 +146,7 @@ def test_shots_reveal_more(lab) -> None:
     from metakg.experiments import sensitivity
     from metakg.experiments.runner import Desk
 
-    desk = Desk(lambda words: None, {}, lambda: None)
+    desk = Desk(lambda words: None, {}, lambda: None, lambda words: None)
     for unit in sensitivity.units(work):
         if unit.rule.get("study") == "shots":
             rows = unit.work(desk)
@@ -221,7 +224,7 @@ def test_the_network_keeps_the_vectors_of_new_users(lab, cut, monkeypatch) -> No
 
     monkeypatch.setattr(leak, "_judge", watched)
     (unit,) = (u for u in leak.units(work) if u.name == "metakg-paper, user_cold, saw as released, seed 1")
-    unit.work(Desk(lambda words: None, {}, lambda: None))
+    unit.work(Desk(lambda words: None, {}, lambda: None, lambda words: None))
     (fitted,) = seen
     adapted, v = fitted.adapt(work.split.support("user_cold")), work.split.dataset.vocabulary
     rows = torch.from_numpy(fitted.view.vocabulary.users.rows(v.users.take(work.split.scenarios["user_cold"].users))).long()
@@ -447,7 +450,7 @@ def test_the_leak_goes_through_the_released_network_too(lab, cut) -> None:
     }
     work = replace(lab("metakg-paper"), settings={"metakg-paper": released})
     unit = next(u for u in leak.units(work) if u.name.startswith("metakg-paper") and u.rule["saw"] == "nothing")
-    (row,) = [r for r in unit.work(Desk(lambda words: None, {}, lambda: None)) if r["metric"] == "recall"]
+    (row,) = [r for r in unit.work(Desk(lambda words: None, {}, lambda: None, lambda words: None)) if r["metric"] == "recall"]
     assert 0 <= row["mean"] <= 1
 
 

@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_bits_and_a_killed_run_resumes_to_them(
 
 
 def test_as_many_threads_as_one_draw_the_same_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(practice, "_BLOCK", 8)
+    monkeypatch.setattr("metakg.models.evidence._BLOCK", 8)
     model, config = model_of(), config_of()
     before, drawn = torch.get_num_threads(), []
     for n_threads in (1, 3):

@@ -86,11 +86,14 @@ def experiment(
                 "cut": [f"{u.experiment}: {u.name}" for u in report.cut],
                 "failed": failed,
                 "mended": mended,
+                "remarks": report.remarks,
             }
         )
     else:
         for line in mended:
             typer.echo(f"mended: {line}")
+        for line in report.remarks:
+            typer.echo(f"note: {line}")
         typer.echo(f"{len(report.done)} units done, {len(report.kept)} were done before.")
         for line in report.cuts():
             typer.echo(f"cut by the budget: {line}")

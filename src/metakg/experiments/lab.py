@@ -164,7 +164,7 @@ class Lab:
     ) -> list[Json]:
         """Fit a model, judge it in all scenarios, keep the users' values; return rows of quality, cost and curves."""
         key, shown = key_of(rule), name or model
-        taken = self._taken_over(model, seed, key, changes, shown)
+        taken = self._taken_over(desk, model, seed, key, changes, shown)
         if taken is not None:
             return _written(shown, rule["seed"], *taken)
         fitted, found, cost = self.fit(desk, model, seed, key, changes)
@@ -173,12 +173,12 @@ class Lab:
         return _written(shown, rule["seed"], rows, {**cost, **times}, found)
 
     def _taken_over(
-        self, model: str, seed: int, key: str, changes: Json | None, name: str
+        self, desk: Desk, model: str, seed: int, key: str, changes: Json | None, name: str
     ) -> tuple[list[Json], Json | None, list[Json]] | None:
         """Take over what `compare` kept of these settings: rows of quality, costs, learning curves; None if it kept nothing."""
         if self.compared is None:
             return None
-        run = kept_run(self.compared, self.split, model, self.settings_of(model, changes), seed, self.k)
+        run = kept_run(self.compared, self.split, model, self.settings_of(model, changes), seed, self.k, desk.remark)
         if run is None:
             return None
         evaluation, cost, folder = run

@@ -63,11 +63,13 @@ class Desk:
         tell: says in a few words what is going on.
         journals: the rows of all experiments so far.
         seconds_left: until the budget is used up; None without one.
+        remark: keeps a sentence for the end of the run.
     """
 
     tell: Callable[[str], None]
     journals: Mapping[str, Journal]
     seconds_left: Callable[[], float | None]
+    remark: Callable[[str], None]
 
 
 @dataclass
@@ -79,12 +81,14 @@ class Report:
         kept: units that were done before.
         cut: units that the budget left out.
         failed: units that raised an error, with its text; they run again with `--resume`.
+        remarks: what units had to say.
     """
 
     done: list[Unit] = field(default_factory=list)
     kept: list[Unit] = field(default_factory=list)
     cut: list[Unit] = field(default_factory=list)
     failed: list[tuple[Unit, str]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def cuts(self) -> list[str]:
         """Return what the budget cut, one line for each experiment and tier."""
@@ -166,7 +170,7 @@ def run(
         start = clock()
         try:
             with _stopping(left):
-                rows = unit.work(Desk(tell, journals, left))
+                rows = unit.work(Desk(tell, journals, left, report.remarks.append))
         except OutOfBudget:
             report.cut.append(unit)
             continue

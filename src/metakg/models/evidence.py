@@ -15,8 +15,10 @@ channels' scores and a few facts about the item. `metakg` learns how much each o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +31,19 @@ from metakg.models.factors import Factors, Said
 from metakg.models.joint_factors import JointFactors
 from metakg.models.nn.spectral import item_vectors
 from metakg.models.reasons import Cut
+from metakg.threads import in_order
 from metakg.types import Floats, Rows
+
+Result = TypeVar("Result")
 
 _ROUNDING = np.float32(1e-5)
 """Share of a float32 sum that may be left over by rounding when its parts are taken away again."""
 
 _BUSY = 150_000
 """Products of a mean user above which threads gain (`benchmarks/worlds.py`)."""
+
+_BLOCK = 64
+"""Users whose evidence is gathered at once, where there are many."""
 
 _LONG = 1 << 14
 """Where there are more items than this, users are taken one by one, whose sums stay in a near cache; of fewer, all at once."""
@@ -134,6 +142,11 @@ class Evidence:
         """Whether `gather` spends so long in sparse products that threads gain by it; else they wait for one another."""
         mean_clicks = self.view.history.nnz / max(1, np.count_nonzero(np.diff(self.view.history.indptr)))
         return bool(mean_clicks * self.factors.terms_an_item > _BUSY)
+
+    def by_blocks(self, users: Rows, work: Callable[[Rows], Result]) -> Iterator[Result]:
+        """Do something that gathers evidence for one block of users after the other, on all threads if these gain by it."""
+        blocks = [users[begin : begin + _BLOCK] for begin in range(0, len(users), _BLOCK)]
+        return in_order(work, blocks, self.keeps_threads_busy)
 
     def is_of(self, view: TrainView) -> bool:
         """Say whether a view has the clicks and facts that this was built from; labels and facts about users do not matter."""

@@ -39,7 +39,6 @@ from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
 from metakg.models.reasons import Cut, Reason, reasons_of
 from metakg.models.space import Choice, Space, Span
 from metakg.models.walk import Walk, WalkConfig
-from metakg.threads import in_order
 from metakg.types import Floats, Mask, Rows
 
 
@@ -215,21 +214,16 @@ class MetaKG(ProfileRecommender):
     def score_all(self, users: Tensor) -> Tensor:
         """Score every item: (B,) -> (B, I). What f does not order lies below what it orders."""
         rows = users.cpu().numpy().astype(np.int32)
-        blocks = [rows[begin : begin + 64] for begin in range(0, len(rows), 64)]
         with torch.inference_mode(False):  # the inner step needs gradients, whoever asks for the scores
-            scores = torch.empty(len(rows), self.view.n_items)
-            for part, block, found in zip(
-                torch.split(scores, 64),
-                blocks,
-                in_order(self._gather_block, blocks, self.evidence.keeps_threads_busy),
-                strict=False,
-            ):
-                part[:] = self._score_block(block, *found)
+            scores, done = torch.empty(len(rows), self.view.n_items), 0
+            for block, profiles, found in self.evidence.by_blocks(rows, self._gather_block):
+                scores[done : done + len(block)] = self._score_block(block, profiles, found)
+                done += len(block)
         return scores
 
-    def _gather_block(self, rows: Rows) -> tuple[sparse.csr_array, Gathered]:
+    def _gather_block(self, rows: Rows) -> tuple[Rows, sparse.csr_array, Gathered]:
         profiles = self.profiles(rows)
-        return profiles, self.gather(rows, profiles)
+        return rows, profiles, self.gather(rows, profiles)
 
     def _score_block(self, rows: Rows, profiles: sparse.csr_array, found: Gathered) -> Tensor:
         scores = self._order(found)

@@ -21,7 +21,6 @@ from metakg.models.metakg import EvidenceTasks, MetaKG, as_tasks
 from metakg.models.profile import weigh
 from metakg.models.space import Choice, Space, Span
 from metakg.sample.worlds import Situation, WorldRules, draw_world
-from metakg.threads import in_order
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.log import Sink
 from metakg.train.loop import Loop, LoopConfig, Outcome, Progress
@@ -30,9 +29,6 @@ from metakg.train.scheduler import SchedulerConfig, TaskScheduler, need_a_choice
 from metakg.types import Json, Rows
 
 Report = Callable[[str], None]
-
-_BLOCK = 64
-"""Users whose evidence is gathered at once."""
 
 
 class PracticeConfig(BaseModel):
@@ -261,15 +257,14 @@ def _gather(model: MetaKG, situation: Situation, limit: int, rng: np.random.Gene
     if len(users) > limit:
         users = np.sort(rng.permutation(users)[:limit])
 
-    def gather(begin: int) -> tuple[EvidenceTasks, Tensor]:
-        rows = users[begin : begin + _BLOCK]
+    def gather(rows: Rows) -> tuple[EvidenceTasks, Tensor]:
         profiles = weigh(view.history[rows], None if recent is None else recent[rows], config.history_weight)
         found = evidence.gather(rows, profiles, config.candidates, config.own_items)
         truth = query[rows].toarray() > 0
         batch = as_tasks(found, np.take_along_axis(truth, found.items.astype(np.int64), axis=1))
         return replace(batch, features=batch.features.half(), own=batch.own.half()), torch.from_numpy(truth.sum(1))
 
-    parts, answers = zip(*in_order(gather, range(0, len(users), _BLOCK), evidence.keeps_threads_busy), strict=True)
+    parts, answers = zip(*evidence.by_blocks(users, gather), strict=True)
     names = ("features", "hits", "own", "own_mask")
     return EvidenceTasks(*(torch.cat([getattr(part, name) for part in parts]) for name in names)), torch.cat(answers)
 
