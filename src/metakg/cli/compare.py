@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from metakg.cli import screen
 from metakg.cli.common import SetOption, SettingsOption, SplitArgument, check_rules, chosen, open_split, settings_of, shots_from
 from metakg.cli.evaluate import CandidatesOption, MaskOption, ScenariosOption, ShotsOption
 
@@ -46,8 +47,6 @@ def compare(
     device: Annotated[str, typer.Option(help="Where networks are trained, adapted and judged: 'cpu' or 'cuda'.")] = "cpu",
 ) -> None:
     """Compare models under one protocol. Settings of a model: --set walk.steps=4."""
-    from rich.console import Console
-
     from metakg import files
     from metakg.comparison import check_reference
     from metakg.comparison import compare as run
@@ -65,8 +64,7 @@ def compare(
     names, fewer = _seeds_of(asked)
     if against is not None and against not in names:
         raise ConfigError("--against", repr(against), expected=f"one of {', '.join(names)}", fix="Add it to --models.")
-    console = Console(stderr=True)
-    with console.status("opening the split") as status:
+    with screen.status("opening the split") as tell:
         cut = open_split(folder, seed=1)
         board = run(
             cut,
@@ -80,7 +78,7 @@ def compare(
             candidates=candidates,  # type: ignore[arg-type]
             settings=settings_of(names, settings_files, settings),
             keep=keep,
-            progress=status.update,
+            progress=tell,
             device=device,
             searched=None if searched is None else searches(searched, names),
         )

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from metakg.cli import screen
+
 if TYPE_CHECKING:
     from metakg.catalogue import Entry, FetchReport
     from metakg.catalogue.fetch import OnProgress
@@ -37,14 +39,8 @@ def list_(as_json: JsonOption = False) -> None:
         for entry in entries:
             typer.echo(entry.model_dump_json())
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "size", "how", "what for", box=None, pad_edge=False)
-    for entry in entries:
-        how = "by hand" if entry.manual else "fetch"
-        table.add_row(entry.name, _bytes(entry.known_size), how, entry.purpose)
-    Console().print(table)
+    rows = [(e.name, _bytes(e.known_size), "by hand" if e.manual else "fetch", e.purpose) for e in entries]
+    screen.print_table(("name", "size", "how", "what for"), rows)
     typer.echo("\nmetakg data show NAME: files, licence, what to cite.   metakg data fetch NAME --out DIR")
 
 
@@ -150,15 +146,13 @@ def _steps(entry: Entry, steps: tuple[str, ...], names: list[str], report: Fetch
 @contextmanager
 def _bars(*, quiet: bool) -> Iterator[OnProgress | None]:
     """Yield a progress callback that draws bars on a terminal, and None where there is none to draw on."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
+    console = screen.console(stderr=True)
     if quiet or not console.is_terminal:
         yield None
         return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (screen.words("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=console) as bars:
 

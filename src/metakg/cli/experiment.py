@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from metakg.cli import screen
 from metakg.cli.common import JsonOption, SetOption, SettingsOption, open_split, print_json, settings_of
 
 if TYPE_CHECKING:
@@ -173,16 +174,14 @@ def _bar(*, quiet: bool) -> Iterator[Bar | None]:
     if quiet:
         yield None
         return
-    from rich.console import Console
-
-    console = Console(stderr=True)
+    console = screen.console(stderr=True)
     if not console.is_terminal:
         yield _Lines()
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.description}"), console=console) as bars:
+    columns = (BarColumn(), MofNCompleteColumn(), screen.words("{task.fields[left]}"), TimeElapsedColumn())
+    with Progress(*columns, screen.words("{task.description}"), console=console) as bars:
         task = bars.add_task("", total=None, left="")
 
         class Drawn:

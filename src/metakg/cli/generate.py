@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from metakg.cli import screen
 from metakg.cli.common import JsonOption, SeedOption, print_json
 
 if TYPE_CHECKING:
@@ -103,9 +104,7 @@ def _tell(out: Path, made: Json, *, plain: bool) -> None:
 @contextmanager
 def _bar(*, quiet: bool) -> Iterator[OnProgress | None]:
     """Yield a callback that draws a bar on a terminal, and None where there is none to draw on."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
+    console = screen.console(stderr=True)
     if quiet or not console.is_terminal:
         yield None
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
+from metakg.cli import screen
 from metakg.cli.common import JsonOption, SeedOption, SplitArgument, open_split, print_json, settings_from
 from metakg.errors import ConfigError
 
@@ -68,18 +69,9 @@ def _config(settings: list[str] | None) -> MetaPathConfig:
 
 
 def _table(candidates: list[Candidate], v: Vocabulary) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("coverage", "lift", "path", "taken?", box=None, pad_edge=False)
-    table.columns[0].justify = table.columns[1].justify = "right"
-    for c in candidates:
-        lift = "-" if c.lift is None else f"{c.lift:,.1f}"
-        table.add_row(f"{c.coverage:.1%}", lift, c.path.text(v), c.fate)
-    console = Console()
-    if not console.is_terminal:
-        console.width = 240  # a file is as wide as its lines
-    console.print(table, markup=False, highlight=False)
+    lifts = ["-" if c.lift is None else f"{c.lift:,.1f}" for c in candidates]
+    rows = [(f"{c.coverage:.1%}", lift, c.path.text(v), c.fate) for c, lift in zip(candidates, lifts, strict=True)]
+    screen.print_table(("coverage", "lift", "path", "taken?"), rows, right=("coverage", "lift"))
 
 
 def _entry(c: Candidate, examples: list[Example], v: Vocabulary) -> dict[str, object]:

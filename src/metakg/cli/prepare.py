@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from metakg.cli import screen
 from metakg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from metakg.readers.report import PrepareReport
 
 _FILES = "Files by role (repeatable)"
@@ -211,14 +210,13 @@ def _bins(texts: list[str]) -> dict[str, int]:
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """Show the current step and the time it takes on a terminal; elsewhere show nothing."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    console = screen.console(stderr=True)
     if not console.is_terminal or not sys.stderr.isatty():
         yield lambda _: None
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), screen.words("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("opening files", total=None)
         yield lambda words: bar.update(task, description=words)
@@ -226,46 +224,39 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 def print_account(report: PrepareReport) -> None:
     """Print what became of every row, what the data set holds, and what to look at."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
     if report.tallies:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("rows", "read", "kept", "rejected", "merged", "left out", "filtered"):
-            table.add_column(name, justify="left" if name == "rows" else "right")
+        names = ("rows", "read", "kept", "rejected", "merged", "left out", "filtered")
+        rows = []
         for tally in report.tallies:
             parts = (tally.rejected, tally.merged, tally.skipped, tally.filtered)
             counts = [tally.read, tally.kept, *(sum(part.values()) for part in parts)]
-            table.add_row(tally.kind.replace("_", " "), *(f"{count:,}" if count else "-" for count in counts))
-        console.print(table)
-        console.print()
+            rows.append((tally.kind.replace("_", " "), *(f"{count:,}" if count else "-" for count in counts)))
+        screen.print_table(names, rows, right=names[1:])
+        typer.echo()
     for step in report.filters:
         rounds = f" in {step.rounds} rounds" if step.rounds > 1 else ""
-        text = (
-            f"filter {step.name}: {step.interactions:,} interactions, {step.users:,} users, {step.items:,} items left{rounds}"
-        )
-        console.print(text, highlight=False)
-    print_findings(console, report)
+        left = f"{step.interactions:,} interactions, {step.users:,} users, {step.items:,} items left"
+        typer.echo(f"filter {step.name}: {left}{rounds}")
+    _print_findings(report)
     held = report.counts
     names = ("users", "items", "entities", "relations", "interactions", "triples", "user_triples")
     sizes = ", ".join(f"{held[name]:,} {name.replace('_', ' ')}" for name in names if held.get(name))
     linked = f"; {held['linked_items']:,} items linked" if held.get("linked_items") else ""
-    console.print(f"{sizes}{linked}", highlight=False, soft_wrap=True)
+    typer.echo(f"{sizes}{linked}")
     if report.times:
-        console.print(f"from {report.times[0]} to {report.times[1]}", highlight=False)
+        typer.echo(f"from {report.times[0]} to {report.times[1]}")
     if report.out is not None:
-        console.print(f"data set written to {report.out}", highlight=False, soft_wrap=True)
+        typer.echo(f"data set written to {report.out}")
 
 
-def print_findings(console: Console, report: PrepareReport) -> None:
+def _print_findings(report: PrepareReport) -> None:
     """Print problems and notes, each with its first places."""
     for finding in report.findings:
-        mark = "[bold red]problem[/]" if finding.level == "problem" else "[dim]note[/]"
+        mark = typer.style("problem", fg="red", bold=True) if finding.level == "problem" else typer.style("note", dim=True)
         kind = "" if finding.kind == "data" else f"{finding.kind.replace('_', ' ')}: "
-        console.print(f"{mark} {kind}{finding.what}: {finding.count:,}", highlight=False, soft_wrap=True)
+        typer.echo(f"{mark} {kind}{finding.what}: {finding.count:,}")
         ids = [place for place in finding.places if isinstance(place, str)]
         for line in [*(place for place in finding.places if place not in ids), *([", ".join(ids)] if ids else [])]:
-            console.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
+            typer.echo(f"    {line}")
     if report.findings:
-        console.print()
+        typer.echo()

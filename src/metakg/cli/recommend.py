@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from metakg.cli import screen
 from metakg.cli.common import JsonOption, print_json
 
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle folder (metakg train).")]
@@ -48,17 +49,12 @@ def recommend(
             told = {"item": entry.item, "label": entry.label, "score": entry.score, "way": entry.way}
             print_json({**told, "why": [path.as_json() for path in paths]})
         return
-    from rich.console import Console
-    from rich.table import Table
-
     way = found[0].way if found else "nothing left to show"
-    table = Table(
-        "", "item", *(["why"] if why else []), box=None, pad_edge=False, title=f"for {user} ({way})", title_justify="left"
-    )
+    rows = []
     for place, (entry, paths) in enumerate(zip(found, reasons, strict=True), 1):
         because = [f"{paths[0]} ({paths[0].share:.0%})" if paths else entry.way] if why else []
-        table.add_row(str(place), entry.label, *because)
-    Console().print(table)
+        rows.append((str(place), entry.label, *because))
+    screen.print_table(("", "item", *(["why"] if why else [])), rows, title=f"for {user} ({way})")
 
 
 def _warn_of_unknown(names: list[str]) -> None:

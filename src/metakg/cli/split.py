@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from metakg.cli import screen
 from metakg.cli.common import JsonOption, SeedOption, print_json, settings_from
 
 if TYPE_CHECKING:
@@ -56,29 +57,33 @@ def _as_json(result: Split, out: Path) -> dict[str, Any]:
 
 
 def _print(result: Split, out: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     report = _as_json(result, out)
-    table = Table(box=None, pad_edge=False)
-    for name in ("", "scenario", "users", "items", "support", "query", "support/user", "support/item", "overlap", "rule"):
-        table.add_column(name, justify="left" if name in ("", "scenario", "rule") else "right")
+    names = ("", "users", "items", "support", "query", "per user", "per item", "overlap")
+    rows: list[tuple[str, ...]] = []
     part = None
     for row in report["scenarios"]:
-        if part not in (None, row["part"]):
-            table.add_section()
+        if row["part"] != part:
+            part = row["part"]
+            rows.append((part, *[""] * (len(names) - 1)))
         counts = [f"{row[column]:,}" for column in ("users", "items", "support_pairs", "query_pairs")]
-        overlap = "" if "overlap" not in row else f"{row['overlap']:.0%}"
         quartiles = [_quartiles(row[column]) for column in ("support_of_user", "support_of_item")]
-        table.add_row("" if part == row["part"] else row["part"], row["scenario"], *counts, *quartiles, overlap, _rule(row))
-        part = row["part"]
-    console = Console()
-    console.print(table)
-    console.print("support/user, support/item: quartiles. overlap: answers that something else shows.")
+        rows.append((f"  {row['scenario']}", *counts, *quartiles, "" if "overlap" not in row else f"{row['overlap']:.0%}"))
+    screen.print_table(names, rows, right=names[1:])
+    typer.echo("per user, per item: quartiles of their support pairs. overlap: answers that something else shows.")
+    for name, rules in _rules(report["scenarios"]).items():
+        typer.echo(f"{name}: " + "; ".join(f"{', '.join(scenarios)}: {rule}" for rule, scenarios in rules.items()))
     for name, reasons in report["left_out"].items():
         for scenario, reason in reasons.items():
-            console.print(f"left out: {name} {scenario}: {reason}")
-    console.print(f"{result.protocol} split written to {out}")
+            typer.echo(f"left out: {name} {scenario}: {reason}")
+    typer.echo(f"{result.protocol} split written to {out}")
+
+
+def _rules(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[str]]]:
+    """Return the scenarios of every rule, for each part of the split."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        found.setdefault(row["part"], {}).setdefault(_rule(row), []).append(row["scenario"])
+    return found
 
 
 def _quartiles(values: list[float] | None) -> str:

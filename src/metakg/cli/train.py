@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from metakg.cli import screen
 from metakg.cli.common import (
     JsonOption,
     SeedOption,
@@ -97,14 +98,13 @@ def _sinks(tensorboard: Path | None, mlflow: bool) -> list[Sink]:
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """Show how far a training is, as a bar with the time left; yield what takes a few words at each new step of the work."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn
 
     from metakg.train.loop import Loop, watching
     from metakg.train.loop import Progress as Step
 
-    columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns = (SpinnerColumn(), BarColumn(bar_width=24), screen.words("{task.description}"))
+    with Progress(*columns, console=screen.console(stderr=True), transient=True) as bar:
         task = bar.add_task("training", total=None)
 
         def see(_: Loop, step: Step) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from metakg.cli import screen
 from metakg.cli.common import (
     JsonOption,
     SeedOption,
@@ -51,8 +52,6 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Search for good settings, by what they reach on the validation scenarios. Settings that are given are not searched."""
-    from rich.console import Console
-
     from metakg import files
     from metakg.train.trials import as_toml
     from metakg.train.tune import tune as run
@@ -68,7 +67,7 @@ def tune(
     if not os.access(out.parent, os.W_OK):
         raise DataError(f"writing {out}", "no permission", expected="a folder that can be written", fix="Name another file.")
     cut = open_split(folder, seed)
-    with Console(stderr=True).status("searching") as status:
+    with screen.status("searching") as tell:
         found = run(
             cut,
             model,
@@ -80,7 +79,7 @@ def tune(
             enqueue=[_dotted(entry) for entry in enqueue or ()],
             log=log,
             resume=resume,
-            report=status.update,
+            report=tell,
             device=device,
         )
     command = shlex.join(["metakg", *sys.argv[1:]])
