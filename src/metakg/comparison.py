@@ -69,7 +69,7 @@ class Run:
     epochs: tuple[int | None, int | None] = (None, None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Leaderboard:
     """What `compare` found.
 
@@ -94,6 +94,14 @@ class Leaderboard:
     def rows(self) -> list[Json]:
         """{model, scenario, metric, k, mean, std, n_users, seeds, protocol, shots, mask, candidates}, seeds taken together."""
         return aggregate(row for evaluation in self.evaluations for row in evaluation.rows)
+
+    def __repr__(self) -> str:
+        judged = [f"{e.model}{'' if e.seed is None else f' (seed {e.seed})'}" for e in self.evaluations]
+        return f"Leaderboard({', '.join(judged)})"
+
+    def __str__(self) -> str:
+        """Return the tables, tests, costs and the footer."""
+        return f"{self.text()}\n{self.footer()}"
 
     def best(self, metric: str = "recall") -> str:
         """Return the model with the highest mean over scenarios; of equal ones, the one judged first."""

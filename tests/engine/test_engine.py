@@ -234,3 +234,30 @@ def test_a_diverse_list_compares_only_with_what_is_chosen(model: str, monkeypatc
         assert engine.recommend("ann", 4, diversity=diversity) == [plain[place] for place in chosen]
         monkeypatch.undo()
     assert len(asked) == 3 * 3, "once for each that is chosen and not last"
+
+
+@pytest.mark.parametrize(
+    ("ask", "what"),
+    [
+        (lambda e: e.recommend(5), "ids are text: give '5', not 5"),
+        (lambda e: e.recommend("u", liked=[7]), "ids are text: give '7' in liked, not 7"),
+        (lambda e: e.recommend("u", liked="i7"), r"liked takes several ids: give \['i7'\], not 'i7'"),
+        (lambda e: e.recommend("u", disliked="i7"), "disliked takes several ids"),
+        (lambda e: e.recommend("u", allow="i7"), "allow takes several ids"),
+        (lambda e: e.recommend("u", deny=[7]), "ids are text: give '7', not 7"),
+        (lambda e: e.adapt(5, ["i7"]), "ids are text: give '5' in user, not 5"),
+        (lambda e: e.adapt("u", "i7"), "liked takes several ids"),
+        (lambda e: e.adapt("u", disliked=[None]), "ids are text: give 'None' in disliked, not None"),
+        (lambda e: e.forget(5), "ids are text"),
+        (lambda e: e.withdraw("u", "i7"), "items takes several ids"),
+        (lambda e: e.without(users="ab"), "users takes several ids"),
+        (lambda e: e.without(items=[7]), "ids are text"),
+        (lambda e: e.unknown("i7"), "ids takes several ids"),
+        (lambda e: e.similar(7), "ids are text"),
+        (lambda e: e.explain("u", 7), "ids are text"),
+    ],
+)
+def test_numbers_and_one_text_for_several_are_no_ids(view: TrainView, ask, what: str) -> None:
+    """They would be ids that nothing is known of, and the answer the popular items, without a word."""
+    with pytest.raises(TypeError, match=what):
+        ask(fit("kg-knn", view))

@@ -33,7 +33,6 @@ def evaluate(
     """Judge a bundle in the scenarios of a split: all items ranked, every user kept."""
     from metakg.engine import load
     from metakg.evaluation import evaluate as judge
-    from metakg.evaluation.report import aggregate, tables
 
     check_rules(mask, candidates)
     found = judge(
@@ -51,8 +50,6 @@ def evaluate(
         for row in found.rows:
             print_json(row)
         return
-    typer.echo(tables(aggregate(found.rows)))
-    for result in found.results:
-        typer.echo(result.about)
+    typer.echo(str(found))
     for note in found.notes:
         typer.echo(f"note: {note}")

@@ -28,7 +28,7 @@ TABLES = ("users", "items", "entities", "relations", "interactions", "triples", 
 FIX = 'Run "metakg prepare" again.'
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Users, items, entities and relations, their interactions and their facts.
 
@@ -57,6 +57,11 @@ class Dataset:
                     fix="The tables belong to different data; prepare the data set again.",
                 )
         self.graph.check(v.n_users, v.n_entities, v.n_relations)
+
+    def __repr__(self) -> str:
+        about_users = f", {len(self.graph.user):,} about users" if len(self.graph.user) else ""
+        pairs, facts = len(self.interactions), len(self.graph.entity)
+        return f"Dataset({self.vocabulary.sizes()}, {pairs:,} interactions, {facts:,} facts{about_users})"
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
         """Write the data set as a folder, whole or not at all.

@@ -52,6 +52,9 @@ class IdMap:
     def __len__(self) -> int:
         return len(self.array)
 
+    def __repr__(self) -> str:
+        return f"IdMap({len(self):,} {self.kind} ids)"
+
     def __contains__(self, item: object) -> bool:
         return item in self._index
 
@@ -65,7 +68,9 @@ class IdMap:
         return {name: row for row, name in enumerate(self.array.to_pylist())}
 
     def row(self, name: str) -> int | None:
-        """Return the row of one id, or None if it is unknown."""
+        """Return the row of one id, or None if it is unknown. Ids are text: a number would be nobody, without a word."""
+        if not isinstance(name, str):
+            raise TypeError(f"ids are text: give {str(name)!r}, not {name!r}")
         return self._index.get(name)
 
     def rows(self, names: Ids) -> Rows:

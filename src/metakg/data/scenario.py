@@ -71,7 +71,7 @@ class Scenario:
         return self.support.select(rank_within(by) < shots)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """A data set cut into what a model may see and the scenarios it is judged on.
 
@@ -110,6 +110,10 @@ class Split:
         for name, scenario in self.scenarios.items():
             _check_rows(f"{name} support", scenario.support, everyone, everything)
             _check_rows(f"{name} query", scenario.query, everyone, everything)
+
+    def __repr__(self) -> str:
+        asked = ", ".join(f"{name} {len(scenario.users):,}" for name, scenario in self.scenarios.items())
+        return f"Split({self.protocol}, {len(self.pairs):,} training pairs; users asked: {asked or 'none'})"
 
     @cached_property
     def train(self) -> TrainView:

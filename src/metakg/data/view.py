@@ -108,7 +108,7 @@ class Support:
         return Support(pa.array([user] * len(items), pa.string()), pa.array(list(items), pa.string()))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainView:
     """Training data and nothing else, over its own vocabulary.
 
@@ -124,6 +124,10 @@ class TrainView:
     interactions: Interactions
     graph: KnowledgeGraph
     tasks: Tasks | None = None
+
+    def __repr__(self) -> str:
+        pairs, facts = len(self.interactions), len(self.graph.entity) + len(self.graph.user)
+        return f"TrainView({self.vocabulary.sizes()}, {pairs:,} training pairs, {facts:,} facts)"
 
     @property
     def n_users(self) -> int:

@@ -50,6 +50,11 @@ class Vocabulary:
         """Number of relations R, inverses not counted."""
         return len(self.relations)
 
+    def sizes(self) -> str:
+        """Return how many there are of each, in words."""
+        counts = {"users": self.n_users, "items": self.n_items, "entities": self.n_entities, "relations": self.n_relations}
+        return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
     def entity_label(self, row: int) -> str:
         """Return the readable name of an entity; an item is named as the shop names it."""
         return self.items.label(row) if row < self.n_items else self.entities.label(row)

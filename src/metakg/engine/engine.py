@@ -24,7 +24,7 @@ from metakg.engine.answers import (
     refuse,
 )
 from metakg.engine.base import FORGOTTEN, Base, relabelled, without_users
-from metakg.engine.overlay import Clicks, Counted, Overlay
+from metakg.engine.overlay import Clicks, Counted, Overlay, ids_of, several
 from metakg.engine.results import Fact, Found, Kind, Reached, Recommendation
 from metakg.errors import ConfigError, DataError
 from metakg.explain import Explanation, in_words, part_lost
@@ -73,6 +73,10 @@ class Engine:
         self._base = Base(recommender)
         self._counted = self._counting()
 
+    def __repr__(self) -> str:
+        view, adapted = self.recommender.view, f"{self.n_adapted:,} users adapted"
+        return f"Engine({self.model}: {view.vocabulary.sizes()}, {len(view.interactions):,} clicks, {adapted})"
+
     # -- what it is ------------------------------------------------------------------------------------------------------
 
     @property
@@ -111,7 +115,7 @@ class Engine:
 
     def unknown(self, ids: Iterable[str]) -> list[str]:
         """Return those of some item ids that would be ignored: not known (yet), or removed."""
-        return [name for name in ids if self._item(name) is None]
+        return [name for name in several(ids, "ids") if self._item(name) is None]
 
     # -- answers ---------------------------------------------------------------------------------------------------------
 
@@ -362,6 +366,7 @@ class Engine:
             raise ValueError("give either a user with what he liked, or a support")
         if support is None:
             assert user is not None
+            ids_of([user], "user")
             return self._with(overlay=self.overlay.put(user, self.overlay[user].then(liked, disliked)))
         if len(liked) or len(disliked):
             raise ValueError("a support names its own clicks; give no others")
@@ -380,6 +385,7 @@ class Engine:
                 what a learnt model drew from his clicks stays in its shared weights until the next training, but nothing
                 leads to him.
         """
+        ids_of([user], "user")
         if everywhere:
             return self.without(users=[user])
         engine = self._with(overlay=self.overlay.put(user, Clicks())) if self.overlay[user] else self
@@ -395,13 +401,13 @@ class Engine:
 
     def without(self, *, users: Iterable[str] = (), items: Iterable[str] = ()) -> Engine:
         """Return an engine without some users and items: `forget` everywhere and `remove_item` for all of them in one step."""
-        view, named = self.recommender.view, list(dict.fromkeys(users))
+        view, named = self.recommender.view, list(dict.fromkeys(several(users, "users")))
         v, pairs, facts, about = view.vocabulary, view.interactions, view.graph.entity, view.graph.user
         overlay = self.overlay
         for user in named:
             overlay = overlay.put(user, Clicks())
         of_users = np.array([row for user in named if (row := v.users.row(user)) is not None], np.int32)
-        gone = {item: row for item in items if (row := self._item(item)) is not None}
+        gone = {item: row for item in several(items, "items") if (row := self._item(item)) is not None}
         if not len(of_users) and not gone:
             return self if overlay is self.overlay else self._with(overlay=overlay)
         of_items = np.array(list(gone.values()), np.int32)
@@ -423,7 +429,7 @@ class Engine:
     def withdraw(self, user: str, items: Iterable[str]) -> Engine:
         """Return an engine in which a user neither liked nor refused these items since training; his other clicks stay."""
         clicks = self.overlay[user]
-        for item in items:
+        for item in ids_of(items, "items"):
             clicks = clicks.without(item)
         return self._with(overlay=self.overlay.put(user, clicks))
 
@@ -561,8 +567,8 @@ class Engine:
         shown = np.ones(n_items, np.bool_)
         if allow is not None:
             shown[:] = False
-            shown[self._rows(allow)] = True
-        shown[self._rows(deny)] = False
+            shown[self._rows(several(allow, "allow"))] = True
+        shown[self._rows(several(deny, "deny"))] = False
         shown[self._removed_rows] = False
         shown[asked.disliked] = False
         if filter_seen:

@@ -14,6 +14,22 @@ _SHARDS = 1024
 """Users are spread over so many small dictionaries; a change copies one of them. With a million users that is 1,000 entries."""
 
 
+def several(ids: Iterable[str], argument: str) -> Iterable[str]:
+    """Return ids as they are; one text in the place of several would be taken letter by letter."""
+    if isinstance(ids, str | bytes):
+        raise TypeError(f"{argument} takes several ids: give [{ids!r}], not {ids!r}")
+    return ids
+
+
+def ids_of(given: Iterable[str], argument: str) -> frozenset[str]:
+    """Return ids as a set; what is no text is refused, since it would be an id that nothing is known of."""
+    found = frozenset(several(given, argument))
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"ids are text: give {str(name)!r} in {argument}, not {name!r}")
+    return found
+
+
 @dataclass(frozen=True)
 class Clicks:
     """What one user did since training: external item ids, each once, ascending.
@@ -28,8 +44,8 @@ class Clicks:
 
     def then(self, liked: Iterable[str], disliked: Iterable[str]) -> Clicks:
         """Return these clicks and the next ones. The last word counts; of one breath, the refusal."""
-        refused = frozenset(disliked)
-        added = frozenset(liked) - refused
+        refused = ids_of(disliked, "disliked")
+        added = ids_of(liked, "liked") - refused
         return Clicks(
             tuple(sorted((frozenset(self.liked) | added) - refused)),
             tuple(sorted((frozenset(self.disliked) - added) | refused)),

@@ -79,7 +79,7 @@ class ScenarioResult:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """How one model did in all scenarios, with everything needed to compare it with another.
 
@@ -98,6 +98,17 @@ class Evaluation:
     mask: MaskRule
     candidates: CandidateRule
     results: tuple[ScenarioResult, ...]
+
+    def __repr__(self) -> str:
+        judged = ", ".join(result.name for result in self.results)
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"Evaluation({self.model}{seed}, {self.protocol} protocol: {judged})"
+
+    def __str__(self) -> str:
+        """Return its tables, and what was judged."""
+        from metakg.evaluation.report import aggregate, tables
+
+        return "\n".join([tables(aggregate(self.rows)), *(result.about for result in self.results)])
 
     def at(self, k: int) -> Evaluation:
         """Return the same at one cut-off alone.

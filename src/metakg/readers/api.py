@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from metakg.errors import MetakgError
 
 if TYPE_CHECKING:
     from metakg.data import Dataset
@@ -16,21 +21,33 @@ Paths = str | PathLike[str] | Sequence[str | PathLike[str]] | None
 """No path, one, or several."""
 
 
+@runtime_checkable
+class ArrowTable(Protocol):
+    """A table in memory that hands itself out as an Arrow stream: of pandas (2.2 or later), polars, pyarrow, DuckDB ..."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return a capsule with the stream."""
+
+
+Given = Paths | ArrowTable
+"""Files, or a table in memory."""
+
+
 def read(
     path: Paths = None,
     *,
-    interactions: Paths = None,
-    triples: Paths = None,
-    links: Paths = None,
-    labels: Paths = None,
-    item_attributes: Paths = None,
-    user_attributes: Paths = None,
+    interactions: Given = None,
+    triples: Given = None,
+    links: Given = None,
+    labels: Given = None,
+    item_attributes: Given = None,
+    user_attributes: Given = None,
     format: str = "auto",  # noqa: A002 - the name users expect
     out: str | PathLike[str] | None = None,
     paper: bool = False,
     **options: Any,
 ) -> Dataset:
-    """Read data of any known format.
+    """Read data of any known format. Tables may be files, or data frames in memory (`ArrowTable`).
 
     Args:
         path: a folder or file whose format is found: a prepared data set, a KGAT folder, RecBole atomic files, a folder of
@@ -49,35 +66,34 @@ def read(
     Raises:
         DataError: a file cannot be used; nothing is written then.
         ConfigError: an option is unknown or contradicts another.
+        TypeError: an argument is neither paths nor a table.
     """
-    from tempfile import TemporaryDirectory
-
     from metakg.data import Dataset
     from metakg.readers.detect import is_prepared
 
     single = _paths(path)
-    tables = _roles(interactions, triples, links, labels, item_attributes, user_attributes)
-    if len(single) == 1 and not tables and out is None and not options and is_prepared(single[0]):
-        return Dataset.load(single[0])
-    options = _with_paper(single, options, format) if paper else options
-    if out is not None:
-        _prepare(single, tables, format, options, Path(out))
-        return Dataset.load(Path(out))
-    with TemporaryDirectory(prefix="metakg-") as folder:
-        _prepare(single, tables, format, options, Path(folder) / "dataset")
-        return Dataset.load(Path(folder) / "dataset")
+    with _roles(interactions, triples, links, labels, item_attributes, user_attributes) as tables:
+        if len(single) == 1 and not tables and out is None and not options and is_prepared(single[0]):
+            return Dataset.load(single[0])
+        options = _with_paper(single, options, format) if paper else options
+        if out is not None:
+            _prepare(single, tables, format, options, Path(out))
+            return Dataset.load(Path(out))
+        with TemporaryDirectory(prefix="metakg-") as folder:
+            _prepare(single, tables, format, options, Path(folder) / "dataset")
+            return Dataset.load(Path(folder) / "dataset")
 
 
 def prepare(
     path: Paths = None,
     *,
     out: str | PathLike[str],
-    interactions: Paths = None,
-    triples: Paths = None,
-    links: Paths = None,
-    labels: Paths = None,
-    item_attributes: Paths = None,
-    user_attributes: Paths = None,
+    interactions: Given = None,
+    triples: Given = None,
+    links: Given = None,
+    labels: Given = None,
+    item_attributes: Given = None,
+    user_attributes: Given = None,
     format: str = "auto",  # noqa: A002 - the name users expect
     paper: bool = False,
     step: Callable[[str], None] = lambda _: None,
@@ -91,20 +107,20 @@ def prepare(
         DataError: a file cannot be used, or the folder cannot be written.
         ConfigError: an option is unknown or contradicts another.
     """
-    tables = _roles(interactions, triples, links, labels, item_attributes, user_attributes)
     options = _with_paper(_paths(path), options, format) if paper else options
-    return _prepare(_paths(path), tables, format, options, Path(out), step)
+    with _roles(interactions, triples, links, labels, item_attributes, user_attributes) as tables:
+        return _prepare(_paths(path), tables, format, options, Path(out), step)
 
 
 def validate(
     path: Paths = None,
     *,
-    interactions: Paths = None,
-    triples: Paths = None,
-    links: Paths = None,
-    labels: Paths = None,
-    item_attributes: Paths = None,
-    user_attributes: Paths = None,
+    interactions: Given = None,
+    triples: Given = None,
+    links: Given = None,
+    labels: Given = None,
+    item_attributes: Given = None,
+    user_attributes: Given = None,
     format: str = "auto",  # noqa: A002 - the name users expect
     step: Callable[[str], None] = lambda _: None,
     **options: Any,
@@ -122,11 +138,11 @@ def validate(
     from metakg.readers.options import ReadOptions
 
     chosen = ReadOptions.parse(options)
-    tables = _roles(interactions, triples, links, labels, item_attributes, user_attributes)
     single = _paths(path)
-    if len(single) == 1 and not tables and is_prepared(single[0]):
-        return _verify(single[0])
-    return assemble.validate(find_sources(single, tables, chosen, format), chosen, step)
+    with _roles(interactions, triples, links, labels, item_attributes, user_attributes) as tables:
+        if len(single) == 1 and not tables and is_prepared(single[0]):
+            return _verify(single[0])
+        return assemble.validate(find_sources(single, tables, chosen, format), chosen, step)
 
 
 def read_kgat(folder: str | PathLike[str], *, out: str | PathLike[str] | None = None, **options: Any) -> Dataset:
@@ -162,17 +178,47 @@ def _prepare(
     return assemble.prepare(find_sources(paths, tables, chosen, form), chosen, out, step)
 
 
-def _roles(*files: Paths) -> dict[Role, list[Path]]:
+@contextmanager
+def _roles(*given: Given) -> Iterator[dict[Role, list[Path]]]:
+    """Yield the files of each role; a table in memory is a file as long as it is read, and errors call it by its role."""
     names: tuple[Role, ...] = ("interactions", "triples", "links", "labels", "item_attributes", "user_attributes")
-    return {name: found for name, paths in zip(names, files, strict=True) if (found := _paths(paths))}
+    found: dict[Role, list[Path]] = {}
+    with TemporaryDirectory(prefix="metakg-") as folder:
+        for name, value in zip(names, given, strict=True):
+            if isinstance(value, ArrowTable):
+                found[name] = [_written(value, Path(folder) / f"{name} in memory")]
+            elif paths := _paths(value, name):
+                found[name] = paths
+        try:
+            yield found
+        except MetakgError as err:
+            if folder not in err.where:
+                raise
+            where = err.where.replace(f"{folder}{os.sep}", "")
+            raise type(err)(where, err.found, expected=err.expected, fix=err.fix) from None
 
 
-def _paths(paths: Paths) -> list[Path]:
+def _written(table: ArrowTable, path: Path) -> Path:
+    """Write a table as Parquet, without what pandas adds for an index that has no name."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    whole = pa.table(table)
+    pq.write_table(whole.select([name for name in whole.column_names if not name.startswith("__index_level_")]), path)
+    return path
+
+
+def _paths(paths: Paths, name: str = "path") -> list[Path]:
     if paths is None:
         return []
     if isinstance(paths, str | PathLike):
         return [Path(paths)]
-    return [Path(path) for path in paths]
+    if isinstance(paths, Sequence) and all(isinstance(path, str | PathLike) for path in paths):
+        return [Path(path) for path in paths]
+    hint = "give paths, or a data frame of pandas (2.2 or later), polars, pyarrow or DuckDB"
+    if isinstance(paths, ArrowTable):
+        hint = "say what it is: read(interactions=...)"
+    raise TypeError(f"{name} cannot be read from a {type(paths).__name__}; {hint}")
 
 
 def _with_paper(paths: Sequence[Path], options: Mapping[str, Any], form: str) -> dict[str, Any]:
