@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from metakg.evaluation import evaluate
     from metakg.generator import generate
     from metakg.readers import read, read_atomic, read_kgat, read_rdf
-    from metakg.splits import split
+    from metakg.splits import split, whole
 
 _HOME = {
     "Dataset": "metakg.data",
@@ -42,6 +42,7 @@ _HOME = {
     "read_kgat": "metakg.readers",
     "read_rdf": "metakg.readers",
     "split": "metakg.splits",
+    "whole": "metakg.splits",
 }
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "read_kgat",
     "read_rdf",
     "split",
+    "whole",
 ]
 
 

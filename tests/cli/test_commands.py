@@ -496,3 +496,24 @@ def test_python_m_metakg_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "metakg", "doctor"], check=False, capture_output=True, text=True)
     assert done.returncode == 0
     assert "metakg-paper" in done.stdout
+
+
+def test_train_on_all_data_serves_what_a_split_would_hide(folder, tmp_path) -> None:
+    from metakg.data import Dataset
+
+    data = Dataset.load(folder / "data")
+    told = run("train", folder / "data", "--all", "--model", "blend", "--out", tmp_path / "all")
+    assert f"{data.vocabulary.n_users:,} users, {data.vocabulary.n_items:,} items, {len(data.interactions):,} clicks" in told
+    assert f"next: metakg serve {tmp_path / 'all'}" in told
+    run("train", folder / "split", "--all", "--model", "blend", "--out", tmp_path / "same")
+    first, second = (json.loads(run("recommend", tmp_path / name, "u", "--json", "-k", "1")) for name in ("all", "same"))
+    assert first == second
+    words = ("--model", "fm", *SMALL, "--set", "training.loop.epochs=2", "--validate", "--json")
+    made = json.loads(run("train", folder / "split", "--all", *words, "--out", tmp_path / "fm"))
+    assert made["protocol"] is None
+    assert 1 <= made["epochs"] <= 2
+    timeless = Dataset(data.vocabulary, data.interactions.pairs_only(), data.graph)
+    timeless.save(tmp_path / "timeless")
+    run("train", tmp_path / "timeless", "--all", "--model", "blend", "--out", tmp_path / "b")
+    with pytest.raises(DataError, match="metakg train --all"):
+        run("train", tmp_path / "timeless", "--model", "blend", "--out", tmp_path / "c")

@@ -12,7 +12,7 @@ import typer
 from metakg.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from metakg.data import Split
+    from metakg.data import Dataset, Split
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else, for machines.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="The one number all randomness comes from.")]
@@ -138,6 +138,18 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def open_data(folder: Path) -> Dataset:
+    """Open a data set folder, or the data set of a split folder.
+
+    Raises:
+        DataError: the folder holds neither.
+    """
+    from metakg.data import Dataset
+    from metakg.splits.store import load
+
+    return load(folder).dataset if _kind(folder) == "split" else Dataset.load(folder)
+
+
 def open_split(folder: Path, seed: int) -> Split:
     """Open a split folder; cut a data set folder by the strict protocol.
 
@@ -145,21 +157,25 @@ def open_split(folder: Path, seed: int) -> Split:
         DataError: the folder holds neither.
     """
     from metakg.data import Dataset
-    from metakg.files import read_json
     from metakg.splits import split
     from metakg.splits.store import load
 
+    return load(folder) if _kind(folder) == "split" else split(Dataset.load(folder), protocol="strict", seed=seed)
+
+
+def _kind(folder: Path) -> Literal["split", "dataset"]:
+    from metakg.files import read_json
+
     kind = read_json(folder / "manifest.json", what="split or data set manifest").get("kind")
-    if kind == "split":
-        return load(folder)
-    if kind == "dataset":
-        return split(Dataset.load(folder), protocol="strict", seed=seed)
-    raise DataError(
-        str(folder),
-        f"a folder of kind {kind!r}",
-        expected="a split or a data set",
-        fix='Make one with "metakg prepare" and "metakg split".',
-    )
+    if kind not in ("split", "dataset"):
+        raise DataError(
+            str(folder),
+            f"a folder of kind {kind!r}",
+            expected="a split or a data set",
+            fix='Make one with "metakg prepare" and "metakg split".',
+        )
+    found: Literal["split", "dataset"] = kind
+    return found
 
 
 def print_json(value: object) -> None:

@@ -20,6 +20,7 @@ from metakg.cli.common import (
     SplitArgument,
     merged,
     model_settings,
+    open_data,
     open_split,
     print_json,
     settings_from,
@@ -40,6 +41,13 @@ def train(
         bool,
         typer.Option("--validate", help="Find the number of epochs on the validation scenarios first, then train so long."),
     ] = False,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Learn from the whole data set, to serve it; nothing is left to judge by. (--validate judges on a split.)",
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="Where a network is trained: 'cpu' or 'cuda'; it answers on the CPU.")] = "cpu",
     log: Annotated[Path | None, typer.Option(help="Folder for the training's log and checkpoints.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --log.")] = False,
@@ -50,28 +58,31 @@ def train(
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier bundle.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit a model on the training part of a split and write it as a bundle."""
+    """Fit a model on the training part of a split, or on all data, and write it as a bundle."""
     from metakg.engine import fit
+    from metakg.splits import whole as all_of
 
     begin = time.perf_counter()
-    cut = open_split(folder, seed)
+    cut = open_split(folder, seed) if validate or not whole else None
+    view = all_of(open_data(folder), seed=seed) if whole or cut is None else cut.train
     chosen = merged(model_settings(settings_files, None).get(model, {}), settings_from(settings))
     sinks = _sinks(tensorboard, mlflow)
     epochs = None
     with _progress() as report, _terminated():
         if validate:
+            assert cut is not None
             from metakg.train.fit import epochs_by_validation, settings_for
 
             config, how = settings_for(model, chosen)
             epochs = epochs_by_validation(config, how, cut, seed, report=report, device=device)
             chosen = merged(chosen, {"training": {"loop": {"epochs": epochs}}})
         way: dict[str, Any] = {"folder": log, "resume": resume, "report": report, "sinks": sinks, "device": device}
-        fitted = fit(model, cut.train, seed=seed, **way, **chosen)
+        fitted = fit(model, view, seed=seed, **way, **chosen)
     seconds = time.perf_counter() - begin
     fitted.save(out, overwrite=overwrite)
-    view = cut.train
     if as_json:
-        made: dict[str, Any] = {"model": model, "bundle": str(out), "protocol": cut.protocol, "seed": seed}
+        protocol = None if whole or cut is None else cut.protocol
+        made: dict[str, Any] = {"model": model, "bundle": str(out), "protocol": protocol, "seed": seed}
         print_json({**made, "seconds": round(seconds, 3), **({} if epochs is None else {"epochs": epochs})})
         return
     typer.echo(
@@ -80,7 +91,8 @@ def train(
     )
     if epochs is not None:
         typer.echo(f"epochs: {epochs}, best on the validation scenarios")
-    typer.echo(f"bundle: {out}\nnext: metakg evaluate {out} {folder}    metakg recommend {out} USER --liked ITEM")
+    judge = f"metakg serve {out}" if whole else f"metakg evaluate {out} {folder}"
+    typer.echo(f"bundle: {out}\nnext: {judge}    metakg recommend {out} USER --liked ITEM")
 
 
 def _sinks(tensorboard: Path | None, mlflow: bool) -> list[Sink]:

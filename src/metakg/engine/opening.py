@@ -30,7 +30,7 @@ def fit(
 
     Args:
         model: registry name, such as "metakg" or "blend".
-        train: training data: `split.train`, or `TrainView` of a whole data set.
+        train: training data: `split.train`, or `metakg.whole(data)` of all that there is, once a model is chosen.
         seed: the one number all randomness comes from.
         folder: where a learnt model keeps its log and checkpoints; None keeps nothing.
         resume: go on from the checkpoint in `folder`.

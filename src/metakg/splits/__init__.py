@@ -12,6 +12,7 @@ from typing import Any
 from metakg.data import Dataset, Split
 from metakg.errors import DataError
 from metakg.splits.config import AnySplitConfig, PaperConfig, PublishedConfig, SplitConfig, StrictConfig, configure
+from metakg.splits.everything import whole
 from metakg.splits.leakage import overlap, refuse
 from metakg.splits.paper import split_by_time
 from metakg.splits.published import split_as_published
@@ -33,6 +34,7 @@ __all__ = [
     "split",
     "split_with",
     "summary",
+    "whole",
 ]
 
 
@@ -49,8 +51,8 @@ def split(
 
     Args:
         data: what to cut.
-        protocol: `strict` (new ids do not exist before they arrive, answers lie at the end of time) or `paper` (the rule of
-            the MetaKG paper's published files, all ids known).
+        protocol: `strict` (new ids do not exist before they arrive, answers lie at the end of time; `arrival="lot"` for data
+            without times) or `paper` (the rule of the MetaKG paper's published files, all ids known).
         published: scenario files of the MetaKG release to import instead (protocol `paper`).
         seed: seed of everything that is drawn by lot.
         validation: whether to cut a validation split from the training part.

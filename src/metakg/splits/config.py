@@ -106,9 +106,11 @@ class PublishedConfig(PaperRules):
 
 
 class StrictConfig(SplitConfig):
-    """Protocol `strict`, cut from data with times."""
+    """Protocol `strict`, cut by times, or by lot where there are none."""
 
     protocol: Literal["strict"] = "strict"
+    arrival: Literal["time", "lot"] = "time"
+    """Whether the latest are new and what is latest is asked for, or both are drawn by lot, for data without times."""
     new_users: Share = 0.2
     """Share of the users, the latest by first time, who do not exist before adaptation."""
     new_items: Share = 0.2
@@ -129,6 +131,12 @@ class StrictConfig(SplitConfig):
     """The same for the validation split: share of the old users, the latest, who are new there."""
     validation_items: Share = 0.1
     """Share of the old items, the latest, that are new in the validation split."""
+
+    @model_validator(mode="after")
+    def _has_a_moment(self) -> Self:
+        if self.global_time and self.arrival == "lot":
+            raise ValueError('global_time needs times, which arrival = "lot" does without')
+        return self
 
 
 AnySplitConfig: TypeAlias = PaperConfig | PublishedConfig | StrictConfig

@@ -51,11 +51,24 @@ def in_time(dataset: Dataset, seed: int) -> Interactions:
             "interactions",
             "no times",
             expected="a time for every pair",
-            fix='Prepare data with a time column, or import published scenario files (protocol "paper" with published=...).',
+            fix='Prepare data with a time column, or let lots say who is new and what is asked for: arrival="lot", '
+            '"metakg split --set arrival=lot". To learn from all of it and judge nothing: "metakg train --all".',
         )
     pairs = shuffled(dataset.interactions, dataset, seed)
     assert pairs.times_s is not None
     return pairs.select(np.lexsort((pairs.times_s, place_by_id(dataset.vocabulary.users)[pairs.users])))
+
+
+def by_lots(dataset: Dataset, seed: int) -> Interactions:
+    """Return all pairs sorted by user id, each user's in an order drawn by lot, with their place in it for a time.
+
+    Raises:
+        DataError: a pair occurs twice.
+    """
+    pairs = by_id(dataset.interactions, dataset)
+    drawn = rng.generator(seed, "split/order of pairs").permutation(len(pairs))
+    pairs = Interactions(pairs.users, pairs.items, pairs.values, drawn.astype(np.int64))
+    return pairs.select(np.lexsort((drawn, place_by_id(dataset.vocabulary.users)[pairs.users])))
 
 
 def shuffled(pairs: Interactions, dataset: Dataset, seed: int) -> Interactions:

@@ -27,6 +27,9 @@ the first new user's first pair, but 71 % are later than the first new item's. `
 and takes the warm queries from after that moment. What is revealed of one user or item may still be later than the answer of
 another. In `user_item_cold` a revealed old item may be later than the query without that switch: people who rate in one
 sitting would otherwise have next to no support.
+
+Data without times are cut with `arrival = "lot"`: which users and items are new, and the order of all pairs, are drawn by
+lot. It says nothing of what comes later: what is popular among the answers is as popular in training.
 """
 
 from __future__ import annotations
@@ -44,10 +47,10 @@ from metakg.types import Json
 
 
 def split_strictly(dataset: Dataset, config: StrictConfig) -> Split:
-    """Cut a data set with times by the strict protocol, with a validation split of the training part by the same rule.
+    """Cut a data set by the strict protocol, with a validation split of the training part by the same rule.
 
     Raises:
-        DataError: the data have no times, or repeated pairs.
+        DataError: the data have no times (and `arrival` is not "lot"), or repeated pairs.
     """
     outer = _cut(dataset, config, config.new_users, config.new_items)
     if not config.validation:
@@ -65,19 +68,23 @@ def training_data(split: Split) -> Dataset:
 
 def _cut(dataset: Dataset, config: StrictConfig, share_users: float, share_items: float) -> Split:
     v, seed = dataset.vocabulary, config.seed
-    pairs = order.in_time(dataset, seed)
+    pairs = order.by_lots(dataset, seed) if config.arrival == "lot" else order.in_time(dataset, seed)
     assert pairs.times_s is not None
     first_user, seen_user = order.first_times(pairs.users, pairs.times_s, v.n_users)
     first_item, seen_item = order.first_times(pairs.items, pairs.times_s, v.n_items)
-    new_users = order.latest(first_user, seen_user, v.users, share_users, seed)
-    new_items = order.latest(first_item, seen_item, v.items, share_items, seed)
+    if config.arrival == "lot":  # by the first of drawn places, whoever clicked much would be old
+        new_users = order.draw(seen_user, v.users, share_users, seed, "new users")
+        new_items = order.draw(seen_item, v.items, share_items, seed, "new items")
+    else:
+        new_users = order.latest(first_user, seen_user, v.users, share_users, seed)
+        new_items = order.latest(first_item, seen_item, v.items, share_items, seed)
     new_user, new_item = new_users[pairs.users], new_items[pairs.items]
     old = pairs.select(~new_user & ~new_item)
     cut_s = min(first_user[new_users].min(initial=_NEVER), first_item[new_items].min(initial=_NEVER))
 
     training, warm = _warm(dataset, old, config, int(cut_s))
     of_new_users = pairs.select(new_user & ~new_item)
-    user_cold = _latest_of_user(of_new_users, config)
+    user_cold = latest_of_user(of_new_users, config)
     item_cold = _item_cold(pairs.select(~new_user & new_item), v.n_items, config)
     user_item_cold = _user_item_cold(pairs.select(new_user & new_item), of_new_users, v.n_users, config)
     olds = np.flatnonzero(~new_items).astype(np.int32)
@@ -88,11 +95,13 @@ def _cut(dataset: Dataset, config: StrictConfig, share_users: float, share_items
         "user_item_cold": Scenario("user_item_cold", *user_item_cold, news),
         "warm": Scenario("warm", _none_of(pairs), warm, olds),
     }
-    task_support, task_query = _latest_of_user(training, config)
+    task_support, task_query = latest_of_user(training, config)
     tasks = Tasks(np.unique(task_query.users), task_support, task_query)
-    manifest: Json = {"options": config.model_dump(mode="json"), "first_new_s": int(cut_s) if cut_s < _NEVER else None}
+    by_time = config.arrival == "time"
+    first_new_s = int(cut_s) if by_time and cut_s < _NEVER else None
+    manifest: Json = {"options": config.model_dump(mode="json"), "first_new_s": first_new_s}
     manifest["left_out"] = {name: "no user has enough pairs there" for name, s in scenarios.items() if not len(s.query)}
-    return Split(
+    found = Split(
         "strict",
         dataset,
         ~new_users,
@@ -103,12 +112,13 @@ def _cut(dataset: Dataset, config: StrictConfig, share_users: float, share_items
         None,
         manifest,
     )
+    return found if by_time else _without_places(found)
 
 
 _NEVER = np.iinfo(np.int64).max
 
 
-def _latest_of_user(pairs: Interactions, config: StrictConfig) -> tuple[Interactions, Interactions]:
+def latest_of_user(pairs: Interactions, config: StrictConfig) -> tuple[Interactions, Interactions]:
     """Return support (the earlier pairs) and query (the latest) of the users with enough pairs, each user's in time order."""
     sizes = np.bincount(pairs.users)
     n_query = np.minimum(config.n_query, sizes - config.min_support)
@@ -160,6 +170,26 @@ def _user_item_cold(
     asking = np.bincount(query.users, minlength=n_users) > 0
     enough = asking & (np.bincount(shown.users, minlength=n_users) >= config.min_support)
     return shown.select(enough[shown.users]), query.select(enough[query.users])
+
+
+def _without_places(split: Split) -> Split:
+    """Return a split whose pairs have no times: places in a drawn order are none."""
+
+    def untimed(pairs: Interactions) -> Interactions:
+        return Interactions(pairs.users, pairs.items, pairs.values)
+
+    def drawn(scenario: Scenario) -> Scenario:
+        rule = "some asked, by lot" + (", nothing revealed by default" if scenario.default_shots == 0 else "")
+        support, query = untimed(scenario.support), untimed(scenario.query)
+        return replace(scenario, support=support, query=query, manifest={**scenario.manifest, "rule": rule})
+
+    tasks, scenarios = split.tasks, split.scenarios
+    return replace(
+        split,
+        pairs=untimed(split.pairs),
+        tasks=None if tasks is None else Tasks(tasks.users, untimed(tasks.support), untimed(tasks.query)),
+        scenarios={name: drawn(scenario) for name, scenario in scenarios.items()},
+    )
 
 
 def _none_of(pairs: Interactions) -> Interactions:
