@@ -19,7 +19,7 @@ def test_public_objects_show_their_sizes() -> None:
     assert repr(cut).startswith(f"Split({cut.protocol}, {len(cut.pairs):,} training pairs; users asked: user_cold ")
     assert repr(view).startswith(f"TrainView({view.n_users:,} users, ")
     engine = metakg.fit("blend", view).adapt("somebody", ["x"])
-    assert repr(engine) == f"Engine(blend: {view.vocabulary.sizes()}, {len(view.interactions):,} clicks, 1 users adapted)"
+    assert repr(engine) == f"Engine(blend: {view.vocabulary.sizes()}, {len(view.interactions):,} clicks, 1 user adapted)"
 
 
 def test_results_print_as_tables() -> None:

@@ -74,7 +74,7 @@ class Engine:
         self._counted = self._counting()
 
     def __repr__(self) -> str:
-        view, adapted = self.recommender.view, f"{self.n_adapted:,} users adapted"
+        view, adapted = self.recommender.view, f"{self.n_adapted:,} user{'s' * (self.n_adapted != 1)} adapted"
         return f"Engine({self.model}: {view.vocabulary.sizes()}, {len(view.interactions):,} clicks, {adapted})"
 
     # -- what it is ------------------------------------------------------------------------------------------------------
