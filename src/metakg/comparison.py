@@ -27,6 +27,7 @@ from metakg.evaluation.significance import compare_models
 from metakg.models.registry import FLOORS, MODELS
 from metakg.splits.store import fingerprint
 from metakg.train.fit import check_available, fit, settings_for, trains_on_cards
+from metakg.train.spent import spending
 from metakg.train.trials import Searched
 from metakg.types import Json
 
@@ -333,14 +334,15 @@ def compare(
                 continue
             if progress:
                 progress(f"{name}, seed {seed}: fit")
-            start, busy = time.perf_counter(), time.process_time()
+            start = time.perf_counter()
             report = None if progress is None else _named(progress, f"{name}, seed {seed}")
             log = None if folder is None else folder.with_name(f"{folder.name}.training")
             config, training = resolved[name]
             its_device = device if trains_on_cards(training) else "cpu"
             how: dict[str, Any] = {"folder": log, "resume": log is not None, "device": its_device, "stay": True}
-            fitted = fit(config, training, split.train, seed, report=report, **how)
-            fit_s, cpu_s = time.perf_counter() - start, time.process_time() - busy
+            with spending(log) as spent:
+                fitted = fit(config, training, split.train, seed, report=report, **how)
+            earlier_s = max(0.0, spent.wall_s - (time.perf_counter() - start))
             if progress:
                 progress(f"{name}, seed {seed}: judge")
             found = evaluate(
@@ -354,8 +356,8 @@ def compare(
                 seed=None if MODELS[name].deterministic else seed,
             )
             took: Json = {
-                "fit_s": fit_s,
-                "seconds": time.perf_counter() - start,
+                "fit_s": spent.wall_s,
+                "seconds": earlier_s + time.perf_counter() - start,
                 "peak_gb": _peak_gb(),
                 "device": "CPU" if its_device == "cpu" else torch.cuda.get_device_name(its_device),
             }
@@ -368,7 +370,7 @@ def compare(
                         place.parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(path, place)
                     size = sum(p.numel() for p in fitted.parameters())
-                    cost = {**took, "cpu_s": cpu_s, "parameters": size}
+                    cost = {**took, "cpu_s": spent.cpu_s, "parameters": size}
                     files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, **cost})
                 shutil.rmtree(log, ignore_errors=True)
     return Leaderboard(tuple(runs), k, _facts(split, data, runs), searched or {})

@@ -1,12 +1,15 @@
 """Writing that is whole or absent, and reading that says what is wrong.
 
 A file or folder is written under a temporary name beside its target, synced to disk, and renamed. A killed run or a full
-disk leaves the old state; the temporary name is removed (a killed run's folder by the next run that writes there).
+disk leaves the old state; the temporary name is removed (a killed run's folder by the next run that writes there). Where a
+folder cannot be replaced in one step (not on Linux, or not on this file system), a kill in between leaves the old one under a
+hidden name, from which `recover` brings it back.
 Operating-system errors become `DataError` with the next step.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -31,6 +34,8 @@ if sys.platform != "win32":
     import fcntl
 
 _YOUNG_S = 10
+_REPLACING_S = 1.0
+"""Seconds that nobody needs between the two renames of a replacement."""
 _FIX = {
     errno.ENOSPC: ("a full disk", "free space", "Free some space or write to another folder; nothing was left behind."),
     errno.EDQUOT: (
@@ -100,6 +105,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False, kind: str | None = Non
             `manifest.json`), which is never replaced.
     """
     with writing(path):
+        recover(path)
         if path.exists():
             _refuse_foreign(path, overwrite=overwrite, kind=kind)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,10 +181,12 @@ def _refuse_foreign(path: Path, *, overwrite: bool, kind: str | None) -> None:
 
 
 def _swap(temporary: Path, path: Path) -> None:
-    """Put `temporary` in the place of `path`; at every moment one whole version exists under some name."""
+    """Put `temporary` in the place of `path`, in one step where the system can; else see `recover`."""
     if not path.exists():
         temporary.rename(path)
         return
+    if _exchange(temporary, path):
+        return  # the old version has the temporary name now, and goes with it
     old = path.with_name(f".{path.name}.{uuid4().hex[:8]}.old")
     path.rename(old)
     try:
@@ -187,6 +195,30 @@ def _swap(temporary: Path, path: Path) -> None:
         old.rename(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(path: Path) -> None:
+    """Put a folder back that a kill between the two renames of a replacement left under another name, and drop older ones."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.old")
+    if not path.parent.exists():
+        return
+    left = sorted((e for e in path.parent.iterdir() if pattern.fullmatch(e.name)), key=lambda e: e.stat().st_ctime)
+    left = [folder for folder in left if time.time() - folder.stat().st_ctime > _REPLACING_S]
+    if left and not path.exists():
+        left.pop().rename(path)
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one step; say whether the system could."""
+    if sys.platform != "linux":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(libc.renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def sync(path: Path) -> None:

@@ -179,6 +179,22 @@ def test_forgetting_undoes_clicks_of_a_support_too(model: str, engines) -> None:
     assert back.recommender.view.interactions.users.tolist() == engine.recommender.view.interactions.users.tolist()
 
 
+def test_what_training_had_before_is_not_forgotten_with_what_arrived(engines) -> None:
+    engine = engines["item-knn"]
+    clicked = [item for item in ("i00", "i01", "i02") if item not in {e.item for e in engine.recommend("ann", k=12)}]
+    came = engine.adapt(support=Support(pa.array(["ann"] * 2), pa.array([clicked[0], "i09"])))
+    again = came.adapt(support=Support(pa.array(["ann"]), pa.array(["i09"])))
+    pairs = engine.recommender.view.interactions
+    for changed in (came, again):
+        back = changed.forget("ann")
+        assert sorted(back.recommender.view.interactions.keys(12)) == sorted(pairs.keys(12))
+        assert clicked[0] not in {entry.item for entry in back.recommend("ann", k=12)}
+        assert "i09" in {entry.item for entry in back.recommend("ann", k=12)}
+        assert back.counts == engine.counts
+    same = engine.adapt(support=Support(pa.array(["ann"]), pa.array([clicked[0]])))
+    assert same.adapted == frozenset()
+
+
 @pytest.mark.parametrize("model", ["walk", "blend", "metakg"])
 def test_forgetting_everywhere_leaves_no_trace(model: str, engines, tmp_path) -> None:
     engine = engines[model].adapt("ann", ["i09"])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import metakg
-from metakg.data import Support
+from metakg.data import Support, TrainView
 from metakg.engine import Engine, fit
 from metakg.engine.answers import LearntAnswers, diversify, refuse
 from metakg.errors import ConfigError
@@ -121,3 +124,75 @@ def test_refuse_and_diversify_by_hand() -> None:
     assert diversify(ranked, close.__getitem__, 3, 0.0).tolist() == [0, 1, 2]
     assert diversify(ranked, close.__getitem__, 3, 0.6).tolist() == [0, 2, 1], "1 is like 0"
     assert diversify(np.ones(3, np.float32), close.__getitem__, 2, 0.5).tolist() == [0, 2]
+
+
+PAPER = {
+    "dim": 8,
+    "dims": [8],
+    "training": {"start": "xavier", "loop": {"epochs": 1}, "meta": {"tasks": 2, "scheduler": None}, "adapt": {"epochs": 0}},
+}
+
+
+def test_the_papers_network_forgets_too(tmp_path) -> None:
+    engine = fit("metakg-paper", toy_view(tasks=True), seed=1, **PAPER)
+
+    def edges(of: Engine, user: str) -> list[int]:
+        pairs, row = of.recommender.model.edges, of.recommender.view.vocabulary.users.row(user)
+        return sorted(pairs.items[pairs.users == row].tolist())
+
+    def scores(of: Engine, user: str) -> np.ndarray:
+        row = of.recommender.view.vocabulary.users.row(user)
+        return of.recommender.score_all(torch.tensor([row])).numpy()
+
+    assert edges(engine, "ann")
+    gone = engine.forget("ann", everywhere=True)
+    assert not (gone.recommender.model.edges.users == 0).any()
+    gone.save(tmp_path / "bundle")
+    assert not (load_file(tmp_path / "bundle" / "weights.safetensors")["edge_users"] == 0).any()
+    item = engine.recommender.view.vocabulary.items.row("i00")
+    assert not (engine.remove_item("i00").recommender.model.edges.items == item).any()
+
+    nobody = pa.array([], pa.string())
+    before = engine.adapt(support=Support(nobody, nobody))
+    came = engine.adapt(support=Support(pa.array(["ben", "zoe"]), pa.array(["i09", "i03"])))
+    assert edges(came, "zoe")
+    back = came.forget("ben").forget("zoe")
+    assert edges(back, "ben") == edges(before, "ben")
+    assert edges(back, "zoe") == []
+    assert np.allclose(scores(back, "ben"), scores(before, "ben"), atol=1e-6)
+    assert not np.allclose(scores(came, "ben"), scores(before, "ben"), atol=1e-6)
+
+
+def test_a_vector_of_ones_own_is_forgotten_with_the_clicks_it_was_made_from() -> None:
+    from metakg.train.online import OnlineConfig, adapt_user
+
+    network = fit("metakg-paper", toy_view(tasks=True), seed=1, **PAPER).recommender.model
+    before = network.view
+    served = network
+    for user, item in (("zoe", "i03"), ("ben", "i09"), ("ann", "i09")):
+        served = adapt_user(served, user, [item], OnlineConfig())
+    v = served.view.vocabulary
+    ann, ben, zoe = (v.users.row(name) for name in ("ann", "ben", "zoe"))
+    pairs = served.view.interactions
+    lost = (pairs.users == zoe) | ((pairs.users == ben) & (pairs.items == v.items.row("i09")))
+    less = served.over(TrainView(v, pairs.select(~lost), served.view.graph))
+    assert less.vectors.moved == (zoe, ann), "ann's clicks are all there, and zoe has no row of her own"
+    users = torch.tensor([ann, ben, zoe])
+    found, served_scores, first = less.score_all(users), served.score_all(users), network.score_all(users[:2])
+    assert torch.allclose(found[0], served_scores[0], atol=1e-6)
+    assert torch.allclose(found[1], first[1], atol=1e-6)
+    assert not torch.allclose(found[2], served_scores[2], atol=1e-6)
+    assert before.vocabulary.users.row("zoe") is None
+
+
+@pytest.mark.parametrize("ablation", ["no-knowledge", "no-collaborative", "base"])
+def test_an_ablated_network_adapts_as_such_from_a_bundle_too(ablation: str, tmp_path) -> None:
+    settings = {**PAPER, "training": {**PAPER["training"], "ablation": ablation, "adapt": {"epochs": 3, "learning_rate": 0.05}}}
+    engine = fit("metakg-paper", toy_view(tasks=True), seed=1, **settings)
+    engine.save(tmp_path / "bundle")
+    again = metakg.load(tmp_path / "bundle")
+    assert again.recommender.model.config == engine.recommender.model.config
+    support = Support(pa.array(["zoe", "max"]), pa.array(["i00", "i03"]))
+    users = torch.arange(10)
+    one, other = (of.adapt(support=support).recommender.score_all(users) for of in (engine, again))
+    assert torch.allclose(one, other, atol=1e-6)

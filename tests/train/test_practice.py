@@ -83,7 +83,7 @@ def test_as_many_threads_as_one_draw_the_same_tasks(monkeypatch: pytest.MonkeyPa
     before, drawn = torch.get_num_threads(), []
     for n_threads in (1, 3):
         torch.set_num_threads(n_threads)
-        drawn.append(practice._worlds(model, config, 1, lambda _: None))
+        drawn.append(practice._worlds(model, config, config.worlds + 1, 1, lambda _: None))
     torch.set_num_threads(before)
     assert any(len(tasks) > 8 for tasks, _ in drawn[0][0].values()), "more than a block, or this says nothing"
     for one, other in zip(*drawn, strict=True):
@@ -287,6 +287,12 @@ def test_a_world_to_stop_by_that_has_no_task_is_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr(practice, "draw_world", lambda *_: next(worlds))
     with pytest.raises(DataError, match="training data: found no user with enough clicks"):
         practise(model_of(), config_of(), 1)
+
+
+def test_who_is_judged_from_outside_needs_no_world_to_stop_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    worlds = iter([draw_world(planted_split().train, np.random.default_rng(1), WorldRules())])
+    monkeypatch.setattr(practice, "draw_world", lambda *_: next(worlds))
+    assert practise(model_of(), config_of(), 1, validate=lambda _: 0.5).outcome.best_score == 0.5
 
 
 def test_a_setting_that_practice_would_not_follow_is_refused() -> None:

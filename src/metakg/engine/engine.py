@@ -371,8 +371,9 @@ class Engine:
         if len(liked) or len(disliked):
             raise ValueError("a support names its own clicks; give no others")
         arrived = dict(self.arrived)
-        for name, item in zip(support.users.to_pylist(), support.items.to_pylist(), strict=True):
-            arrived[name] = arrived.get(name, frozenset()) | {item}
+        for name, item, known in zip(support.users.to_pylist(), support.items.to_pylist(), self._knows(support), strict=True):
+            if not known:  # what training had before is not to be forgotten with what arrived
+                arrived[name] = arrived.get(name, frozenset()) | {item}
         named = set(support.arrivals["item"].to_pylist()) | set(support.items.to_pylist())
         return self._with(recommender=self.recommender.adapt(support), removed=self.removed - frozenset(named), arrived=arrived)
 
@@ -538,6 +539,13 @@ class Engine:
     def _removed_rows(self) -> Rows:
         rows = self.recommender.view.vocabulary.items.rows(sorted(self.removed))
         return np.unique(rows[rows >= 0])
+
+    def _knows(self, support: Support) -> Mask:
+        """Say which clicks of a support the base has already: -> (n,)."""
+        view = self.recommender.view
+        users, items = view.vocabulary.users.rows(support.users), view.vocabulary.items.rows(support.items)
+        keys = users.astype(np.int64) * view.n_items + items
+        return np.asarray((users >= 0) & (items >= 0) & np.isin(keys, view.interactions.keys(view.n_items)))
 
     def _asked(self, user: str | None, liked: Sequence[str], disliked: Sequence[str]) -> Asked:
         clicks = (self.overlay[user] if user is not None else Clicks()).then(liked, disliked)

@@ -36,6 +36,7 @@ from metakg.models.registry import FLOORS, MODELS
 from metakg.splits.store import fingerprint
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.fit import TRAINING, settings_for
+from metakg.train.spent import spending
 from metakg.types import Json
 
 OURS = ("metakg-paper", "metakg")
@@ -108,21 +109,21 @@ class Lab:
         """
         place = self.folder / "work" / key
         told = place / "cost.json"
-        wall, busy = time.perf_counter(), time.process_time()
-        fitted = fit(
-            model,
-            self.split.train,
-            seed=seed,
-            folder=place if model in TRAINING else None,
-            resume=True,
-            report=desk.tell,
-            **self.settings_of(model, changes),
-        )
+        with spending(place if model in TRAINING and not told.exists() else None) as spent:
+            fitted = fit(
+                model,
+                self.split.train,
+                seed=seed,
+                folder=place if model in TRAINING else None,
+                resume=True,
+                report=desk.tell,
+                **self.settings_of(model, changes),
+            )
         if told.exists():  # trained before, and stopped while it was judged: opening it again took no training
             return fitted, curves.collect(place), files.read_json(told, what="cost of a training")
         cost = {
-            "fit_s": round(time.perf_counter() - wall, 3),
-            "cpu_s": round(time.process_time() - busy, 3),
+            "fit_s": round(spent.wall_s, 3),
+            "cpu_s": round(spent.cpu_s, 3),
             "parameters": sum(p.numel() for p in fitted.recommender.parameters()),
         }
         if place.exists():

@@ -48,6 +48,9 @@ _BLOCK = 64
 _LONG = 1 << 14
 """Where there are more items than this, users are taken one by one, whose sums stay in a near cache; of fewer, all at once."""
 
+PRIOR_LIMIT = 10.0
+"""The plain sum counts as a feature up to here."""
+
 ITEM_FEATURES = ("popularity", "new", "facts", "prior")
 """What describes a candidate beside the channels: log clicks, whether nobody clicked it in training, log facts, plain sum.
 With item vectors, the inner product of profile and candidate stands before the plain sum."""
@@ -356,7 +359,7 @@ class Evidence:
         # The walk may pass what no click or fact of the profile reaches; a few own items can even exceed the best candidate.
         features[:, :, :c] = np.minimum(np.sqrt(units), 2.0)
         features[:, :, 2 * c : 2 * c + 3] = self.about_items[items]
-        features[:, :, -1] = np.minimum(prior, 10.0)
+        features[:, :, -1] = np.minimum(prior, PRIOR_LIMIT)
 
     def _own_parts(
         self, users: Rows, rows: Rows, items: Rows, weights: Floats, between: list[sparse.csr_array], cut: Cut | None

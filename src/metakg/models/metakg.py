@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from metakg.data import TrainView
 from metakg.models.base import ModelConfig
-from metakg.models.evidence import Evidence, Gathered, n_features
+from metakg.models.evidence import PRIOR_LIMIT, Evidence, Gathered, n_features
 from metakg.models.nn.dropout import dropout
 from metakg.models.profile import Person, ProfileConfig, ProfileRecommender
 from metakg.models.reasons import Cut, Reason, reasons_of
@@ -327,6 +327,9 @@ class MetaKG(ProfileRecommender):
             rows = batch.features[:, place].expand(1, c + 2, -1).clone()
             silent = torch.arange(c)
             rows[0, silent, silent] = rows[0, silent, silent + c] = 0.0
+            units = batch.features[0, place[0], :c].square()
+            rest = float(found.prior[0, item]) - torch.from_numpy(self.evidence.weights) * units
+            rows[0, silent, -1] = rest.clamp(0.0, PRIOR_LIMIT)  # the plain sum hears it no more either
             rows[0, c, : 2 * c] = rows[0, c, -1] = 0.0
             if self.evidence.vectors is not None:
                 rows[0, c, -2] = 0.0

@@ -19,6 +19,7 @@ import copy
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
@@ -398,6 +399,27 @@ class MetaKG(Recommender):
         new.load_state_dict(state | carried | {"attention_weights": new.attention_weights})
         new.refresh()
         return new.train(self.training)
+
+    def over(self, view: TrainView) -> Self:
+        """Return this recommender over a view with the same rows from which clicks or facts were taken away.
+
+        Parameters stay as they were learnt; a pair that the view has no more is no edge, and a vector of a user's own
+        (`metakg.train.online`) goes with any of the clicks that it was made from. Who has no row of his own is the mean then.
+        """
+        n, tensors = view.n_items, self.tensors()
+        left = np.isin(self.edges.keys(n), view.interactions.keys(n))
+        tensors |= {name: tensors[name][torch.from_numpy(left)] for name in ("edge_users", "edge_items")}
+        if "moved_users" in tensors:
+            assert self.vectors is not None
+            before = self.view.interactions
+            lost = before.select(~np.isin(before.keys(n), view.interactions.keys(n))).users
+            moved, vectors = tensors["moved_users"], tensors["moved_vectors"].clone()
+            changed = torch.from_numpy(np.isin(moved.numpy(), lost))
+            late = moved >= self.graph.n_users
+            vectors[changed & late] = self.vectors.final[: self.graph.n_users].mean(0)
+            tensors |= {"moved_users": moved[~changed | late], "moved_vectors": vectors[~changed | late]}
+        unused = torch.Generator().manual_seed(0)  # what it draws is overwritten
+        return type(self).from_tensors(self.config, view, unused, tensors).train(self.training)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the parameters, the pairs that are edges (the attention follows from them), and the users moved since."""

@@ -280,10 +280,10 @@ class PathFinder:
         On the path over users the user in the middle is left out: he clicked both by construction.
         """
         audience, own = self._audience, 0 if path.links else 1
-        size = np.diff(audience.indptr)
+        size = np.diff(audience.indptr).astype(np.int64)  # of popular items, products of two do not fit into 32 bits
         swap = size[starts] > size[ends]
         fewer, other = np.where(swap, ends, starts), np.where(swap, starts, ends)
-        counts = size[fewer].astype(np.int64)
+        counts = size[fewer]
         pair = np.repeat(np.arange(len(starts)), counts)
         place = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts) + audience.indptr[fewer][pair]
         users = audience.indices[place].astype(np.int64)

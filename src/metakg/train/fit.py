@@ -41,7 +41,7 @@ from metakg.train.baseline import (
 from metakg.train.log import Sink
 from metakg.train.loop import LoopConfig
 from metakg.train.practice import PracticeConfig, practise
-from metakg.train.recipe import Recipe, train_metakg
+from metakg.train.recipe import Recipe, ablated, train_metakg
 
 TRAINING: dict[str, type[BaseModel]] = {
     "cfkg": BaselineConfig,
@@ -227,8 +227,9 @@ def epochs_by_validation(
         scores.append(scenario_mean(recommender, validation))
         return scores[-1]
 
-    fit(config, training, validation.train, seed, validate=judge, report=report, device=device)
-    loop: LoopConfig = training.loop  # type: ignore[attr-defined]
+    loop: LoopConfig = training.loop.model_copy(update={"validate_every": None})  # type: ignore[attr-defined]  # epochs are counted
+    by_epochs = training.model_copy(update={"loop": loop})
+    fit(config, by_epochs, validation.train, seed, validate=judge, report=report, device=device)
     return min(loop.epochs, loop.validate_epochs * (1 + scores.index(max(scores))))
 
 
@@ -240,6 +241,9 @@ def restore(
     Raises:
         CheckpointError: the tensors are not those of an equal model.
     """
+    if isinstance(training, Recipe):
+        assert isinstance(config, PaperConfig)
+        config = ablated(config, training)
     model = rebuild(config, view, seed, tensors).eval()
     if isinstance(training, BaselineConfig):
         assert isinstance(model, Learnt)

@@ -23,7 +23,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from metakg import heap
+from metakg import files, heap
 from metakg.errors import CheckpointError, NonFiniteLoss, TrainingError
 from metakg.train import checkpoint
 from metakg.train.log import JsonLines, Sink
@@ -250,6 +250,8 @@ class Loop:
             NonFiniteLoss: a loss or gradient is NaN or infinite; the last checkpoint is kept, or made if there is none.
             CheckpointError: the checkpoint belongs to another run, or is damaged.
         """
+        if resume and self.folder is not None:
+            files.recover(self.folder / "checkpoint")
         if resume and self.folder is not None and (self.folder / "checkpoint").exists():
             self._restore(checkpoint.load(self.folder / "checkpoint", identity=_without_rate(self.identity)))
         if self.folder is not None:
@@ -272,8 +274,9 @@ class Loop:
                         self.seconds = earlier + time.monotonic() - began
                         self._whole = self._position()
                         self._note(losses, notes)
-                    self._report(losses, self.seconds / self.step if first else (self.seconds - earlier) / self.step)
+                    self._report(losses, (self.seconds - earlier) / (self.step - first))
                     self._judge()
+                    self.seconds = earlier + time.monotonic() - began
                     if time.monotonic() - last_saved >= 60 * self.config.checkpoint_minutes:
                         self._save()
                         last_saved = time.monotonic()

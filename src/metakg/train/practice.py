@@ -110,10 +110,11 @@ def practise(
         DataError: no world has a task, so there is nothing to learn from; or the last has none, so nothing to stop by.
         CheckpointError: `resume` found another run's checkpoint.
     """
-    kinds = 4 + 2 * (config.unclicked > 0)
-    check_memory(estimate_practice_bytes(model, config.tasks_each, config.worlds + 1, kinds), available_bytes())
-    *lessons, exam = _worlds(model, config, seed, report or (lambda _: None))
-    if not exam:
+    kinds, n_worlds = 4 + 2 * (config.unclicked > 0), config.worlds + (validate is None)
+    check_memory(estimate_practice_bytes(model, config.tasks_each, n_worlds, kinds), available_bytes())
+    worlds = _worlds(model, config, n_worlds, seed, report or (lambda _: None))
+    lessons, exam = worlds[: config.worlds], {} if validate is not None else worlds[-1]
+    if validate is None and not exam:
         raise _too_few_clicks()
     source = PracticeBatches([tasks for world in lessons for tasks, _ in world.values()], model, config, seed)
     identity: Json = {
@@ -229,12 +230,14 @@ def score_tasks(model: MetaKG, batch: EvidenceTasks) -> tuple[Tensor, Tensor]:
 
 
 @kept()
-def _worlds(model: MetaKG, config: PracticeConfig, seed: int, report: Report) -> list[dict[str, tuple[EvidenceTasks, Tensor]]]:
-    """Draw all worlds, the one to stop by last: the tasks of each situation and the number of answers of each task."""
+def _worlds(
+    model: MetaKG, config: PracticeConfig, n_worlds: int, seed: int, report: Report
+) -> list[dict[str, tuple[EvidenceTasks, Tensor]]]:
+    """Draw worlds, one after the other: the tasks of each situation and the number of answers of each task."""
     rng = random.generator(seed, "practice/worlds")
     sets = []
-    for number in range(1, config.worlds + 2):
-        report(f"drawing world {number} of {config.worlds + 1}")
+    for number in range(1, n_worlds + 1):
+        report(f"drawing world {number} of {n_worlds}")
         situations = draw_world(model.view, rng, WorldRules())
         asked = [(s, config.tasks_each if not s.unclicked else round(config.unclicked * config.tasks_each)) for s in situations]
         sets.append({s.kind: _gather(model, s, limit, rng) for s, limit in asked if limit})

@@ -106,7 +106,9 @@ def train_metakg(
         TrainingError: the run would not fit into memory, or its numbers exploded.
         CheckpointError: `resume` found another run's checkpoint.
     """
-    config, meta = _ablate(config, recipe)
+    config, meta = ablated(config, recipe), recipe.meta
+    if recipe.ablation in ("no-scheduler", "base"):
+        meta = meta.model_copy(update={"scheduler": None})
     at_once = max(meta.tasks, meta.at_once if meta.scheduler is not None else 0)
     check_memory(estimate_bytes(config, *graph_sizes(view), at_once), available_bytes() if device == "cpu" else None)
     model = network_of(config)(config, view, random.torch_generator(seed, "init/metakg-paper")).to(device)
@@ -151,16 +153,14 @@ def train_metakg(
     return CoAdapting(model.eval().ready(), recipe.adapt, seed, recipe.online_rule()), outcome
 
 
-def _ablate(config: MetaKGConfig, recipe: Recipe) -> tuple[MetaKGConfig, MetaConfig]:
-    """Return the settings with what the ablation leaves out switched off."""
-    meta, changed = recipe.meta, Json()
-    if recipe.ablation in ("no-scheduler", "base"):
-        meta = meta.model_copy(update={"scheduler": None})
+def ablated(config: MetaKGConfig, recipe: Recipe) -> MetaKGConfig:
+    """Return the model's settings with what the ablation leaves out switched off, in training as in adapting."""
+    changed: Json = {}
     if recipe.ablation in ("no-collaborative", "base"):
         changed["inner_steps"] = 0
     if recipe.ablation in ("no-knowledge", "base"):
         changed["kg_weight"] = 0.0
-    return config.model_copy(update=changed), meta
+    return config.model_copy(update=changed)
 
 
 def _all_pairs(model: MetaKG, recipe: Recipe, seed: int) -> PairBatches:

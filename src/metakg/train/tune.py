@@ -202,7 +202,8 @@ def _run(
     try:
         config, training = settings_for(model, nested(trial.values, fixed))
         assert training is not None
-        training = training.model_copy(update={"loop": training.loop.model_copy(update={"validate_epochs": every})})  # type: ignore[attr-defined]
+        by_epochs = {"validate_epochs": every, "validate_every": None}
+        training = training.model_copy(update={"loop": training.loop.model_copy(update=by_epochs)})  # type: ignore[attr-defined]
         last = training.loop.epochs  # type: ignore[attr-defined]
         fit(config, training, validation.train, seed, report=tell, validate=judge, device=trial.device)
     except _CutShort:

@@ -1,0 +1,75 @@
+"""A folder is replaced in one step; where that cannot be, a kill between two steps loses nothing either."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from metakg import files
+
+
+def write(path: Path, text: str) -> None:
+    with files.atomic_folder(path, overwrite=True) as temporary:
+        (temporary / "manifest.json").write_text(text)
+
+
+class Killed(BaseException):
+    """What no handler of the code under test expects."""
+
+
+def killed_at_the_second(rename: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+    """Let the old folder go, and die before the new one comes, leaving everything as it lies."""
+
+    def dying(self: Path, target: Path) -> Path:
+        if self.name.endswith(".tmp"):
+            raise Killed
+        return rename(self, target)
+
+    return dying
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_folder_is_replaced_and_nothing_else_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool) -> None:
+    if not at_once:
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    for text in ("one", "two", "three"):
+        write(tmp_path / "x", text)
+        assert (tmp_path / "x" / "manifest.json").read_text() == text
+        assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="one step on Linux alone")
+def test_names_are_exchanged_in_one_step(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    if not files._exchange(tmp_path / "a", tmp_path / "b"):
+        pytest.skip("this file system cannot exchange names")
+    assert (tmp_path / "a" / "b").exists()
+    assert (tmp_path / "b" / "a").exists()
+    assert not files._exchange(tmp_path / "a", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("by", ["recover", "writing again"])
+def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    write(tmp_path / "x", "old")
+    with monkeypatch.context() as killed:
+        killed.setattr(files, "_exchange", lambda *_: False)
+        killed.setattr(Path, "rename", killed_at_the_second(Path.rename))
+        with pytest.raises(Killed):
+            write(tmp_path / "x", "new")
+    assert not (tmp_path / "x").exists()
+    files.recover(tmp_path / "x")
+    assert not (tmp_path / "x").exists(), "so young a name may be another run's, which is at it"
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 60)
+    if by == "recover":
+        files.recover(tmp_path / "x")
+        assert (tmp_path / "x" / "manifest.json").read_text() == "old"
+    else:
+        write(tmp_path / "x", "newer")
+        assert (tmp_path / "x" / "manifest.json").read_text() == "newer"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
