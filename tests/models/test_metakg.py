@@ -451,3 +451,22 @@ class TestContractWithVectors(TestContract):
     """The same with an inner product among the evidence."""
 
     config = MetaKGConfig(hidden=16, candidates=40, own_items=10, vector_dim=8)
+
+
+def test_a_silent_channel_is_silent_in_the_plain_sum_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of()
+    person = model.person(0)
+    found = model.gather_person(person)
+    item = int(found.items[0][0])
+    asked: list[torch.Tensor] = []
+    score = model.score
+    monkeypatch.setattr(model, "score", lambda features, gamma: asked.append(features.detach()) or score(features, gamma))
+    model._silenced(person, item)
+    rows, c = asked[-1][0], len(model.evidence.channels)
+    units = rows[-1, :c].square()
+    assert (units > 0).sum() > 2
+    for silent in range(c):
+        assert rows[silent, silent] == rows[silent, silent + c] == 0
+        others = sum(float(model.evidence.weights[o] * units[o]) for o in range(c) if o != silent)
+        assert float(rows[silent, -1]) == pytest.approx(others, abs=1e-5)
+    assert float(rows[-1, -1]) == pytest.approx(float(found.prior[0, item]), abs=1e-5)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from metakg.data import Interactions, KnowledgeGraph, TrainView, Triples
+from metakg.data import IdMap, Interactions, KnowledgeGraph, TrainView, Triples, Vocabulary
 from metakg.errors import DataError
 from metakg.models.metapaths import CHOSEN, LOWER, SAME, USERS, Link, MetaPath, MetaPathConfig
+from metakg.models.nn.blocks import by_work
 from metakg.models.nn.ckg import training_edges
 from metakg.models.pathfinder import Example, PathFinder, top_per_row
 from metakg.testing.toy import toy_view
@@ -214,3 +215,23 @@ def test_a_graph_without_facts_or_clicks() -> None:
 
 def test_the_path_over_users_is_always_taken() -> None:
     assert finder().find().candidates[0].fate == CHOSEN
+
+
+def test_lift_of_items_that_very_many_clicked() -> None:
+    """60,000 users clicked both: 60,000 times 60,000 does not fit into 32 bits."""
+    n = 60_000
+    users, items = np.repeat(np.arange(n, dtype=np.int32), 2), np.tile(np.array([0, 1], np.int32), n)
+    vocabulary = Vocabulary(IdMap([f"u{u}" for u in range(n)]), IdMap(["a", "b"]), IdMap(["a", "b", "x"]), IdMap(["r"]))
+    facts = Triples(np.array([0, 1], np.int32), np.zeros(2, np.int32), np.array([2, 2], np.int32))
+    none = Triples(*(np.empty(0, np.int32) for _ in range(3)))
+    view = TrainView(vocabulary, Interactions(users, items), KnowledgeGraph(facts, none))
+    found = PathFinder(view, view.interactions, MetaPathConfig())._measure(MetaPath((Link(0, False),)))
+    assert found.lift == pytest.approx(1.0)
+
+
+def test_blocks_hold_all_rows_and_no_more_work_than_asked_for() -> None:
+    work = np.array([1, 1, 5, 1, 1, 1, 0, 9, 1])
+    blocks = list(by_work(work, 3))
+    assert np.concatenate([np.arange(9)[part] for part in blocks]).tolist() == list(range(9))
+    assert all(work[part].sum() <= 3 or part.stop - part.start == 1 for part in blocks)
+    assert list(by_work(np.empty(0), 3)) == []

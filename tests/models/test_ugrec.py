@@ -142,7 +142,7 @@ def test_vectors_are_cut_after_a_step_and_at_every_epoch(toy: TrainView) -> None
 # -- co-clicks ---------------------------------------------------------------------------------------------------------------
 
 
-def test_neighbours_are_the_nearest_by_cosine_with_two_people_in_common() -> None:
+def test_neighbours_are_the_nearest_by_cosine_with_two_people_in_common(monkeypatch) -> None:
     clicks = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 1), (2, 2), (3, 3), (3, 0)]
     users, items = np.array(clicks, np.int32).T.copy()
     # together: 0-1 twice, 1-2 twice, 0-2 once, 0-3 once; cosines: 2 / sqrt(3 * 3) and 2 / sqrt(3 * 2)
@@ -151,6 +151,9 @@ def test_neighbours_are_the_nearest_by_cosine_with_two_people_in_common() -> Non
     nearest = CoClicks(Interactions(users, items), 4, 5, top=1)  # 1 is nearest to 2; 0 and 2 both name 1
     assert list(zip(nearest.one.tolist(), nearest.other.tolist(), strict=True)) == [(0, 1), (1, 0), (1, 2), (2, 1)]
     assert len(CoClicks(Interactions(users, items), 4, 5, top=0)) == 0
+    monkeypatch.setattr("metakg.models.nn.co_clicks._BLOCK", 3)
+    in_blocks = CoClicks(Interactions(users, items), 4, 5, top=1)
+    assert torch.equal(in_blocks.keys, nearest.keys)
     assert len(CoClicks(Interactions.empty(), 4, 5, top=3)) == 0
 
 

@@ -159,7 +159,6 @@ def test_a_killed_run_leaves_nothing_that_looks_whole_and_runs_again(tmp_path):
     deadline = time.monotonic() + 60
     while not leftovers(tmp_path) and time.monotonic() < deadline and child.poll() is None:
         time.sleep(0.005)
-    time.sleep(0.1)
     assert child.poll() is None, "the run ended before it could be killed; give it more rows"
     child.send_signal(signal.SIGKILL)
     child.wait()
@@ -197,7 +196,7 @@ def test_ctrl_c_is_an_interrupt_and_leaves_nothing(tmp_path):
     deadline = time.monotonic() + 60
     while not leftovers(tmp_path) and time.monotonic() < deadline and child.poll() is None:
         time.sleep(0.005)
-    time.sleep(0.2)
+    assert child.poll() is None, "the run ended before it could be interrupted; give it more rows"
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=60)
     assert child.returncode != 0

@@ -71,6 +71,34 @@ def settle(live: Live) -> None:
         time.sleep(0.01)
 
 
+def test_the_oldest_change_that_waits_is_timed_from_when_it_came(bundles, tmp_path, monkeypatch) -> None:
+    """A build in between takes in what came before it, and leaves the clock of what came meanwhile running."""
+    now, store = 100.0, Store(str(tmp_path / "store.sqlite"))
+    live = Live(store, gather_s=60)
+    live.start(bundles / "one")
+    monkeypatch.setattr("metakg.serve.live.time.monotonic", lambda: now)
+
+    def tell(item: str) -> None:
+        outcome = store.append([Append((Draft("item", item=item, body={"label": item, "entity": None, "facts": []}),))])[0]
+        live.committed(outcome.events)  # type: ignore[union-attr]
+
+    def meanwhile(engine: Engine) -> None:
+        nonlocal now
+        now += 4
+        tell("n1")
+        now += 5
+
+    tell("n0")
+    now += 3
+    assert live.behind == (1, 3.0)
+    monkeypatch.setattr("metakg.serve.live.warm", meanwhile)
+    live._build()
+    assert live.behind == (1, 5.0)
+    monkeypatch.undo()
+    live.stop()
+    store.close()
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
 def test_a_service_that_was_killed_comes_back_as_it_was(bundles, store_url, tmp_path, seed) -> None:
     """Event by event while it runs, all at once after a crash, from a backup, and in a process that only followed."""

@@ -88,10 +88,10 @@ def test_slow_clients_are_cut_off_and_hold_nobody_up(server) -> None:
     assert server.ask("GET", "/api/recommend/ann", timeout_s=5)[0] == 200  # they do not stand in the way
     found = []
     for sock in slow:
-        sock.settimeout(30)
+        sock.settimeout(60)
         found.append(sock.recv(65536))
         sock.close()
-    assert 8 < time.monotonic() - begin < 30
+    assert 8 < time.monotonic() - begin < 60
     assert all(b" 408 " in answer for answer in found)
 
 
@@ -155,6 +155,12 @@ def test_logs_are_lines_of_json_without_secrets(server) -> None:
         assert "secret-person" not in line
 
 
+def ask_until_refused(server: Running) -> None:
+    for _ in range(200):  # until it has heard that it is to stop
+        server.ask("GET", "/api/health/live", timeout_s=3)
+        time.sleep(0.05)
+
+
 def test_what_has_begun_is_finished_when_told_to_stop(bundles, tmp_path) -> None:
     store = tmp_path / "store.sqlite"
     with Running(bundles / "one", "--store", store) as server:
@@ -164,9 +170,8 @@ def test_what_has_begun_is_finished_when_told_to_stop(bundles, tmp_path) -> None
             sock.sendall(whole[:-3])
             time.sleep(0.3)
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
             with pytest.raises(OSError, match=r"refused|reset"):
-                server.ask("GET", "/api/health/live", timeout_s=3)
+                ask_until_refused(server)
             sock.sendall(whole[-3:])
             sock.settimeout(10)
             assert sock.recv(65536).startswith(b"HTTP/1.1 200 OK")

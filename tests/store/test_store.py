@@ -130,7 +130,7 @@ def test_sqlite_keeps_no_bytes_once_those_who_read_the_log_are_done(tmp_path, mo
         assert len(connection.execute(sa.text("SELECT * FROM metakg_events")).all()) == 1
         begin = time.monotonic()
         one(store, Draft("forget", "ann"))
-        assert time.monotonic() - begin < 3  # SQLite's own patience is 5 s, and everybody else would have to wait for it
+        assert time.monotonic() - begin < 4.5  # SQLite's own patience is 5 s, and everybody else would have to wait for it
         store.tidy()
         assert store.untidy
         assert held()

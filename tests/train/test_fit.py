@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -342,3 +343,13 @@ def test_a_device_that_will_not_do_is_refused_first(monkeypatch, name: str, devi
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="device: found 'cuda'; expected 'cpu', which are here"):
         fit(name, toy_view(tasks=True), device="cuda")
+
+
+def test_epochs_found_by_validation_are_epochs_however_the_settings_validate(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = replace(planted_split(), validation=planted_split())
+    told = iter([0.1, 0.3, 0.2])
+    monkeypatch.setattr(training, "scenario_mean", lambda *_: next(told))
+    given = {"dim": 4, "training": {"start": "xavier", "loop": {"epochs": 3, "validate_every": 1, "patience": 9}}}
+    config, how = settings_for("fm", given)
+    assert training.epochs_by_validation(config, how, split, 1) == 2
+    assert next(told, None) is None, "three epochs, three validations"

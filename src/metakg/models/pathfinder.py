@@ -16,6 +16,7 @@ from scipy import sparse
 from metakg import rng as random
 from metakg.data import Interactions, TrainView, Vocabulary
 from metakg.models.metapaths import CHOSEN, LOWER, SAME, USERS, Candidate, Found, Link, MetaPath, MetaPathConfig
+from metakg.models.nn.blocks import by_work
 from metakg.sample.keys import Ints, contains, sorted_set
 from metakg.types import Mask
 
@@ -121,13 +122,10 @@ class PathFinder:
         into = right @ np.asarray(left.sum(axis=0)).ravel()  # (I,) instances that end in each item
         damp = (1.0 / np.log(2.0 + into)).astype(np.float32)
         turned = sparse.csr_array(right.T)
-        size = np.cumsum(left @ np.diff(turned.indptr))
-        blocks, start = [], 0
-        while start < left.shape[0]:
-            reached = size[start - 1] if start else 0
-            stop = max(start + 1, int(np.searchsorted(size, reached + _BLOCK)))
-            blocks.append(_best(sparse.csr_array(left[start:stop] @ turned), start, damp, k))
-            start = stop
+        blocks = [
+            _best(sparse.csr_array(left[part] @ turned), part.start, damp, k)
+            for part in by_work(left @ np.diff(turned.indptr), _BLOCK)
+        ]
         return sparse.csr_array(sparse.vstack(blocks, format="csr")) if blocks else sparse.csr_array((0, 0), dtype=np.float32)
 
     # -- which of them ---------------------------------------------------------------------------------------------------

@@ -75,8 +75,8 @@ class Live:
         self._lock = threading.Lock()  # held for moments: replacing the state
         self._building = threading.Lock()  # held for as long as a base is being made
         self._pending: list[Event] = []
+        self._came_s: list[float] = []  # when each of the pending events did
         self._since: list[Event] | None = None
-        self._pending_since_s: float | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -93,8 +93,8 @@ class Live:
     @property
     def behind(self) -> tuple[int, float]:
         """How many changes of the world are accepted but not in yet, and for how many seconds the oldest has waited."""
-        since = self._pending_since_s
-        return len(self._pending), 0.0 if since is None else time.monotonic() - since
+        came = self._came_s[:1]
+        return len(self._pending), time.monotonic() - came[0] if came else 0.0
 
     def start(self, bundle: Path) -> None:
         """Load the first bundle, apply all events, and keep current from then on. Returns when answers are warm.
@@ -135,7 +135,7 @@ class Live:
             with self._lock:
                 rest = list(self._behind(seq))  # the last that can fail comes before anything is replaced
                 base = 0 if self._state is None else self._state.base + 1
-                self._pending, self._pending_since_s = [], None
+                self._pending, self._came_s = [], []
                 self.refused = refused  # all events were applied anew
                 self._state = State(engine, bundle, digest, seq, base)
                 for events in rest:
@@ -190,7 +190,7 @@ class Live:
         self._state = replace(state, engine=engine, seq=events[-1].seq)
         if world:
             self._pending.extend(world)
-            self._pending_since_s = self._pending_since_s or time.monotonic()
+            self._came_s.extend([time.monotonic()] * len(world))
             self._hide()
             self._wake.set()
 
@@ -232,8 +232,7 @@ class Live:
                 since, self._since = self._since, None
                 assert self._state is not None
                 assert since is not None
-                self._pending = self._pending[len(batch) :]
-                self._pending_since_s = time.monotonic() if self._pending else None
+                self._pending, self._came_s = self._pending[len(batch) :], self._came_s[len(batch) :]
                 self._state = replace(self._state, engine=_now(engine, since), base=self._state.base + 1)
                 self._hide()
                 self.refused += refused

@@ -50,7 +50,7 @@ def spending(folder: Path | None) -> Iterator[Spent]:
         found.wall_s = earlier.wall_s + noted - wall
         found.cpu_s = earlier.cpu_s + time.process_time() - cpu
         if place is not None and place.parent.exists():
-            files.write_json(place, {"wall_s": round(found.wall_s, 3), "cpu_s": round(found.cpu_s, 3)})
+            files.write_json(place, {"wall_s": found.wall_s, "cpu_s": found.cpu_s})
 
     def look(*_: Any) -> None:
         if time.perf_counter() - noted > _EVERY_S:

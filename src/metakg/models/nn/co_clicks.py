@@ -8,11 +8,14 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from metakg.data import Interactions
+from metakg.models.nn.blocks import by_work
 from metakg.sample.keys import Ints, sorted_set
 
 _LEAST = 2
 """People who must have clicked both items."""
 _ROUNDS = 8
+_BLOCK = 4_000_000
+"""Products of a block of items at most: the product of all with all grows with the square of what people click."""
 
 
 class CoClicks(nn.Module):
@@ -68,15 +71,18 @@ class CoClicks(nn.Module):
 
 def _nearest(clicks: sparse.csr_array, top: int) -> Ints:
     """Return the sorted keys of neighbouring items, both ways: (U, I) -> (C,) one * I + other."""
-    n_items = clicks.shape[1]
-    counts = sparse.csr_array(clicks.T @ clicks)
-    rows, cols, both = np.repeat(np.arange(n_items), np.diff(counts.indptr)), counts.indices, counts.data
-    popular = np.maximum(counts.diagonal(), 1)
-    keep = (both >= _LEAST) & (rows != cols)
-    rows, cols, both = rows[keep], cols[keep], both[keep]
-    cosine = both / np.sqrt(popular[rows] * popular[cols])
-    order = np.lexsort((cols, -cosine, rows))
-    rows, cols = rows[order].astype(np.int64), cols[order].astype(np.int64)
-    rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    rows, cols = rows[rank < top], cols[rank < top]
+    n_items, of_items = clicks.shape[1], sparse.csr_array(clicks.T)
+    popular = np.maximum(np.diff(of_items.indptr), 1).astype(np.float32)
+    found = []
+    for part in by_work(of_items @ np.diff(clicks.indptr), _BLOCK):
+        counts = sparse.csr_array(of_items[part] @ clicks)
+        rows, cols, both = np.repeat(np.arange(n_items)[part], np.diff(counts.indptr)), counts.indices, counts.data
+        keep = (both >= _LEAST) & (rows != cols)
+        rows, cols, both = rows[keep], cols[keep], both[keep]
+        cosine = both / np.sqrt(popular[rows] * popular[cols])
+        order = np.lexsort((cols, -cosine, rows))
+        rows, cols = rows[order].astype(np.int64), cols[order].astype(np.int64)
+        near = np.arange(len(rows)) - np.searchsorted(rows, rows) < top
+        found.append((rows[near], cols[near]))
+    rows, cols = (np.concatenate(side) for side in zip(*found, strict=True))
     return sorted_set(np.concatenate([rows * n_items + cols, cols * n_items + rows]))

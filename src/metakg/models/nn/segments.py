@@ -47,7 +47,7 @@ class _SegmentMM(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, w = ctx.saved_tensors
         grad_x = _SegmentMM.apply(grad, w.transpose(1, 2), ctx.ptr) if ctx.needs_input_grad[0] else None  # type: ignore[no-untyped-call]
-        grad_w = _SegmentOuter.apply(grad, x, ctx.ptr) if ctx.needs_input_grad[1] else None  # type: ignore[no-untyped-call]
+        grad_w = segment_outer(grad, x, ctx.ptr) if ctx.needs_input_grad[1] else None
         return grad_x, grad_w, None
 
 

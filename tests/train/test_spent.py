@@ -1,0 +1,59 @@
+"""What a training took in all, over its attempts."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from metakg.comparison import compare
+from metakg.testing import planted_split
+from metakg.train.loop import watching
+from metakg.train.spent import spending
+
+
+def test_attempts_add_up_and_nothing_is_kept_without_a_folder(tmp_path: Path) -> None:
+    def stopped() -> None:
+        time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), spending(tmp_path) as first:
+        stopped()
+    assert first.wall_s >= 0.05
+    with spending(tmp_path) as second:
+        time.sleep(0.05)
+    assert second.wall_s >= first.wall_s + 0.049
+    assert second.cpu_s >= first.cpu_s
+    told = json.loads((tmp_path / "spent.json").read_text())
+    assert told == {"wall_s": second.wall_s, "cpu_s": second.cpu_s}
+    with spending(None) as alone:
+        time.sleep(0.01)
+    assert 0.01 <= alone.wall_s < second.wall_s
+    with spending(tmp_path / "nowhere"):
+        pass
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_comparison_that_was_stopped_tells_what_all_of_its_training_took(tmp_path: Path) -> None:
+    settings = {"fm": {"dim": 4, "training": {"start": "xavier", "loop": {"epochs": 2}}}}
+    slept = 0.0
+
+    def slow(_: object, progress: object) -> None:
+        nonlocal slept
+        time.sleep(0.05)
+        slept += 0.05
+        if 0.5 < slept < 0.56:
+            raise KeyboardInterrupt
+
+    cut = planted_split()
+    settings["fm"]["training"]["batch_size"] = 256
+    with watching(slow), pytest.raises(KeyboardInterrupt):
+        compare(cut, ["fm"], seeds=[1], settings=settings, keep=tmp_path)
+    first = slept
+    with watching(slow):
+        compare(cut, ["fm"], seeds=[1], settings=settings, keep=tmp_path)
+    kept = json.loads((tmp_path / "fm-1" / "manifest.json").read_text())
+    assert kept["fit_s"] >= first, "the first attempt counts too"
+    assert kept["seconds"] >= kept["fit_s"]
