@@ -126,6 +126,20 @@ def atomic_folder(path: Path, *, overwrite: bool = False, kind: str | None = Non
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_folder(path: Path, *, overwrite: bool = False, kind: str | None = None) -> None:
+    """Refuse before long work what `atomic_folder` would refuse after it, and a place that cannot be written.
+
+    Raises:
+        DataError: as `atomic_folder`; or there is no permission.
+    """
+    with writing(path):
+        if path.exists():
+            _refuse_foreign(path, overwrite=overwrite, kind=kind)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "no permission", str(path.parent))
+
+
 def _sweep(path: Path) -> None:
     """Remove temporary folders of runs that were killed while they wrote `path`: nobody holds their lock any more."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")

@@ -517,3 +517,17 @@ def test_train_on_all_data_serves_what_a_split_would_hide(folder, tmp_path) -> N
     run("train", tmp_path / "timeless", "--all", "--model", "blend", "--out", tmp_path / "b")
     with pytest.raises(DataError, match="metakg train --all"):
         run("train", tmp_path / "timeless", "--model", "blend", "--out", tmp_path / "c")
+
+
+def test_train_looks_at_where_to_write_before_it_trains(folder, bundle, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("metakg.engine.fit", lambda *_, **__: pytest.fail("it trained"))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "x.txt").touch()
+    (tmp_path / "file").touch()
+    for out, found in (
+        (bundle, "an earlier result"),
+        (tmp_path / "notes", "metakg did not write"),
+        (tmp_path / "file" / "b", "a file"),
+    ):
+        with pytest.raises(DataError, match=found):
+            run("train", folder / "split", "--model", "blend", "--out", out)

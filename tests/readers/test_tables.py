@@ -55,7 +55,7 @@ def test_other_columns_are_left_alone_and_said_in_the_manifest(stage, write):
         {
             "format": "table",
             "files": [{"name": "a.csv", "bytes": path.stat().st_size}],
-            "options": {"columns": {"user": "uid", "item": "sku"}},
+            "options": {"columns": {"user": "uid", "item": "sku"}, "not_read": ["comment", "extra"]},
         }
     ]
 

@@ -245,6 +245,8 @@ def print_account(report: PrepareReport) -> None:
     typer.echo(f"{sizes}{linked}")
     if report.times:
         typer.echo(f"from {report.times[0]} to {report.times[1]}")
+    elif held.get("interactions"):
+        typer.echo('no times: cut them by lot ("metakg split --set arrival=lot"), or learn from all ("metakg train --all")')
     if report.out is not None:
         typer.echo(f"data set written to {report.out}")
 

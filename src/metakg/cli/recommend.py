@@ -50,11 +50,12 @@ def recommend(
             print_json({**told, "why": [path.as_json() for path in paths]})
         return
     way = found[0].way if found else "nothing left to show"
-    rows = []
+    rows, named = [], any(entry.label != entry.item for entry in found)  # other commands take ids, so they stand here
     for place, (entry, paths) in enumerate(zip(found, reasons, strict=True), 1):
         because = [f"{paths[0]} ({paths[0].share:.0%})" if paths else entry.way] if why else []
-        rows.append((str(place), entry.label, *because))
-    screen.print_table(("", "item", *(["why"] if why else [])), rows, title=f"for {user} ({way})")
+        rows.append((str(place), *([entry.item] if named else []), entry.label, *because))
+    headers = ("", *(["id"] if named else []), "item", *(["why"] if why else []))
+    screen.print_table(headers, rows, title=f"for {user} ({way})")
 
 
 def _warn_of_unknown(names: list[str]) -> None:

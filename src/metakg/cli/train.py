@@ -59,9 +59,11 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Fit a model on the training part of a split, or on all data, and write it as a bundle."""
+    from metakg import files
     from metakg.engine import fit
     from metakg.splits import whole as all_of
 
+    files.check_folder(out, overwrite=overwrite, kind="bundle")
     begin = time.perf_counter()
     cut = open_split(folder, seed) if validate or not whole else None
     view = all_of(open_data(folder), seed=seed) if whole or cut is None else cut.train

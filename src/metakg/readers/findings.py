@@ -45,6 +45,7 @@ def findings(job: Job, tallies: list[Tally], *, places: bool) -> list[Finding]:
     if loops:
         found.append(Finding("note", "triples", "a fact that links an entity to itself", loops, _loops(job) if places else []))
     has_graph = job.number("SELECT count(*) FROM relations") > 0
+    found = [*_apart(job), *found, *_unread(job), *_values(job), *_lists(job)]
     for what, query in _ODD.items():
         if "fact" in what and not has_graph:
             continue
@@ -53,6 +54,51 @@ def findings(job: Job, tallies: list[Tally], *, places: bool) -> list[Finding]:
             examples = [str(row[0]) for row in job.run(f"{query} LIMIT {SHOWN}")]
             found.append(Finding("note", "data", what, count, examples))
     return found
+
+
+def _apart(job: Job) -> list[Finding]:
+    """Return a problem where the graph and the clicks have no item in common: their ids are written otherwise."""
+    of_items = f"SELECT id, row, row IN ({_ENDS}) AS told, code IN (SELECT item FROM pairs) AS clicked FROM items"
+    both = job.number(f"SELECT count(*) FROM ({of_items}) WHERE told AND clicked")
+    first = f"SELECT id FROM ({of_items}) WHERE {{}} ORDER BY row LIMIT 1"
+    told, clicked = (job.run(first.format(which)) for which in ("told", "clicked"))
+    if both or not told or not clicked:
+        return []
+    what = f"no item with a click has a fact (ids look like {clicked[0][0]!r} there and {told[0][0]!r} here)"
+    return [Finding("problem", "data", what, job.number(f"SELECT count(*) FROM ({of_items}) WHERE told"))]
+
+
+def _unread(job: Job) -> list[Finding]:
+    found = []
+    for source in job.stage.sources:
+        if left := source["options"].get("not_read"):
+            what = f"columns of {source['files'][0]['name']} that are not read"
+            found.append(Finding("note", "interactions", what, len(left), left))
+    return found
+
+
+def _values(job: Job) -> list[Finding]:
+    """Return a note where clicks have values, all of which count alike."""
+    has = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'pairs' AND column_name = 'value'"
+    if not job.number(has) or job.options.min_value is not None:
+        return []
+    (low, high, rows), *_ = job.run("SELECT min(value), max(value), count(value) FROM pairs")
+    if low is None or low == high:
+        return []
+    what = f"values from {low:g} to {high:g}, where each row counts as a like, the low ones too (--min-value N leaves them out)"
+    return [Finding("note", "interactions", what, rows)]
+
+
+def _lists(job: Job) -> list[Finding]:
+    """Return a note where attribute values look like lists that were not taken apart."""
+    if job.options.separator is not None or not any(source["format"] == "attributes" for source in job.stage.sources):
+        return []
+    looks = "FROM entities WHERE row >= (SELECT count(*) FROM items) AND contains(id, '|')"
+    count = job.number(f"SELECT count(*) {looks}")
+    if not count:
+        return []
+    examples = [str(row[0]) for row in job.run(f"SELECT id {looks} ORDER BY row LIMIT {SHOWN}")]
+    return [Finding("note", "data", 'values that look like lists (--separator "|" takes them apart)', count, examples)]
 
 
 def _repeats(job: Job, kind: str) -> list[Place]:

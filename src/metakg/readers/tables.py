@@ -12,6 +12,7 @@ from metakg.readers.columns import Column, find, missing, need
 from metakg.readers.options import ReadOptions
 from metakg.readers.sniff import Role, Table, open_table
 from metakg.readers.staging import Stage
+from metakg.types import Json
 
 _LETTERS = {"h": "head", "r": "relation", "t": "tail"}
 _KINDS = ("user", "item", "entity", "relation")
@@ -103,7 +104,11 @@ def _add(
     stage: Stage, kind: Role, table: Table, chosen: dict[str, Column], *, extra: str = "", guessed_order: bool = False
 ) -> None:
     columns = ", ".join(f"{column.sql} AS {name}" for name, column in chosen.items())
-    stage.note("table", [table.path], {"columns": {name: column.name for name, column in chosen.items()}})
+    shaped: Json = {"columns": {name: column.name for name, column in chosen.items()}}
+    left = [column.name for column in table.columns if column not in chosen.values() and column.name]
+    if kind == "interactions" and table.header and left:
+        shaped["not_read"] = left
+    stage.note("table", [table.path], shaped)
     stage.add(kind, f"SELECT {columns}{extra} FROM {table.scan.sql}", scan=table.scan, guessed_order=guessed_order)
 
 
