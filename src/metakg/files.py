@@ -47,6 +47,7 @@ _FIX = {
     errno.EACCES: ("no permission", "a folder that can be written", "Change its permissions or name another folder."),
     errno.EPERM: ("no permission", "a folder that can be written", "Change its permissions or name another folder."),
     errno.ENOTDIR: ("a file where a folder should be", "a folder", "Name another path."),
+    errno.EEXIST: ("a file where a folder should be", "a folder", "Name another path."),
 }
 
 
