@@ -47,6 +47,8 @@ _FIX = {
     errno.EACCES: ("no permission", "a folder that can be written", "Change its permissions or name another folder."),
     errno.EPERM: ("no permission", "a folder that can be written", "Change its permissions or name another folder."),
     errno.ENOTDIR: ("a file where a folder should be", "a folder", "Name another path."),
+    errno.EISDIR: ("a folder", "a file", "Name another path."),
+    errno.ENOENT: ("no such folder", "a folder that is there", "Make it first, or name another path."),
     errno.EEXIST: ("a file where a folder should be", "a folder", "Name another path."),
 }
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from metakg.cli.main import app
-from metakg.errors import ConfigError
+from metakg.errors import ConfigError, DataError
 from metakg.serve import server
 from metakg.serve.auth import Keys
 
@@ -52,3 +55,37 @@ def test_words_become_settings(tmp_path, monkeypatch) -> None:
     assert (second.host, second.store, bool(second.keys)) == ("127.0.0.1", str(tmp_path / "store.sqlite"), False)
     with pytest.raises(ConfigError, match="--log-level"):
         run("serve", tmp_path / "bundle", "--log-level", "loud")
+
+
+def test_a_key_that_cannot_be_made_or_kept_says_why(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="--role: found 'wite'; expected read, write or admin"):
+        run("keys", "new", "a", "--role", "wite")
+    with pytest.raises(DataError, match=r"writing .*: found no such folder"):
+        run("keys", "new", "a", "--file", tmp_path / "nowhere" / "keys")
+    with pytest.raises(DataError, match=r"writing .*: found a folder; expected a file"):
+        run("keys", "new", "a", "--file", tmp_path)
+
+
+def test_a_certificate_that_cannot_be_used_is_refused_before_anything_listens(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(server, "run", lambda *_, **__: pytest.fail("it serves"))
+    (tmp_path / "no.pem").write_text("nothing")
+    for words, what in (
+        (("--certificate", tmp_path / "nope.pem"), "--certificate: found no file"),
+        (
+            ("--certificate", tmp_path / "no.pem", "--certificate-key", tmp_path / "nope.pem"),
+            "--certificate-key: found no file",
+        ),
+        (("--certificate-key", tmp_path / "no.pem"), "expected --certificate too"),
+        (("--certificate", tmp_path / "no.pem"), "expected a PEM certificate and its key"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            run("serve", tmp_path / "bundle", *words)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    words = [sys.executable, "-m", "metakg", "data", "list"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "metakg: writing the output: found a full disk; expected free space. Write to another place.\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from typing import Annotated
 
@@ -83,6 +85,12 @@ def run() -> None:
     except BrokenPipeError:  # the reader of our output (head, less) has seen enough
         sys.stderr.close()
         sys.exit(0)
+    except OSError as err:
+        if err.errno != errno.ENOSPC or err.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would try to write the rest once more
+        print("metakg: writing the output: found a full disk; expected free space. Write to another place.", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

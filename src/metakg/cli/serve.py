@@ -52,6 +52,7 @@ def serve(
     if log_level not in ("debug", "info", "warning", "error"):
         known = "debug, info, warning or error"
         raise ConfigError("--log-level", repr(log_level), expected=known, fix="Name one of them.")
+    _check_certificate(certificate, certificate_key)
     settings = Settings(
         bundle=bundle,
         store=store or str(bundle.resolve().parent / "store.sqlite"),
@@ -69,6 +70,30 @@ def serve(
     run(settings, listening=lambda url: typer.echo(f"metakg serves {bundle} at {url}"))
 
 
+def _check_certificate(certificate: Path | None, key: Path | None) -> None:
+    """Refuse a certificate that cannot be served with before anything listens.
+
+    Raises:
+        ConfigError: a file is missing, cannot be read, or does not fit the other.
+    """
+    import ssl
+
+    from metakg.errors import ConfigError
+
+    if certificate is None:
+        if key is not None:
+            raise ConfigError("--certificate-key", str(key), expected="--certificate too", fix="Name both, or neither.")
+        return
+    for option, file in (("--certificate", certificate), ("--certificate-key", key)):
+        if file is not None and not file.is_file():
+            raise ConfigError(option, f"no file {file}", expected="a PEM file", fix="Check the path.")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (ssl.SSLError, OSError) as err:
+        fix = "Check both files; the key may lie in the certificate's file, or in that of --certificate-key."
+        raise ConfigError(f"--certificate {certificate}", str(err), expected="a PEM certificate and its key", fix=fix) from err
+
+
 @keys.command("new")
 def new(
     name: Annotated[str, typer.Argument(help="What logs call it.", show_default=False)],
@@ -79,15 +104,24 @@ def new(
     """Make a key. The key is shown once; the line for the key file holds only its digest."""
     import os
 
+    from metakg import files
+    from metakg.errors import ConfigError
     from metakg.serve.auth import Keys, new_key
 
+    if role not in ("read", "write", "admin"):
+        raise ConfigError("--role", repr(role), expected="read, write or admin", fix="Name one of them.")
     secret, digest = new_key()
     line = f"{role}:{name}:{digest}"
-    earlier = file.read_text(encoding="utf-8").splitlines() if file is not None and file.exists() else []
-    Keys([*earlier, line], where="the new key")  # refuses a wrong role or name, and one that is taken
+    earlier: list[str] = []
+    if file is not None and file.exists():
+        with files.writing(file):
+            earlier = file.read_text(encoding="utf-8").splitlines()
+    Keys([*earlier, line], where="the key file with the new key")  # refuses a wrong name, and one that is taken
     if file is not None:
-        with open(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as out:  # noqa: PTH123
-            out.write(line + "\n")
+        with files.writing(file):
+            handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with open(handle, "a", encoding="utf-8") as out:  # noqa: PTH123 - a descriptor
+                out.write(line + "\n")
     if as_json:
         print_json({"key": secret, "line": line})
         return
