@@ -132,3 +132,19 @@ def test_parquet_types_are_kept(stage, tmp_path):
 def test_what_is_no_table(stage, write, content, message):
     with pytest.raises(DataError, match=message):
         open_table(stage, write("a.any", content), ReadOptions(), "interactions")
+
+
+def test_names_in_the_first_line_say_what_parts_the_columns_of_uneven_rows(stage, write):
+    lines = [
+        "user,item,rating,time",
+        "a b,item 1,3,1600000000",
+        "ann,item 2",
+        "ann,item 4",
+        "bob,item 2",
+        "cid,item 3,3,1600000002",
+    ]
+    table = open_table(stage, write("a.csv", "\n".join(lines)), ReadOptions(), "interactions")
+    assert names(table) == ["user", "item", "rating", "time"]
+    # where one name is all a table needs, blanks in names would fit as well: there the rows decide
+    table = open_table(stage, write("b.csv", "item name,genre\ni 1,x\ni 2,y\n"), ReadOptions(), "item_attributes")
+    assert names(table) == ["item name", "genre"]

@@ -115,11 +115,11 @@ def _json_lines(path: Path, lines: Sequence[str]) -> Table:
 
 
 def _text(path: Path, lines: Sequence[str], options: ReadOptions, role: Role, encoding: str) -> Table:
-    delimiter = options.delimiter or _delimiter(lines)
+    delimiter = options.delimiter or _named(lines[0], role, options) or _delimiter(lines)
     quote = options.quote if options.quote is not None else _quote(lines, delimiter)
     rows = [_cells(line, delimiter, quote) for line in lines]
     header = options.header if options.header is not None else _has_header(rows, role, options)
-    _check_width(path, rows, header=header)
+    _check_width(path, rows, delimiter, header=header)
     width = len(rows[0])
     names = [split_type(name) for name in rows[0]] if header else [(str(number), None) for number in range(1, width + 1)]
     sql = [f"c{number}" for number in range(width)]
@@ -130,6 +130,18 @@ def _text(path: Path, lines: Sequence[str], options: ReadOptions, role: Role, en
     ]
     scan = scan_csv(path, sql, delimiter=delimiter, header=header, quote=quote, encoding=encoding)
     return Table(path, scan, columns, header, rows[1:] if header else rows)
+
+
+def _named(first: str, role: Role, options: ReadOptions) -> str | None:
+    """Return the delimiter that cuts the first line into all names that a table needs, if they are several.
+
+    Then the rows may be uneven: those that do not fit are rejected one by one.
+    """
+    needed = NEEDS[role]
+    if len(needed) < 2:
+        return None
+    fitting = (d for d in _DELIMITERS if fits(_cells(first, d, '"'), needed, options) == len(needed))
+    return next(fitting, None)
 
 
 def _delimiter(lines: Sequence[str]) -> str:
@@ -184,14 +196,14 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _check_width(path: Path, rows: Sequence[Sequence[str]], *, header: bool) -> None:
+def _check_width(path: Path, rows: Sequence[Sequence[str]], delimiter: str, *, header: bool) -> None:
     if not header or len(rows) < 2:
         return
     width, lines = Counter(len(row) for row in rows[1:]).most_common(1)[0]
     if width != len(rows[0]) and lines * 2 > len(rows) - 1:
         raise DataError(
             f"{path} line 1",
-            f"{len(rows[0])} column names above {width} cells",
+            f"{len(rows[0])} column names above {width} cells, parted by {delimiter!r}",
             expected="one name for each cell",
             fix="Correct the first line, or say what parts the columns (--delimiter).",
         )
