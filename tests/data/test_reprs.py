@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import metakg
 from metakg.testing import planted_split
 
@@ -31,3 +33,12 @@ def test_results_print_as_tables() -> None:
     board = metakg.compare(cut, ["popularity", "blend"], k=5)
     assert repr(board) == "Leaderboard(popularity, blend)"
     assert str(board) == f"{board.text()}\n{board.footer()}"
+
+
+def test_what_is_no_training_data_and_no_split_is_said() -> None:
+    cut = planted_split()
+    for wrong in (cut, cut.dataset):
+        with pytest.raises(TypeError, match=rf"split\.train, or metakg\.whole\(data\); not a {type(wrong).__name__}"):
+            metakg.fit("blend", wrong)
+    with pytest.raises(TypeError, match=r"judged on a split, .* not on a Dataset"):
+        metakg.evaluate(metakg.fit("popularity", cut.train), cut.dataset)

@@ -17,11 +17,14 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def test_the_example_of_the_online_page_runs(tmp_path, monkeypatch, capsys) -> None:
     fit("blend", toy_view()).save(tmp_path / "bundle")
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "online.md").read_text(encoding="utf-8"), re.DOTALL)
+    first, second = re.findall(r"```python\n(.*?)```", (DOCS / "online.md").read_text(encoding="utf-8"), re.DOTALL)
     scope: dict[str, object] = {}
-    exec(compile(code, "online.md", "exec"), scope)
+    exec(compile(first, "online.md", "exec"), scope)
     assert "The Quiet Sea (place" in capsys.readouterr().out
     assert scope["rec"].way("u-new") == "popular"
+    exec(compile(second, "online.md", "exec"), scope)
+    assert scope["rec"].way("u-new") == "adapted"
+    assert [fact.entity for fact in scope["rec"].facts("n1")] == ["genre:jazz"]
 
 
 def test_the_way_through_of_the_command_line_page_works(tmp_path, monkeypatch) -> None:

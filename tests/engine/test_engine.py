@@ -84,6 +84,20 @@ def test_a_new_item_is_found_through_its_facts_alone(view: TrainView) -> None:
     assert str(engine.explain("new", "e").paths[0]) == "liked Apple -> made by Xavier -> Elderberry"
 
 
+def test_what_arrives_is_told_in_plain_values(view: TrainView) -> None:
+    arrived = Support.of(
+        clicks=[("new", "a")], items={"e": "Elderberry", "f": None}, facts=[("e", "by", "x"), ("x", "near", "f")]
+    )
+    engine = fit("kg-knn", view).adapt(support=arrived)
+    best = {entry.item: entry for entry in engine.recommend("new", k=2)}
+    assert best["e"].label == "Elderberry"
+    assert str(engine.explain("new", "e").paths[0]) == "liked Apple -> made by Xavier -> Elderberry"
+    assert [(fact.relation, fact.entity) for fact in engine.facts("f")] == [("near", "x")]
+    nothing = Support.of()
+    assert len(nothing) == 0
+    assert fit("kg-knn", view).adapt(support=nothing).recommend("ann", k=3) == fit("kg-knn", view).recommend("ann", k=3)
+
+
 def test_explanations_read_as_sentences_and_shares_stay_below_one(view: TrainView) -> None:
     engine = fit("blend", view)
     found = engine.explain("ann", "c")

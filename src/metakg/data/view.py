@@ -6,7 +6,7 @@ entities come in through `extend`, which returns a larger view and leaves the ol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NoReturn
@@ -101,6 +101,33 @@ class Support:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    @staticmethod
+    def of(
+        *,
+        clicks: Iterable[tuple[str, str]] = (),
+        items: Mapping[str, str | None] | None = None,
+        facts: Iterable[tuple[str, str, str]] = (),
+    ) -> Support:
+        """Return what arrived, from plain Python values.
+
+        Args:
+            clicks: (user id, item id).
+            items: new items, id -> title or None. The knowledge graph has not heard of them.
+            facts: (head, relation, tail); an end that is one of `items` is that item, every other the id of an entity.
+        """
+        new = dict(items or {})
+
+        def node(name: str) -> str:
+            return unlinked_entity(name) if name in new else name
+
+        pairs, told = list(clicks), [(node(head), relation, node(tail)) for head, relation, tail in facts]
+        return Support(
+            pa.array([user for user, _ in pairs], pa.string()),
+            pa.array([item for _, item in pairs], pa.string()),
+            _table("arrivals", [(name, None, title) for name, title in new.items()]),
+            _table("triples", told),
+        )
 
     @staticmethod
     def clicks(user: str, items: Sequence[str]) -> Support:
@@ -349,6 +376,11 @@ def _check_ids(where: str, column: pa.Array | pa.ChunkedArray, *, nullable: bool
         raise TypeError(f"{where} must be Arrow strings, not {column.type}")
     if column.null_count and not nullable:
         raise DataError(where, f"{column.null_count} missing", expected="an id in every row", fix="Remove the empty rows.")
+
+
+def _table(name: str, rows: Sequence[tuple[str | None, ...]]) -> pa.Table:
+    columns = _SUPPORT_TABLES[name]
+    return pa.table({column: pa.array([row[at] for row in rows], pa.string()) for at, column in enumerate(columns)})
 
 
 def _empty(table: str) -> pa.Table:

@@ -43,7 +43,10 @@ def fit(
         ConfigError: the model, a setting or the device is unknown, or a value is not allowed.
         DataError: the data cannot be learnt from.
         TrainingError: a training run cannot go on.
+        TypeError: `train` is a data set or a split.
     """
+    if not isinstance(train, TrainView):
+        raise TypeError(f"train is what may be learnt from: split.train, or metakg.whole(data); not a {type(train).__name__}")
     config, how = training.settings_for(model, settings)
     place = None if folder is None else Path(folder)
     fitted = training.fit(config, how, train, seed, folder=place, resume=resume, report=report, sinks=sinks, device=device)

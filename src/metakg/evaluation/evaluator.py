@@ -75,6 +75,8 @@ def evaluate(
         DataError: the scenario is unknown or empty, or the recommender lacks a user or an item that must be ranked.
         TrainingError: a score is not finite.
     """
+    if not isinstance(split, Split):
+        raise TypeError(f"a recommender is judged on a split, as metakg.split(data) makes it; not on a {type(split).__name__}")
     fitted = recommender if isinstance(recommender, Recommender) else recommender.recommender
     names = check_rules(split, scenarios, mask, candidates)
     ks = sorted({k} if isinstance(k, int) else set(k))
