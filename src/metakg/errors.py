@@ -16,6 +16,9 @@ stays `ValueError` or `TypeError`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class MetakgError(Exception):
     """Base of all errors below; `str(error)` is one readable line.
@@ -65,3 +68,34 @@ class TrainingError(MetakgError):
 
 class NonFiniteLoss(TrainingError):  # noqa: N818 - the name users see in a log reads better without "Error"
     """A loss became NaN or infinite."""
+
+
+_WANTED = {
+    "extra_forbidden": "a setting that there is",
+    "missing": "a value",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "dict_type": "a group of settings",
+    "model_type": "a group of settings",
+    "model_attributes_type": "a group of settings",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number from {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number up to {le}",
+    "literal_error": "{expected}",
+}
+
+
+def wanted(error: Mapping[str, Any]) -> str:
+    """Return what was expected of a setting, in words for people: one of pydantic's `ValidationError.errors()`."""
+    template = _WANTED.get(error["type"])
+    if template is None:
+        return str(error["msg"]).removeprefix("Value error, ")
+    return template.format(**error.get("ctx", {}))

@@ -16,7 +16,7 @@ def test_a_misspelt_option_is_an_error_that_suggests_the_right_one():
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("k_core", -1, "greater than or equal to 0"),
+        ("k_core", -1, "a number from 0"),
         ("memory", "much", "'much' is no size"),
         ("delimiter", "", "is no delimiter"),
         ("delimiter", "a\nb", "is no delimiter"),

@@ -28,7 +28,7 @@ def test_settings_survive_a_round_trip():
     ("protocol", "options", "message"),
     [
         ("loose", {}, r"split\.protocol: found 'loose'; expected 'paper' or 'strict'"),
-        ("strict", {"new_users": 1.5}, r"split\.new_users: found 1\.5; expected Input should be less than 1"),
+        ("strict", {"new_users": 1.5}, r"split\.new_users: found 1\.5; expected a number below 1"),
         ("strict", {"new_users": 0}, r"split\.new_users: found 0"),
         ("strict", {"seed": -1}, r"split\.seed: found -1"),
         ("strict", {"min_support": "many"}, r"split\.min_support: found 'many'"),

@@ -72,7 +72,9 @@ def test_a_training_setting_that_is_wrong_is_named(name: str, given: dict[str, A
 @pytest.mark.parametrize("name", sorted(TRAINING))
 @pytest.mark.parametrize("given", [3, [], "fast"])
 def test_training_settings_are_a_table(name: str, given: Any) -> None:
-    with pytest.raises(ConfigError, match=re.escape(f"setting training of {name}: found {given!r}; expected Input should be")):
+    with pytest.raises(
+        ConfigError, match=re.escape(f"setting training of {name}: found {given!r}; expected a group of settings")
+    ):
         settings_for(name, {"training": given})
 
 
@@ -353,3 +355,20 @@ def test_epochs_found_by_validation_are_epochs_however_the_settings_validate(mon
     config, how = settings_for("fm", given)
     assert training.epochs_by_validation(config, how, split, 1) == 2
     assert next(told, None) is None, "three epochs, three validations"
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"training": {"epochs": "abc"}}, "setting training.epochs of metakg: found 'abc'; expected a setting that there is"),
+        ({"hidden": "x"}, "setting hidden of metakg: found 'x'; expected a whole number"),
+        ({"hidden": 2.5}, "expected a whole number"),
+        ({"hidden": 0}, "found 0; expected a number above 0"),
+        ({"inner_lr": "fast"}, "expected a number."),
+        ({"exclude_seen": "maybe"}, "expected true or false"),
+        ({"order": "third"}, "found 'third'; expected 'first' or 'second'"),
+    ],
+)
+def test_what_was_expected_of_a_setting_is_said_in_words_for_people(given: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(what)):
+        settings_for("metakg", given)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from metakg.cli import screen
 from metakg.cli.common import JsonOption, SeedOption, SplitArgument, open_split, print_json, settings_from
-from metakg.errors import ConfigError
+from metakg.errors import ConfigError, wanted
 
 if TYPE_CHECKING:
     from metakg.data import Vocabulary
@@ -64,7 +64,7 @@ def _config(settings: list[str] | None) -> MetaPathConfig:
         place = ".".join(str(part) for part in first["loc"])
         known = ", ".join(MetaPathConfig.model_fields)
         raise ConfigError(
-            f"setting {place} of metapaths", repr(first["input"]), expected=first["msg"], fix=f"Settings are {known}."
+            f"setting {place} of metapaths", repr(first["input"]), expected=wanted(first), fix=f"Settings are {known}."
         ) from err
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
-from metakg.errors import ConfigError
+from metakg.errors import ConfigError, wanted
 
 
 class PlantedConfig(BaseModel):
@@ -67,7 +67,7 @@ class PlantedConfig(BaseModel):
             raise ConfigError(
                 f"generator setting {name}",
                 repr(settings[name]) if name in settings else "nothing",
-                expected=first["msg"],
+                expected=wanted(first),
                 fix=f"The settings are {', '.join(PlantedConfig.model_fields)}.",
             ) from err
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metakg import rng as random
 from metakg.data import TrainView
-from metakg.errors import ConfigError
+from metakg.errors import ConfigError, wanted
 from metakg.models.base import ModelConfig, Recommender
 from metakg.models.blend import Blend, BlendConfig
 from metakg.models.cfkg import CFKG, CfkgConfig
@@ -106,7 +106,7 @@ def config_for(name: str, settings: dict[str, Any] | None = None) -> ModelConfig
         raise ConfigError(
             f"setting {place or 'kind'} of {name}",
             repr(first["input"]),
-            expected=first["msg"],
+            expected=wanted(first),
             fix=f'"metakg doctor {name}" lists its settings.',
         ) from err
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
 
-from metakg.errors import ConfigError
+from metakg.errors import ConfigError, wanted
 from metakg.types import Json
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
@@ -164,6 +164,6 @@ class ReadOptions(BaseModel):
             raise ConfigError(
                 f"option {name}",
                 repr(options.get(name, "this combination")),
-                expected=first["msg"].removeprefix("Value error, "),
+                expected=wanted(first),
                 fix="Correct the option.",
             ) from err

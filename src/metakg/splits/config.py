@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
-from metakg.errors import ConfigError
+from metakg.errors import ConfigError, wanted
 
 Share: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 
@@ -171,7 +171,7 @@ def configure(protocol: str, published: Path | str | None, options: Mapping[str,
         raise ConfigError(
             f"split.{name}",
             "an unknown option" if unknown else repr(first["input"]),
-            expected=f"one of {known}" if unknown else first["msg"],
+            expected=f"one of {known}" if unknown else wanted(first),
             fix="Correct the name." if unknown else "Correct the value.",
         ) from err
 

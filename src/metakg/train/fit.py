@@ -20,7 +20,7 @@ from torch import Tensor
 
 from metakg import rng as random
 from metakg.data import Split, TrainView
-from metakg.errors import ConfigError, DataError, TrainingError
+from metakg.errors import ConfigError, DataError, TrainingError, wanted
 from metakg.evaluation import evaluate
 from metakg.models.base import ModelConfig, Recommender
 from metakg.models.learnt import Learnt
@@ -88,7 +88,7 @@ def settings_for(name: str, settings: dict[str, Any]) -> tuple[ModelConfig, Base
         raise ConfigError(
             f"setting {place} of {name}",
             repr(first["input"]),
-            expected=first["msg"],
+            expected=wanted(first),
             fix=f'"metakg doctor {name}" lists its settings.',
         ) from err
 
