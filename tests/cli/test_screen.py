@@ -39,7 +39,7 @@ def test_lines_are_folded_on_a_terminal_alone(capsys, monkeypatch) -> None:
 
 def test_bars_and_words_of_progress_show_names_as_they_are(capsys, monkeypatch) -> None:
     out = io.StringIO()
-    with Progress(screen.words("{task.description}"), console=Console(file=out, width=200, force_terminal=True)) as bar:
+    with Progress(screen.text_column("{task.description}"), console=Console(file=out, width=200, force_terminal=True)) as bar:
         for name in NAMES:
             bar.update(bar.add_task(""), description=name)
     assert all(name in out.getvalue() for name in NAMES)

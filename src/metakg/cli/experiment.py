@@ -180,8 +180,8 @@ def _bar(*, quiet: bool) -> Iterator[Bar | None]:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), screen.words("{task.fields[left]}"), TimeElapsedColumn())
-    with Progress(*columns, screen.words("{task.description}"), console=console) as bars:
+    columns = (BarColumn(), MofNCompleteColumn(), screen.text_column("{task.fields[left]}"), TimeElapsedColumn())
+    with Progress(*columns, screen.text_column("{task.description}"), console=console) as bars:
         task = bars.add_task("", total=None, left="")
 
         class Drawn:

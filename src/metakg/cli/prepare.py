@@ -216,7 +216,7 @@ def progress() -> Iterator[Callable[[str], None]]:
     if not console.is_terminal or not sys.stderr.isatty():
         yield lambda _: None
         return
-    columns = (SpinnerColumn(), screen.words("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), screen.text_column("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("opening files", total=None)
         yield lambda words: bar.update(task, description=words)

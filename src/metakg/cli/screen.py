@@ -45,7 +45,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right:
         typer.echo(line.rstrip())
 
 
-def words(template: str) -> TextColumn:
+def text_column(template: str) -> TextColumn:
     """Return the column of a progress bar with words in it."""
     from rich.progress import TextColumn
 

@@ -65,8 +65,9 @@ def train(
 
     files.check_folder(out, overwrite=overwrite, kind="bundle")
     begin = time.perf_counter()
-    cut = open_split(folder, seed) if validate or not whole else None
-    view = all_of(open_data(folder), seed=seed) if whole or cut is None else cut.train
+    cut = None if whole and not validate else open_split(folder, seed)  # data without times are not cut for nothing
+    data = open_data(folder) if cut is None else cut.dataset
+    view = all_of(data, seed=seed) if cut is None or whole else cut.train
     chosen = merged(model_settings(settings_files, None).get(model, {}), settings_from(settings))
     sinks = _sinks(tensorboard, mlflow)
     epochs = None
@@ -117,7 +118,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
     from metakg.train.loop import Loop, watching
     from metakg.train.loop import Progress as Step
 
-    columns = (SpinnerColumn(), BarColumn(bar_width=24), screen.words("{task.description}"))
+    columns = (SpinnerColumn(), BarColumn(bar_width=24), screen.text_column("{task.description}"))
     with Progress(*columns, console=screen.console(stderr=True), transient=True) as bar:
         task = bar.add_task("training", total=None)
 
