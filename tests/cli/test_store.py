@@ -8,10 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from metakg.cli.main import app
+from metakg.data import Dataset
 from metakg.engine import fit, load
-from metakg.errors import StoreError
+from metakg.errors import DataError, StoreError
 from metakg.store import Append, Draft, Store
-from metakg.testing import toy_view
+from metakg.testing import toy, toy_view
 
 
 def run(*words: object) -> str:
@@ -48,6 +49,28 @@ def test_rebuilding_leads_to_a_bundle_that_knows_what_was_clicked(tmp_path) -> N
     engine = load(tmp_path / "next")
     assert engine.recommend("new", 1)[0].item == "i05"
     assert engine.unknown(["i03", "i04"]) == ["i04"]
+
+
+def test_what_came_joins_the_data_for_the_next_training(tmp_path) -> None:
+    toy().save(tmp_path / "data")
+    opened = Store(str(tmp_path / "store.sqlite"))
+    told = (
+        Draft("like", "new", "i03"),
+        Draft("like", "new", "no-such"),
+        Draft("drop-item", item="i04"),
+        Draft("forget", "hal"),
+    )
+    opened.append([Append(told)])
+    opened.close()
+    words = ("collect", tmp_path / "data", tmp_path / "store.sqlite", "--out", tmp_path / "next")
+    shown = run(*words).splitlines()
+    assert shown[0].endswith("next: 8 users, 11 items, 19 entities, 7 relations, 23 interactions")
+    assert shown[1:3] == ["interactions: 24 + 1 - 2", "users: 8 + 1 - 1"]
+    assert shown[-1] == "left out, clicks on unknown items: 1"
+    with pytest.raises(DataError, match="earlier result"):
+        run(*words)
+    told_again = json.loads(run(*words, "--overwrite", "--json"))
+    assert told_again == Dataset.load(tmp_path / "next", verify=True).manifest["collected"]
 
 
 def test_commands_that_only_read_make_nothing(tmp_path) -> None:

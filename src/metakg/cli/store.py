@@ -4,6 +4,7 @@ metakg store migrate STORE                bring it up to date, or make a new one
 metakg store backup STORE FILE            all of it as JSON lines, while the service goes on
 metakg store restore FILE STORE           into an empty store, of either database
 metakg store rebuild BUNDLE STORE         what a service would know; with --out, as a bundle of its own
+metakg store collect DATA STORE --out NEW what was trained on and what came since, as data for the next training
 metakg store forgotten STORE              whom the next training must leave out
 
 STORE is a path (SQLite) or a postgresql:// address; METAKG_STORE keeps a password off the command line.
@@ -108,6 +109,39 @@ def rebuild(
     typer.echo("  ".join(f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in made.items()))
     if out is not None:
         typer.echo(f"bundle: {out}")
+
+
+@store.command("collect")
+def collect(
+    data: Annotated[
+        Path, typer.Argument(help="The data set folder that the service's bundle was trained on.", show_default=False)
+    ],
+    address: StoreArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the data of the next training.", show_default=False)],
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier data set.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a data set as it is after everything that a store holds: clicks, users, items, facts, and without who is gone."""
+    from metakg import files
+    from metakg.data import Dataset
+    from metakg.serve.collect import collected
+
+    files.check_folder(out, overwrite=overwrite, kind="dataset")
+    before = Dataset.load(data)
+    with _opened(address) as opened:
+        made = collected(before, opened.events())
+    made.save(out, overwrite=overwrite)
+    told = made.manifest["collected"]
+    if as_json:
+        print_json(told)
+        return
+    typer.echo(f"{out}: {made.vocabulary.sizes()}, {len(made.interactions):,} interactions")
+    for name in ("interactions", "users", "items", "entities"):
+        typer.echo(f"{name}: {told[name]['before']:,} + {told[name]['added']:,} - {told[name]['taken_out']:,}")
+    typer.echo(f"facts: {told['facts']['before']:,}, now {told['facts']['after']:,}")
+    for what, count in told["left_out"].items():
+        if count:
+            typer.echo(f"left out, {what.replace('_', ' ')}: {count:,}")
 
 
 @store.command("forgotten")

@@ -17,9 +17,10 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from metakg.data.dataset import Dataset
-from metakg.data.graph import KnowledgeGraph, Triples
+from metakg.data.graph import Triples
 from metakg.data.ids import IdMap
 from metakg.data.interactions import Interactions
+from metakg.data.part import Part
 from metakg.data.view import Support, Tasks, TrainView
 from metakg.data.vocabulary import Vocabulary
 from metakg.errors import DataError
@@ -184,28 +185,12 @@ class Split:
 
 def _compact(split: Split) -> TrainView:
     """Build the view of a split in which some users or items do not exist yet."""
-    v, graph = split.dataset.vocabulary, split.dataset.graph
-    facts = graph.entity.select(split._visible_facts)
-    about = graph.user.select(split.known_users[graph.user.heads])
-    users = np.flatnonzero(split.known_users).astype(np.int32)
-    items = np.flatnonzero(split.known_items).astype(np.int32)
-    entities = np.flatnonzero(~split.hidden_entities).astype(np.int32)
-    user_row, entity_row = _renumber(users, v.n_users), _renumber(entities, v.n_entities)
-    about = about.select(~split.hidden_entities[about.tails])
-
-    def pairs(old: Interactions) -> Interactions:
-        return Interactions(user_row[old.users], entity_row[old.items])
-
-    tasks = split.tasks
-    return TrainView(
-        Vocabulary(v.users.select(users), v.items.select(items), v.entities.select(entities), v.relations),
-        pairs(split.pairs),
-        KnowledgeGraph(
-            Triples(entity_row[facts.heads], facts.relations, entity_row[facts.tails]),
-            Triples(user_row[about.heads], about.relations, entity_row[about.tails]),
-        ),
-        None if tasks is None else Tasks(user_row[tasks.users], pairs(tasks.support), pairs(tasks.query)),
-    )
+    data, tasks = split.dataset, split.tasks
+    part = Part(data.vocabulary, split.known_users, ~split.hidden_entities)
+    if tasks is not None:
+        support, query = part.pairs(tasks.support.pairs_only()), part.pairs(tasks.query.pairs_only())
+        tasks = Tasks(part.users[tasks.users], support, query)
+    return TrainView(part.vocabulary, part.pairs(split.pairs.pairs_only()), part.graph(data.graph), tasks)
 
 
 def _check_rows(what: str, pairs: Interactions, users: Mask, items: Mask) -> None:
@@ -230,13 +215,6 @@ def _check_rows(what: str, pairs: Interactions, users: Mask, items: Mask) -> Non
 def _check_shots(shots: int) -> None:
     if shots < 0:
         raise ValueError(f"shots must be 0 or more, not {shots}")
-
-
-def _renumber(kept: Rows, size: int) -> Rows:
-    """Return old row -> new row, -1 for rows that are not kept."""
-    new = np.full(size, -1, np.int32)
-    new[kept] = np.arange(len(kept), dtype=np.int32)
-    return new
 
 
 def rank_within(groups: Rows) -> Rows:

@@ -1,6 +1,7 @@
 """A service over HTTP: an engine, a store, and a page. Needs the extra `serve`.
 
 fold.py      many events as one change of an engine
+collect.py   data as they are after many events, for the next training
 live.py      `Live`: the state that answers now; clicks at once, new items in the background, bundles swapped under way
 answers.py   what an engine says, as JSON
 pool.py      few threads, a bounded queue, a deadline
@@ -16,5 +17,5 @@ reference.py the routes as a page for people
 app.py       `create_app`: all of it together
 server.py    sockets, slow clients, starting and stopping
 
-`fold`, `live` and `answers` know nothing of the web.
+`fold`, `collect`, `live` and `answers` know nothing of the web.
 """

@@ -153,6 +153,12 @@ class Store:
         with self.reading() as connection:
             return [event_of(row) for row in connection.execute(query).mappings()]
 
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """Yield the events behind a number in order, read in portions."""
+        while events := self.read(after):
+            yield from events
+            after = events[-1].seq
+
     def of_user(self, user: str, after: int = 0, limit: int = 10_000) -> list[Event]:
         """Return what is kept of one user behind number `after`, at most `limit`, in order."""
         query = sa.select(EVENTS).where(EVENTS.c.user_id == user, EVENTS.c.seq > after).order_by(EVENTS.c.seq).limit(limit)
