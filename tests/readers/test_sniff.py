@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -130,11 +131,21 @@ def test_parquet_types_are_kept(stage, tmp_path):
             "line 1: found 2 column names above 3 cells, parted by ','; expected one name",
         ),
         (b"PAR1 but no more", "found .*; expected a file that can be read"),
+        (b"PK\x03\x04\x14\0\0\0user,item", r"found a ZIP archive, as Excel's .xlsx files are; .* save the sheet as CSV"),
+        (pickle.dumps({"user": [1]}), "found a pickle, which may run anything when it is opened"),
+        (b"ARROW1\0\0\xff\xff\xff\xff\x10", "found an Arrow file"),
+        (b"SQLite format 3\0\x10\0\x01\x01", "found an SQLite database"),
+        ("user,item\nu,i\n".encode("utf-16-le"), "found bytes that are no text; .*--encoding utf-16"),
     ],
 )
 def test_what_is_no_table(stage, write, content, message):
     with pytest.raises(DataError, match=message):
         open_table(stage, write("a.any", content), ReadOptions(), "interactions")
+
+
+def test_a_byte_that_is_no_text_here_and_there_does_not_make_a_file_binary(stage, write):
+    content = b"ORCID,item\n" + b"u,i\n" * 30 + b"v\0,j\n"
+    assert names(open_table(stage, write("a.csv", content), ReadOptions(), "item_attributes")) == ["ORCID", "item"]
 
 
 def test_names_in_the_first_line_say_what_parts_the_columns_of_uneven_rows(stage, write):

@@ -29,6 +29,25 @@ NEEDS: dict[Role, tuple[str, ...]] = {
 """Role of a table -> the columns it cannot do without."""
 _POSITIONAL: tuple[Role, ...] = ("triples", "links", "labels")
 """Roles whose columns have a usual order: without a header their first line may be all words."""
+_AS_TABLE = "Save the table as CSV or Parquet."
+_BINARY: dict[bytes, tuple[str, str]] = {
+    b"PK\x03\x04": ("a ZIP archive, as Excel's .xlsx files are", "Unpack it, or save the sheet as CSV."),
+    b"\xd0\xcf\x11\xe0": ("an old Excel file", "Save the sheet as CSV."),
+    b"ARROW1\0\0": ("an Arrow file (Feather)", "Save it as Parquet, or give the table to metakg.read."),
+    b"SQLite format 3\0": ("an SQLite database", "Save its table as CSV or Parquet."),
+    b"\x89HDF": ("an HDF5 file", _AS_TABLE),
+    b"\x93NUMPY": ("a NumPy array", _AS_TABLE),
+    b"\x80\x02": ("a pickle, which may run anything when it is opened", _AS_TABLE),
+    b"\x80\x03": ("a pickle, which may run anything when it is opened", _AS_TABLE),
+    b"\x80\x04": ("a pickle, which may run anything when it is opened", _AS_TABLE),
+    b"\x80\x05": ("a pickle, which may run anything when it is opened", _AS_TABLE),
+    b"Obj\x01": ("an Avro file", _AS_TABLE),
+    b"BZh91AY&SY": ("a file packed with bzip2", "Unpack it, or pack it with gzip or Zstandard."),
+    b"\xfd7zXZ": ("a file packed with xz", "Unpack it, or pack it with gzip or Zstandard."),
+}
+"""First bytes of what is often taken for a table -> what it is, and what to do."""
+_SOME = 50
+"""More zero bytes than one in so many, and it is no text that was damaged here and there."""
 _DELIMITERS = ("\t", ",", ";", "|", "::", " ")
 
 
@@ -64,10 +83,11 @@ def open_table(stage: Stage, path: Path, options: ReadOptions, role: Role) -> Ta
     """
     check_file(path)
     with open_bytes(path) as handle:
-        start = handle.read(4)
-    if start == b"PAR1":
+        start = handle.read(4096)
+    if start.startswith(b"PAR1"):
         return _parquet(stage, path)
     encoding = options.encoding or ("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
+    _check_text(path, start, encoding)
     lines = [line for line in head(path, encoding=encoding) if line.strip()]
     if not lines:
         raise DataError(str(path), "only blank lines", expected="a table", fix="Restore the file, or leave it out.")
@@ -81,6 +101,15 @@ def open_table(stage: Stage, path: Path, options: ReadOptions, role: Role) -> Ta
             fix="Convert it, for example: jq -c '.[]' FILE.",
         )
     return _text(path, lines, options, role, encoding)
+
+
+def _check_text(path: Path, start: bytes, encoding: str) -> None:
+    """Refuse what is no text: read as a table it would be one column of rubbish."""
+    what, fix = next((said for magic, said in _BINARY.items() if start.startswith(magic)), (None, _AS_TABLE))
+    if what is None and encoding != "utf-16" and start.count(0) * _SOME > len(start):
+        what, fix = "bytes that are no text", f"{_AS_TABLE} If it is UTF-16, say so (--encoding utf-16)."
+    if what is not None:
+        raise DataError(str(path), what, expected="text (CSV, TSV, JSON lines) or Parquet", fix=fix)
 
 
 def first_names(path: Path, options: ReadOptions, stage: Stage) -> list[str]:
