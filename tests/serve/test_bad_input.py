@@ -47,6 +47,29 @@ def check(answer) -> dict:
 
 
 @pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/api/recommend/ann?N=5", "query.N"),
+        ("/api/recommend/ann?n=5&filterseen=false", "query.filterseen"),
+        ("/api/search?query=a", "query.query"),
+        ("/api/explain/ann/i07?n=1&%C3%BC=1", "query.n"),
+        ("/api/items/i00/neighbors?%C3%BC=1", "query.?"),
+    ],
+)
+def test_a_misspelt_parameter_is_no_default(client, path, field) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 422
+    error = check(answer)
+    assert error["field"] == field
+    assert error["message"].startswith("no such parameter; this route takes ")
+
+
+def test_a_route_without_parameters_takes_what_balancers_add(client) -> None:
+    assert client.get("/api/health/ready?_=123").status_code == 200
+    assert client.get("/metrics?target=x").status_code == 200
+
+
+@pytest.mark.parametrize(
     ("body", "field"),
     [
         ({**EVENT, "user": ""}, "body.user"),

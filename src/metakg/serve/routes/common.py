@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.routing import APIRoute
 
 from metakg.errors import ConfigError, DataError
 from metakg.serve import schemas
@@ -32,8 +33,30 @@ REASON = {"share": 0.4, "text": "liked The Quiet House -> written by Mira Voss -
 KEPT = {"accepted": 1, "duplicates": 0}
 
 
+async def only_known(request: Request) -> None:
+    """Refuse a query parameter that a route with parameters does not take: a misspelt one would change nothing, without a word.
+
+    A route without any takes whatever a balancer or a cache may add.
+
+    Raises:
+        Refusal: there is such a one.
+    """
+    if not request.scope["query_string"]:
+        return
+    route = request.scope["route"]
+    assert isinstance(route, APIRoute)
+    known = [field.alias for field in route.dependant.query_params]
+    unknown = next((name for name in request.query_params if name not in known), None) if known else None
+    if unknown is not None:
+        place = f"query.{unknown}"[:200].encode("ascii", "replace").decode()
+        raise Refusal(422, f"no such parameter; this route takes {', '.join(known)}", field=place)
+
+
 class Router(APIRouter):
-    """A router whose routes say what they need, show an example, and list every way to fail."""
+    """A router whose routes say what they need, show an example, list every way to fail, and refuse what they do not know."""
+
+    def __init__(self) -> None:
+        super().__init__(dependencies=[Depends(only_known)])
 
     def describe(
         self,
