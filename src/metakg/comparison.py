@@ -22,7 +22,7 @@ from metakg.data import Split
 from metakg.errors import ConfigError, DataError
 from metakg.evaluation import Evaluation, evaluate
 from metakg.evaluation.evaluator import check_rules
-from metakg.evaluation.report import DAGGER, aggregate, grid, tables
+from metakg.evaluation.report import DAGGER, aggregate, best_floor, grid, means_of, tables
 from metakg.evaluation.significance import compare_models
 from metakg.models.registry import FLOORS, MODELS
 from metakg.splits.store import fingerprint
@@ -106,21 +106,16 @@ class Leaderboard:
 
     def best(self, metric: str = "recall") -> str:
         """Return the model with the highest mean over scenarios; of equal ones, the one judged first."""
-        means = self._means(metric)
+        means = means_of(self._shown(), metric)
         return max(means, key=lambda name: means[name])
 
     def best_floor(self, metric: str = "recall") -> str | None:
         """Return the floor with the highest mean over scenarios, or None if none was judged."""
-        means = {name: mean for name, mean in self._means(metric).items() if name in FLOORS}
-        return max(means, key=lambda name: means[name], default=None)
+        return best_floor(self._shown(), FLOORS, metric)
 
-    def _means(self, metric: str) -> dict[str, float]:
-        """Return each model's mean over scenarios at the cut-off of the tables."""
-        found: dict[str, list[float]] = {}
-        for row in self.rows:
-            if (row["metric"], row["k"]) == (metric, self.k):
-                found.setdefault(row["model"], []).append(row["mean"])
-        return {name: sum(means) / len(means) for name, means in found.items()}
+    def _shown(self) -> list[Json]:
+        """Return the rows at the cut-off of the tables."""
+        return [row for row in self.rows if row["k"] == self.k]
 
     def against(self, baseline: str, metric: str = "recall") -> list[Json]:
         """Return the paired tests of every other model against one, corrected for their number."""

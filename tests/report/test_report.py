@@ -15,13 +15,12 @@ from typer.testing import CliRunner
 from metakg import files
 from metakg.cli.main import app
 from metakg.errors import ConfigError, DataError
-from metakg.evaluation.report import aggregate
+from metakg.evaluation.report import aggregate, stars
 from metakg.evaluation.significance import compare
 from metakg.experiments.rows import read
 from metakg.report import collect, write_markdown, write_page
 from metakg.report.blocks import SCENARIO_NAMES, Table
 from metakg.report.figures import Figure
-from metakg.report.leaderboard import mark
 from metakg.report.missing import missing
 from metakg.report.page import page
 from metakg.report.sections import sections
@@ -152,7 +151,7 @@ def test_a_scenario_too_small_for_a_test_says_so(runs, tmp_path) -> None:
     text = page(collect(copy))
     assert "only 7 users; no test with fewer than 10" in text
     assert "no test</span>" in text
-    assert mark(few) == ""
+    assert stars(few) == ""
 
 
 def test_growth_has_its_exponent_and_its_end(runs) -> None:
@@ -169,12 +168,12 @@ def test_growth_has_its_exponent_and_its_end(runs) -> None:
 
 
 def test_stars_need_both_tests() -> None:
-    assert mark({"t_p": 0.0001, "wilcoxon_p": 0.03}) == "*"
-    assert mark({"t_p": 0.0001, "wilcoxon_p": 0.0002}) == "***"
-    assert [mark({"t_p": p, "wilcoxon_p": p}) for p in (0.051, 0.049, 0.011, 0.009, 0.0011, 0.0009)] == [
+    assert stars({"t_p": 0.0001, "wilcoxon_p": 0.03}) == "*"
+    assert stars({"t_p": 0.0001, "wilcoxon_p": 0.0002}) == "***"
+    assert [stars({"t_p": p, "wilcoxon_p": p}) for p in (0.051, 0.049, 0.011, 0.009, 0.0011, 0.0009)] == [
         "", "*", "*", "**", "**", "***",
     ]  # fmt: skip
-    assert mark({"t_p": 0.06, "wilcoxon_p": 0.001}) == ""
+    assert stars({"t_p": 0.06, "wilcoxon_p": 0.001}) == ""
 
 
 def test_what_saw_answers_stands_in_no_leaderboard(runs, tmp_path) -> None:

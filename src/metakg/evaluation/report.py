@@ -74,6 +74,27 @@ def aggregate(rows: Iterable[Json]) -> list[Json]:
     return report
 
 
+def best_floor(report: Iterable[Json], floors: Collection[str], metric: str = "recall") -> str | None:
+    """Return the floor with the highest mean over the scenarios of rows of `aggregate`, or None if there is none.
+
+    Args:
+        report: the rows, in each metric of one cut-off.
+        floors: names of the training-free models.
+        metric: by which one.
+    """
+    means = means_of((row for row in report if row["model"] in floors), metric)
+    return max(means, key=lambda name: means[name], default=None)
+
+
+def means_of(report: Iterable[Json], metric: str) -> dict[str, float]:
+    """Return each model's mean over the scenarios of rows of `aggregate`, in order of appearance."""
+    found: dict[str, list[float]] = {}
+    for row in report:
+        if row["metric"] == metric:
+            found.setdefault(row["model"], []).append(row["mean"])
+    return {name: sum(means) / len(means) for name, means in found.items()}
+
+
 def against_best_floor(report: Sequence[Json], floors: Sequence[str]) -> list[Json]:
     """Return for every row of a model that is no floor how it compares with the best floor there.
 
@@ -124,7 +145,7 @@ def tables(
             for the best of a scenario, since they were not made here.
         markdown: for a Markdown page (best in bold) or a terminal (best with a "<").
     """
-    marks = {tuple(row[name] for name in _COMPARED): _mark(row) for row in comparisons}
+    marks = {tuple(row[name] for name in _COMPARED): stars(row) for row in comparisons}
     keys = list(dict.fromkeys((row["metric"], row["k"]) for row in report)) if shown is None else list(shown)
     made = (marks, marked, printed or {})
     return "\n".join(_table(report, metric, k, floors, *made, markdown=markdown) for metric, k in keys)
@@ -249,7 +270,8 @@ def _deviation(row: Json) -> str:
     return "" if row["std"] is None else f" ± {row['std']:.4f}"
 
 
-def _mark(comparison: Json) -> str:
+def stars(comparison: Json) -> str:
+    """Return *, ** or *** where a paired test finds a difference with p below 0.05, 0.01 or 0.001 both ways; "" elsewhere."""
     if comparison["t_p"] is None or comparison["wilcoxon_p"] is None:
         return ""
     p = float(max(comparison["t_p"], comparison["wilcoxon_p"]))

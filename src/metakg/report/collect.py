@@ -7,7 +7,7 @@ as `tests.json`, so that rows without the users' values (in a repository, say) s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from metakg import files
 from metakg.comparison import REFERENCES
 from metakg.errors import DataError
 from metakg.evaluation import Evaluation
-from metakg.evaluation.report import aggregate
+from metakg.evaluation.report import aggregate, best_floor
 from metakg.evaluation.significance import bootstrap_interval, compare_models
 from metakg.experiments.lab import METRICS, block_of
 from metakg.experiments.rows import Done, Record, key_of, read
@@ -103,16 +103,7 @@ class Runs:
 
     def best_floor(self, metric: str = "recall") -> str | None:
         """Return the floor with the highest mean over scenarios, or None."""
-        return best_floor(self.quality("table3"), metric)
-
-
-def best_floor(rows: Iterable[Json], metric: str = "recall") -> str | None:
-    """Return the floor with the highest mean over scenarios among aggregated rows, or None if there is none."""
-    means: dict[str, list[float]] = {}
-    for row in rows:
-        if row["model"] in FLOORS and row["metric"] == metric:
-            means.setdefault(row["model"], []).append(row["mean"])
-    return max(means, key=lambda name: float(np.mean(means[name])), default=None)
+        return best_floor(self.quality("table3"), FLOORS, metric)
 
 
 @dataclass
@@ -245,7 +236,7 @@ def _against(evaluations: Sequence[Evaluation], baseline: str, k: int) -> list[J
 
 def _of_table3(evaluations: Sequence[Evaluation], k: int, derived: _Derived) -> None:
     means = aggregate(row for e in evaluations for row in e.rows if row["metric"] in METRICS and row["k"] == k)
-    floor = best_floor(means)
+    floor = best_floor(means, FLOORS)
     if floor is not None:
         derived.tests["table3"] = _against(evaluations, floor, k)
     by_model: dict[str, list[Evaluation]] = {}

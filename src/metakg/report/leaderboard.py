@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from metakg.evaluation.report import stars
 from metakg.experiments.lab import OURS
 from metakg.models.registry import FLOORS
 from metakg.report import charts
@@ -65,7 +66,7 @@ def _table(runs: Runs, rows: Sequence[Json], metric: str) -> Table:
     models = list(dict.fromkeys(row["model"] for row in rows))
     best = {s: max(cells[m, s]["mean"] for m in models if (m, s) in cells) for s in names}
     baselines, floors = (_best(cells, group, names) for group in ([m for m in models if m not in (*FLOORS, *OURS)], FLOORS))
-    marks = {(t["model"], t["scenario"]): mark(t) for t in runs.tests.get("table3", []) if t["metric"] == metric}
+    marks = {(t["model"], t["scenario"]): stars(t) for t in runs.tests.get("table3", []) if t["metric"] == metric}
     body = []
     for model in models:
         line = [Cell(model)]
@@ -98,14 +99,6 @@ def _table(runs: Runs, rows: Sequence[Json], metric: str) -> Table:
 def _best(cells: Mapping[tuple[str, str], Json], models: Sequence[str], names: Sequence[str]) -> dict[str, float]:
     """Return by scenario the best mean of some models, 0 where none was judged."""
     return {s: max((cells[m, s]["mean"] for m in models if (m, s) in cells), default=0.0) for s in names}
-
-
-def mark(test: Json) -> str:
-    """Return the stars of a paired test."""
-    if test["t_p"] is None or test["wilcoxon_p"] is None:
-        return ""
-    p = float(max(test["t_p"], test["wilcoxon_p"]))
-    return "*" * sum(p < level for level in (0.05, 0.01, 0.001))
 
 
 def _protocol_words(runs: Runs) -> str:
