@@ -35,6 +35,21 @@ SplitArgument = Annotated[
 ]
 
 
+def ids_in(file: Path, *, some: bool = True) -> list[str]:
+    """Return the ids that a file holds, one a line; with `some`, there must be one.
+
+    Raises:
+        DataError: the file cannot be read, or holds none.
+    """
+    try:
+        found = [line for line in file.read_text(encoding="utf-8-sig").split("\n") if line]  # text mode: no \r is left
+    except (OSError, UnicodeDecodeError) as err:
+        raise DataError(str(file), str(err), expected="ids, one a line, as UTF-8", fix="Check the path.") from err
+    if some and not found:
+        raise DataError(str(file), "no id", expected="ids, one a line", fix="Write some, or leave the option out.")
+    return found
+
+
 def value_of(text: str) -> Any:
     """Return the value that a text on the command line stands for: JSON where it reads as such, else the text."""
     try:

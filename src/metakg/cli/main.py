@@ -19,6 +19,7 @@ from metakg.cli.experiment import experiment
 from metakg.cli.explain import explain
 from metakg.cli.export import export
 from metakg.cli.generate import generate
+from metakg.cli.lists import lists
 from metakg.cli.metapaths import metapaths
 from metakg.cli.prepare import prepare
 from metakg.cli.recommend import recommend
@@ -53,6 +54,7 @@ _COMMANDS = (
     experiment,
     report,
     recommend,
+    lists,
     explain,
     export,
     serve,

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metakg.cli.common import JsonOption, print_json
-from metakg.errors import DataError
+from metakg.cli.common import JsonOption, ids_in, print_json
 
 if TYPE_CHECKING:
     from metakg.store import Store
@@ -73,7 +72,7 @@ def restore(
     """Fill an empty store from a backup, whole or not at all. Stop the service first."""
     from metakg.store import restore as run
 
-    users = [] if forget is None else _lines(forget)
+    users = [] if forget is None else ids_in(forget, some=False)
     with _opened(address, migrate=True) as opened:
         made = run(opened, file, overwrite=overwrite, forget=users)
         if as_json:
@@ -164,10 +163,3 @@ def _opened(address: str, *, migrate: bool = False) -> Iterator[Store]:
         yield opened
     finally:
         opened.close()
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line]
-    except (OSError, UnicodeDecodeError) as err:
-        raise DataError(str(file), str(err), expected="user ids, one a line", fix="Check the path.") from err

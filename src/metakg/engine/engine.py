@@ -117,7 +117,41 @@ class Engine:
         """Return those of some item ids that would be ignored: not known (yet), or removed."""
         return [name for name in several(ids, "ids") if self._item(name) is None]
 
+    @property
+    def users(self) -> list[str]:
+        """External ids of all users it knows: those of training, those who arrived, those who have clicked since."""
+        found = self.recommender.view.vocabulary.users.array.to_pylist()
+        known = [name for name in found if not name.startswith(FORGOTTEN)] if self._base.n_forgotten else found
+        return list(dict.fromkeys([*known, *self.overlay]))
+
+    @property
+    def items(self) -> list[str]:
+        """External ids of all items that may be shown."""
+        return [name for name in self.recommender.view.vocabulary.items.array.to_pylist() if name not in self.removed]
+
     # -- answers ---------------------------------------------------------------------------------------------------------
+
+    def lists(
+        self,
+        users: Iterable[str] | None = None,
+        k: int = 20,
+        *,
+        filter_seen: bool = True,
+        allow: Collection[str] | None = None,
+        deny: Collection[str] = (),
+        diversity: float = 0.0,
+    ) -> Iterator[tuple[str, list[Recommendation]]]:
+        """Yield many users with their lists, one after the other, as `recommend` would give them; by default all `users`.
+
+        For lists that are made ahead (`metakg lists`); nothing is worked out before it is asked for.
+        """
+        shown = None if allow is None else frozenset(several(allow, "allow"))
+        hidden = frozenset(several(deny, "deny"))
+        for user in self.users if users is None else several(users, "users"):
+            yield (
+                user,
+                self.recommend(user, k, filter_seen=filter_seen, allow=shown, deny=hidden, diversity=diversity),
+            )
 
     def recommend(
         self,
