@@ -29,44 +29,53 @@ def triple_ranking(true: Tensor, false: Tensor) -> Tensor:
     return softplus(true - false)
 
 
-def squared_norm(*rows: Tensor, batch: int) -> Tensor:
-    """Half the squared length of the vectors that a batch uses, for each example: any shapes -> scalar."""
-    squares: Tensor = _Squares.apply(*rows)  # type: ignore[no-untyped-call]
-    return squares / (2 * batch)
+def squared_norm(*rows: Tensor, batch: int, weight: float = 1.0, reads: Tensor | None = None) -> Tensor:
+    """Half the squared length of the vectors that a batch uses, for each example, times a weight: any shapes -> scalar.
+
+    Args:
+        rows: the vectors.
+        batch: number of examples.
+        weight: of the penalty.
+        reads: (n,) how often each row was read, where the rows are whole tables of n rows; None: once each.
+    """
+    scale = weight / (2 * batch)
+    if reads is None:
+        once: Tensor = _Squares.apply(scale, *rows)  # type: ignore[no-untyped-call]
+        return once
+    often: Tensor = _Reads.apply(scale, reads.to(rows[0].dtype), *rows)  # type: ignore[no-untyped-call]
+    return often
 
 
 class _Squares(torch.autograd.Function):
-    """sum x^2 over some tensors, with one pass over each there and one back, and without joining or squaring any."""
+    """scale * sum x^2 over some tensors, with one pass over each there and one back, and without joining or squaring any."""
 
     @staticmethod
-    def forward(ctx: Any, *rows: Tensor) -> Tensor:
+    def forward(ctx: Any, scale: float, *rows: Tensor) -> Tensor:
         ctx.save_for_backward(*rows)
-        return torch.stack([torch.linalg.vector_norm(x) for x in rows]).square_().sum()
+        ctx.scale = scale
+        lengths = torch.stack(torch._foreach_norm(rows))
+        return lengths.dot(lengths).mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        return tuple(x * (2 * gradient) for x in ctx.saved_tensors)
-
-
-def squared_norm_of_reads(table: Tensor, reads: Tensor, *, batch: int) -> Tensor:
-    """The same, where each row of a table was read so many times: (E, D), (E,) -> scalar."""
-    squares: Tensor = _Reads.apply(table, reads.to(table.dtype))  # type: ignore[no-untyped-call]
-    return squares / (2 * batch)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        factor = gradient * (2 * ctx.scale)
+        return None, *(x * factor for x in ctx.saved_tensors)
 
 
 class _Reads(torch.autograd.Function):
-    """sum_e reads_e |table_e|^2, without a second table on the way there and with one on the way back."""
+    """scale * sum_e reads_e |table_e|^2 over some tables: no table more on the way there, one on the way back."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, reads: Tensor) -> Tensor:
-        ctx.save_for_backward(table, reads)
-        lengths: Tensor = torch.linalg.vector_norm(table, dim=1)
-        return reads @ lengths.square_()
+    def forward(ctx: Any, scale: float, reads: Tensor, *tables: Tensor) -> Tensor:
+        ctx.save_for_backward(reads, *tables)
+        ctx.scale = scale
+        return sum((reads @ torch.linalg.vector_norm(t, dim=1).square_() for t in tables), reads.new_zeros(())).mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        table, reads = ctx.saved_tensors
-        return table * (2 * gradient * reads).unsqueeze(1), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        reads, *tables = ctx.saved_tensors
+        factor = (reads * (gradient * (2 * ctx.scale))).unsqueeze(1)
+        return None, None, *(table * factor for table in tables)
 
 
 def mean_by_group(values: Tensor, groups: Tensor, n_groups: int) -> Tensor:

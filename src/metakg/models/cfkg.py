@@ -98,7 +98,7 @@ class CFKG(Learnt):
         else:
             each = torch.relu(self.config.margin + far - near)
         clicks, others = torch.split(each, [len(pairs), len(facts)])
-        l2 = self.config.weight_decay * losses.squared_norm(vectors, batch=len(each))
+        l2 = losses.squared_norm(vectors, batch=len(each), weight=self.config.weight_decay)
         return {"clicks": clicks.mean(), "facts": others.mean(), "l2": l2}
 
     def after_step(self, batch: PairsAndFacts) -> None:

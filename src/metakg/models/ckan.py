@@ -153,9 +153,9 @@ class CKAN(Learnt):
         of_items = self._items(items, sets[1], of_items)
         positive, negative = torch.split(of_items.index_select(0, place), len(batch))
         read, _ = compact(torch.cat([items, graph.pair_head[used], *(graph.tails[s].flatten() for s in sets)]), graph.n_nodes)
-        length = losses.squared_norm(self.entity.index_select(0, read), batch=len(batch))
+        l2 = losses.squared_norm(self.entity.index_select(0, read), batch=len(batch), weight=self.config.weight_decay)
         rank = losses.binary((users * positive).sum(-1), (users * negative).sum(-1))
-        return {"rank": rank, "l2": self.config.weight_decay * length}
+        return {"rank": rank, "l2": l2}
 
     def _brought(self, users: Tensor, items: Tensor, edges: Tensor) -> Tensor:
         """Say which facts of an item's first layer begin with something else the user clicked: (B,), (B,), (B, L, M) -> (B, M).

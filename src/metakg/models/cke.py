@@ -85,8 +85,10 @@ class CKE(Learnt):
         rank = losses.bpr((users * (positive - negative)).sum(-1)).mean()
         vectors = self.entity.index_select(0, facts.rows())
         kg = losses.triple_ranking(*self._energies(vectors, facts)).mean()
-        l2 = losses.squared_norm(users, items, batch=len(pairs)) + losses.squared_norm(vectors, batch=len(facts))
-        return {"rank": rank, "kg": self.config.kg_weight * kg, "l2": self.config.weight_decay * l2}
+        weight = self.config.weight_decay
+        l2 = losses.squared_norm(users, items, batch=len(pairs), weight=weight)
+        l2 = l2 + losses.squared_norm(vectors, batch=len(facts), weight=weight)
+        return {"rank": rank, "kg": self.config.kg_weight * kg, "l2": l2}
 
     def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Return U of some users and I + E of all items: (B,) -> (B, D), (I, D)."""

@@ -88,10 +88,11 @@ class FactorisationMachine(Learnt):
 
     def length_penalty(self, users: Tensor, sums: Sums, size: int) -> Tensor:
         """Return the penalty on the rows that a batch read, each item's once."""
+        weight, of_items = self.config.weight_decay, (sums.used, sums.weights)
         if sums.there is None:
-            return self.config.weight_decay * losses.squared_norm(users, sums.used, sums.weights, batch=size)
-        of_items = [losses.squared_norm_of_reads(table, sums.there, batch=size) for table in (sums.used, sums.weights)]
-        return self.config.weight_decay * (losses.squared_norm(users, batch=size) + of_items[0] + of_items[1])
+            return losses.squared_norm(users, *of_items, batch=size, weight=weight)
+        of_users = losses.squared_norm(users, batch=size, weight=weight)
+        return of_users + losses.squared_norm(*of_items, reads=sums.there, batch=size, weight=weight)
 
 
 class FM(FactorisationMachine):

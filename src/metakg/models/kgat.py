@@ -118,14 +118,14 @@ class KGAT(Learnt):
         if isinstance(batch, TripleBatch):
             rows = self.node.index_select(0, batch.rows())
             true, false = energies(rows, batch.relations, self.relation, self.project)
-            length = losses.squared_norm(rows, batch=len(batch))
-            return {"kg": losses.triple_ranking(true, false).mean(), "l2_kg": self.config.weight_decay * length}
+            l2 = losses.squared_norm(rows, batch=len(batch), weight=self.config.weight_decay)
+            return {"kg": losses.triple_ranking(true, false).mean(), "l2_kg": l2}
         n_users = self.view.n_users
         vectors = self.vectors(torch.cat([batch.users, batch.positives + n_users, batch.negatives + n_users]))
         users, positives, negatives = torch.split(vectors, len(batch))
         margin = (users * (positives - negatives)).sum(-1)
-        length = losses.squared_norm(vectors, batch=len(batch))
-        return {"rank": losses.bpr(margin).mean(), "l2": self.config.weight_decay * length}
+        l2 = losses.squared_norm(vectors, batch=len(batch), weight=self.config.weight_decay)
+        return {"rank": losses.bpr(margin).mean(), "l2": l2}
 
     def vectors(self, nodes: Tensor) -> Tensor:
         """Return the final vectors of some nodes, reading all that they depend on and little more: (n,) -> (n, F).

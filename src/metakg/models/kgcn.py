@@ -98,8 +98,10 @@ class KGCN(Learnt):
         items = torch.stack([batch.positives, batch.negatives], 1)
         users, scores, table, nodes = self._scores(batch.users, items)
         reads = torch.bincount(torch.cat([level.flatten() for level in nodes]), minlength=len(table))
-        length = losses.squared_norm(users, batch=len(batch)) + losses.squared_norm_of_reads(table, reads, batch=len(batch))
-        return {"rank": losses.binary(scores[:, 0], scores[:, 1]), "l2": self.config.weight_decay * length}
+        size, weight = len(batch), self.config.weight_decay
+        l2 = losses.squared_norm(users, batch=size, weight=weight)
+        l2 = l2 + losses.squared_norm(table, reads=reads, batch=size, weight=weight)
+        return {"rank": losses.binary(scores[:, 0], scores[:, 1]), "l2": l2}
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score each user's own candidates, tree by tree: (B,), (B, C) -> (B, C)."""

@@ -128,7 +128,7 @@ class Mcrec(Instanced):
         else:
             rank = (softplus(-positive).mean() + drawn * softplus(negative).mean()) / (1 + drawn)
         used = self.user[torch.unique(contexts.users)], self.item[torch.unique(contexts.items)]
-        return {"rank": rank, "l2": self.config.weight_decay * losses.squared_norm(*used, batch=len(batch))}
+        return {"rank": rank, "l2": losses.squared_norm(*used, batch=len(batch), weight=self.config.weight_decay)}
 
     def logits(self, contexts: Contexts) -> Tensor:
         """Return y(u, i) of n pairs: -> (n,)."""

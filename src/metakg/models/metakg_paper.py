@@ -272,7 +272,7 @@ class MetaKG(Recommender):
             used.append(self.node.index_select(0, ranked))
             size += len(ranked) // 3
         if used and config.weight_decay and config.node_form == "table":
-            terms["l2"] = config.weight_decay * losses.squared_norm(*used, batch=size)
+            terms["l2"] = losses.squared_norm(*used, batch=size, weight=config.weight_decay)
         return terms
 
     def _final(self, tables: Tables, field: Field, weights: LayerWeights) -> Tensor:

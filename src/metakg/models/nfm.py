@@ -85,8 +85,8 @@ class NFM(FactorisationMachine):
         for layer, bias in zip(self.layers, self.biases, strict=True):
             z = self._drop(linear(z, layer, bias, relu=True))
         positive, negative = (z @ self.top + sums.linear.index_select(0, both)).chunk(2)
-        network = losses.squared_norm(*self.layers, self.top, batch=1)
-        l2 = self.length_penalty(users, sums, len(batch)) + self.config.weight_decay * network
+        network = losses.squared_norm(*self.layers, self.top, batch=1, weight=self.config.weight_decay)
+        l2 = self.length_penalty(users, sums, len(batch)) + network
         return {"rank": losses.bpr(positive - negative).mean(), "l2": l2}
 
     def score_all(self, users: Tensor) -> Tensor:

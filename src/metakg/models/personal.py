@@ -182,7 +182,7 @@ class Personal(Learnt):
         terms = {"query": task_losses(content, Comparisons.of(query, q_pos, q_neg), decision).mean()}
         if self.config.weight_decay:
             used = self.entity.index_select(0, self.content.used(items))
-            terms["l2"] = self.config.weight_decay * losses.squared_norm(used, batch=len(query.tasks))
+            terms["l2"] = losses.squared_norm(used, batch=len(query.tasks), weight=self.config.weight_decay)
         return terms
 
     def items(self, items: Tensor) -> Tensor:

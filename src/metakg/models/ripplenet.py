@@ -136,8 +136,9 @@ class RippleNet(Learnt):
         )
         graph = self.sets.graph
         read = torch.cat([graph.pair_head[graph.pair[edges]].flatten(), graph.tails[edges].flatten(), items.flatten()])
-        length = losses.squared_norm_of_reads(self.entity, torch.bincount(read, minlength=len(self.entity)), batch=len(batch))
-        terms = {"rank": losses.binary(scores[:, 0], scores[:, 1]), "l2": self.config.weight_decay * length}
+        reads = torch.bincount(read, minlength=len(self.entity))
+        l2 = losses.squared_norm(self.entity, reads=reads, batch=len(batch), weight=self.config.weight_decay)
+        terms = {"rank": losses.binary(scores[:, 0], scores[:, 1]), "l2": l2}
         if self.config.kge_weight:
             terms["kge"] = -self.config.kge_weight * torch.sigmoid((explained * tails).sum(-1)).mean(0).mean(-1).sum()
         return terms

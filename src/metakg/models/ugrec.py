@@ -134,8 +134,9 @@ class UGRec(Learnt):
         used = torch.unique(torch.cat(nodes))
         rows = self.place.index_select(0, used), self.turn.index_select(0, used)
         shared = [p for name, p in self.named_parameters() if name not in ("place", "turn")]
-        l2 = losses.squared_norm(*rows, batch=len(users)) + losses.squared_norm(*shared, batch=1)
-        return terms | {"l2": self.config.weight_decay * l2}
+        weight = self.config.weight_decay
+        l2 = losses.squared_norm(*rows, batch=len(users), weight=weight) + losses.squared_norm(*shared, batch=1, weight=weight)
+        return terms | {"l2": l2}
 
     def after_step(self, batch: PairsAndFacts) -> None:
         """Bring rows that the step moved back to length one; Adagrad leaves the others alone."""

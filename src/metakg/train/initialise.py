@@ -264,7 +264,7 @@ class Factors(nn.Module):
         vectors = self.rows.index_select(0, rows)
         users, positives, negatives = torch.split(vectors, len(batch))
         rank = losses.bpr((users * (positives - negatives)).sum(-1)).mean()
-        return {"rank": rank, "l2": self.weight_decay * losses.squared_norm(vectors, batch=len(batch))}
+        return {"rank": rank, "l2": losses.squared_norm(vectors, batch=len(batch), weight=self.weight_decay)}
 
 
 class ClickBatches:

@@ -48,7 +48,7 @@ class TransR(nn.Module):
         rows = self.node.index_select(0, batch.rows())
         true, false = energies(rows, batch.relations, self.relation, self.project)
         kg = losses.triple_ranking(true, false).mean()
-        return {"kg": kg, "l2": self.weight_decay * losses.squared_norm(rows, batch=len(batch))}
+        return {"kg": kg, "l2": losses.squared_norm(rows, batch=len(batch), weight=self.weight_decay)}
 
 
 def xavier(*shape: int, rng: torch.Generator) -> Tensor:
