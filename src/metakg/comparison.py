@@ -23,6 +23,7 @@ from metakg.errors import ConfigError, DataError
 from metakg.evaluation import Evaluation, evaluate
 from metakg.evaluation.evaluator import check_rules
 from metakg.evaluation.report import DAGGER, aggregate, best_floor, grid, means_of, tables
+from metakg.evaluation.result import MASK
 from metakg.evaluation.significance import compare_models
 from metakg.models.registry import FLOORS, MODELS
 from metakg.splits.store import fingerprint
@@ -423,7 +424,7 @@ def _rule(
         "k": ks,
         "shots": None if shots is None else list(shots),
         "scenarios": scenarios if scenarios == "all" else list(scenarios),
-        "mask": mask,
+        "mask": mask or MASK,
         "candidates": candidates,
     }
 

@@ -19,7 +19,7 @@ from metakg.data import IdMap, Interactions, Scenario, Split, TrainView
 from metakg.errors import DataError
 from metakg.evaluation import leakage, metrics
 from metakg.evaluation.ranking import rank
-from metakg.evaluation.result import CandidateRule, Evaluation, MaskRule, ScenarioResult
+from metakg.evaluation.result import MASK, CandidateRule, Evaluation, MaskRule, ScenarioResult
 from metakg.models.base import Recommender
 from metakg.splits.leakage import refuse
 from metakg.types import Rows
@@ -59,10 +59,10 @@ def evaluate(
         scenarios: names, or "all".
         k: one or more cut-offs.
         metric_names: keys of `metakg.evaluation.metrics.METRICS`.
-        mask: what is left out of a user's list: his items in the scenario's support ("support", as the authors' code does),
-            or those and his training items ("support+train"). By default "support" in the `paper` protocol and
-            "support+train" in `strict`. The whole support is left out at every number of shots, so that all points
-            of a k-shot curve rank the same items.
+        mask: what is left out of a user's list: his items in the scenario's support and in training ("support+train", the
+            default), or those of the support alone ("support", as the authors' code does; the floors and `metakg` leave what
+            he has clicked out by themselves all the same, so it compares them with no other). The whole support is left out
+            at every number of shots, so that all points of a k-shot curve rank the same items.
         candidates: rank all items, or only those that can be right in the scenario.
         shots: how many support pairs are revealed; each number gives one result. None is the scenario's own rule.
         adapt: whether the recommender may learn from the support; without it, it must know all users and items already.
@@ -82,7 +82,7 @@ def evaluate(
     ks = sorted({k} if isinstance(k, int) else set(k))
     if not ks or ks[0] < 1:
         raise ValueError(f"k is one or more positive cut-offs, not {k}")
-    rule: MaskRule = mask or ("support" if split.protocol == "paper" else "support+train")
+    rule: MaskRule = mask or MASK
     metrics.check_names(metric_names)
     kind = fitted.config.kind
     refuse(split)

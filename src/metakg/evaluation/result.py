@@ -27,6 +27,8 @@ from metakg.types import Floats, Json
 
 FORMAT = 1
 MaskRule = Literal["support", "support+train"]
+MASK: MaskRule = "support+train"
+"""What is left out of a user's list unless another rule is asked for (docs/decisions/0008-protocols.md)."""
 CandidateRule = Literal["all", "scenario"]
 
 _MANY_TIES = 0.05

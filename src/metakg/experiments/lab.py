@@ -29,6 +29,7 @@ from metakg.data import Split
 from metakg.engine import Engine, fit
 from metakg.errors import ConfigError, DataError
 from metakg.evaluation import Evaluation, evaluate
+from metakg.evaluation.result import MASK
 from metakg.experiments import curves
 from metakg.experiments.rows import Journal, key_of, refuse_rows
 from metakg.experiments.runner import Desk
@@ -269,7 +270,7 @@ def claim(folder: Path, identity: Json, about: Json, k: int) -> None:
             raise DataError(
                 str(folder), "rows without a manifest", expected="a run folder or a new one", fix="Name another folder."
             )
-        files.write_json(path, {"kind": "experiments", "format": 1, **identity, "k": k, **about})
+        files.write_json(path, {"kind": "experiments", "format": 1, **identity, "k": k, "mask": MASK, **about})
         return
     manifest = files.read_json(path, what="run manifest")
     if manifest.get("kind") != "experiments":
@@ -294,6 +295,14 @@ def claim(folder: Path, identity: Json, about: Json, k: int) -> None:
             f"runs with lists cut off at {manifest['k']}",
             expected=f"{k}, as asked for",
             fix=f"Say -k {manifest['k']}, or name another folder.",
+        )
+    before = "support" if manifest.get("protocol") == "paper" else MASK  # what it was when manifests did not say so
+    if (found := manifest.get("mask", before)) != MASK:
+        raise DataError(
+            str(path),
+            f"runs that were judged with {found!r} left out of each list",
+            expected=f"{MASK!r}, as it is now",
+            fix="Name another folder; docs/decisions/0008-protocols.md says what changed.",
         )
     if "reference" in about and "reference" not in manifest:  # made before manifests said so
         files.write_json(path, {**manifest, "reference": about["reference"]})

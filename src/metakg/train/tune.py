@@ -21,6 +21,7 @@ import torch
 from metakg import rng as random
 from metakg.data import Split
 from metakg.errors import ConfigError, DataError, TrainingError
+from metakg.evaluation.result import MASK
 from metakg.models.base import Recommender
 from metakg.models.registry import MODELS
 from metakg.models.space import Choice, Space, Span
@@ -125,6 +126,7 @@ def tune(
         "fixed": fixed,
         "every": every,
         "seed": seed,
+        "mask": MASK,
     }
     past = open_log(log, about, resume)
     study = search.create_study(
