@@ -129,6 +129,14 @@ def test_a_translation_puts_a_new_user_where_the_clicks_lead_back_to() -> None:
     torch.testing.assert_close(other.node[v.users.row("iris")], known)
 
 
+def test_a_translation_is_a_rule_for_users_and_leaves_new_items_to_their_neighbours() -> None:
+    by_users, by_content = (build(toy_view(), cold=cold).extend(arriving()) for cold in ("transe", "content"))
+    n = by_users.view.n_users
+    torch.testing.assert_close(by_users.node[n:], by_content.node[n:])
+    mean, item = build(toy_view(), cold="mean").extend(arriving()), by_users.view.vocabulary.items.row("i90")
+    assert not torch.allclose(by_users.node[n + item], mean.node[n + item])
+
+
 def test_before_any_step_the_translation_ranks_what_was_clicked_high(toy: TrainView) -> None:
     model = build(toy)
     new = model.adapt(Support.clicks("new", ["i3"])).eval()

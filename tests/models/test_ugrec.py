@@ -96,8 +96,9 @@ def test_large_logits_do_not_overflow(toy: TrainView) -> None:
     assert torch.isfinite(pairwise).all()
 
 
-def test_the_loss_is_a_hinge_against_the_hardest_negative(toy: TrainView) -> None:
-    model = build(toy, margin=0.4, weight_decay=0.0, co_clicks=0)
+@pytest.mark.parametrize("relations", ["each", "together"])
+def test_the_loss_is_a_hinge_against_the_hardest_negative(toy: TrainView, relations: str) -> None:
+    model = build(toy, margin=0.4, weight_decay=0.0, co_clicks=0, relations=relations)
     pairs = PairBatch(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 2, 2]), torch.tensor([6, 7, 7, 5]), 2)
     columns = ([0, 0, 2, 2, 0, 0], [0, 0, 0, 0, 1, 1], [8, 8, 9, 9, 8, 8], [9, 10, 8, 12, 11, 9])
     facts = TripleBatch(*(torch.tensor(c) for c in columns), each=2)
@@ -113,7 +114,8 @@ def test_the_loss_is_a_hinge_against_the_hardest_negative(toy: TrainView) -> Non
         torch.relu(0.4 + directed(model, 6 + h, 6 + t, r) - min(directed(model, 6 + h, 6 + c, r) for c in false))
         for h, r, t, false in about
     ]
-    assert float(terms["facts"]) == pytest.approx(float(torch.stack(each).mean()), rel=1e-5)
+    expected = torch.stack(each).mean() if relations == "together" else torch.stack(each[:2]).mean() + each[2]
+    assert float(terms["facts"]) == pytest.approx(float(expected), rel=1e-5)
     assert set(terms) == {"clicks", "facts", "l2"}
 
 
@@ -127,6 +129,14 @@ def test_neighbours_are_compared_in_the_plane_across_their_relation(toy: TrainVi
     pairs = PairBatch(torch.tensor([0, 1]), torch.tensor([0, 2]), torch.tensor([6, 7]))
     facts = TripleBatch(*(torch.tensor(c) for c in ([0, 2], [0, 0], [8, 9], [9, 10])))
     assert set(model(PairsAndFacts(pairs, facts))) == {"clicks", "facts", "pairs", "l2"}
+
+
+def test_places_and_turns_start_about_as_long_as_they_may_be() -> None:
+    model = UGRec(UgrecConfig(dim=64), toy_view(), torch.Generator().manual_seed(3))
+    for table in (model.place, model.turn):
+        lengths = table.detach().norm(dim=1)
+        assert float(lengths.max()) <= 1.0001
+        assert float(lengths.min()) > 0.6
 
 
 def test_vectors_are_cut_after_a_step_and_at_every_epoch(toy: TrainView) -> None:

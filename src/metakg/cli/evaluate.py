@@ -15,7 +15,10 @@ ShotsOption = Annotated[
     str | None,
     typer.Option(help="Numbers of revealed support pairs with commas between, as 0,1,2,5,10; default: the scenario's own."),
 ]
-MaskOption = Annotated[str | None, typer.Option(help="What is left out of a user's list: 'support+train' (default), or 'support', as the authors' code does.")]
+MaskOption = Annotated[
+    str | None,
+    typer.Option(help="What is left out of a user's list: 'support+train' (default), or 'support', as the authors' code does."),
+]
 CandidatesOption = Annotated[str, typer.Option(help="Rank 'all' items, or only those that can be right in the 'scenario'.")]
 
 

@@ -12,8 +12,9 @@ everything; `att` is asked once for each (head, relation) pair that occurs, not 
 
 Differs from the paper: facts are read in both directions (`inverse`); an item's seeds are M of its co-clicks, since a popular
 item has a hundred thousand; an item nobody has clicked starts from itself; sets are drawn anew for every epoch (`resample`),
-and once for all for ranking; a node offers at most `cap` facts. Differs from the authors' code: the first part of a user is the
-mean of all seeds, not of the heads of the sampled facts (`origin = "heads"`); rows of the batch are regularised, not all.
+and once for all for ranking; a node offers at most `cap` facts. Differs from the authors' code: the first part of a user is
+the mean of all seeds, not of the heads of the sampled facts (`origin = "heads"`); entities that a batch reads are regularised,
+nothing else.
 """
 
 from __future__ import annotations
@@ -123,6 +124,12 @@ class CKAN(Learnt):
         if self.config.resample:
             self.users.redraw(self.rng)
             self.items.redraw(self.rng)
+
+    def remember(self, old: CKAN) -> None:
+        """Take over what stood in the sets that were drawn before."""
+        came = torch.from_numpy(old._origin("entity", self.view)).to(self.users.met.device)
+        self.users.remember(old.users, came)
+        self.items.remember(old.items, came)
 
     def trained_rows(self, name: str) -> Mask:
         """Say which rows training moved: for entities, the items with a pair and what stood in their and their users' sets."""

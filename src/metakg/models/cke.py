@@ -101,9 +101,10 @@ class CKE(Learnt):
 
     def fill_cold(self, name: str, table: Tensor, known: Tensor) -> Tensor:
         """Return a table whose cold rows have a start; an item's offset follows a rule of its own."""
-        if name != "item" or self.config.cold_offset == "mean" or self.config.cold == "xavier":
+        if name != "item" or self.config.cold == "xavier":
             return super().fill_cold(name, table, known)
-        return torch.where(known[:, None], table, 0.0)
+        rest = table[known].mean(0) if self.config.cold_offset == "mean" and bool(known.any()) else table.new_zeros(())
+        return torch.where(known[:, None], table, rest)
 
     def start_from(self, users: Tensor, items: Tensor) -> None:
         """Take over vectors of users and items: (U, D), (I, D).

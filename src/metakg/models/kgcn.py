@@ -11,9 +11,9 @@ Ranking is exact and reads each entity once for a user, since K scores are only 
 the weights follow from a softmax for each *pattern* (how often each relation stands among the K), which are few, and the first
 step sums tables "W times the neighbours by relation r" that are made once for all users.
 
-Differs from the paper: nothing that it fixes; negatives are drawn anew for every batch. Differs from the authors' code: scores
-and messages are sums, as in the paper (`reduce = "mean"` is theirs, which divides both, by D and by K); rows of the batch are
-regularised, not all; an entity without facts reads itself.
+Differs from the paper: of the parameters, users and entities that a batch reads are regularised, not relations and W;
+negatives are drawn anew for every batch. Differs from the authors' code: scores and messages are sums, as in the paper
+(`reduce = "mean"` is theirs, which divides both, by D and by K); an entity without facts reads itself.
 """
 
 from __future__ import annotations

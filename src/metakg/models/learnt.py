@@ -47,6 +47,10 @@ what is around them (for entities the mean of the neighbours in the knowledge gr
 stretched as trained users are), what TransE implies for a user's clicks, or zero."""
 
 
+_BY_NEIGHBOURS = ("content", "transe")
+"""Rules by which entities start at what is around them; they differ in where users start."""
+
+
 class LearntConfig(ModelConfig):
     """Settings of every model with learnt rows."""
 
@@ -133,14 +137,15 @@ class Learnt(Recommender):
         if kind in ("user", "node"):
             self._fill(filled, known, slice(0, n_users))
         if kind == "item":
+            if self.config.cold == "content":
+                filled, known = self._from_neighbours(filled, known)
             self._fill(filled, known, slice(0, self.view.n_items))
         if kind in ("entity", "node"):
             first = n_users if kind == "node" else 0
             entities = slice(first, first + self.view.n_entities)
-            if self.config.cold == "content":
+            if self.config.cold in _BY_NEIGHBOURS:
                 known = known.clone()
-                facts = self.view.graph.entity
-                filled[entities], known[entities] = mean_of_neighbours(filled[entities], known[entities], facts)
+                filled[entities], known[entities] = self._from_neighbours(filled[entities], known[entities])
             items = slice(first, first + self.view.n_items)
             self._fill(filled, known, items, spare=entities)
             self._fill(filled, known, slice(items.stop, entities.stop), spare=entities)
@@ -159,9 +164,8 @@ class Learnt(Recommender):
             if (name := self._table_of("item", "entity", "node")) is not None:
                 table = getattr(self, name)[view.n_users if self.rows[name] == "node" else 0 :]
                 table[: view.n_items] = items
-                if self.config.cold == "content" and self.rows[name] != "item":
-                    clicked = named(view.interactions.items, view.n_entities, items.device)
-                    table.copy_(mean_of_neighbours(table, clicked, view.graph.entity)[0])
+                if self.config.cold in _BY_NEIGHBOURS:
+                    table.copy_(self._from_neighbours(table, named(view.interactions.items, len(table), items.device))[0])
 
     def item_rows(self) -> Tensor | None:
         """Return what new users stand at the mean of: (at least I, D), or None. By default the first table with items."""
@@ -187,6 +191,9 @@ class Learnt(Recommender):
         """Return a fresh model of the same settings over another view; override to pass on what was decided in training."""
         return type(self)(self.config, view, rng)
 
+    def remember(self, old: Self) -> None:
+        """Take over what an older model of a smaller or equal view knows beside its parameters; by default nothing."""
+
     def extend(self, support: Support) -> Self:
         """Return a copy over the larger view: trained rows stay bit for bit, cold ones start as `config.cold` says.
 
@@ -198,6 +205,7 @@ class Learnt(Recommender):
         new = self.anew(view, torch.Generator().manual_seed(self.rng.initial_seed()))
         new = new.to(next(self.parameters()).device)
         new.use_generator(torch.Generator(self.rng.device).manual_seed(self.rng.initial_seed()))
+        new.remember(self)
         same = view.vocabulary is old.vocabulary and view.interactions is old.interactions and view.graph is old.graph
         known = {}
         with torch.no_grad():
@@ -221,6 +229,7 @@ class Learnt(Recommender):
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 new.get_parameter(name).copy_(parameter)
+        new.remember(self)
         new.on_epoch_start()
         return new.train(self.training)
 
@@ -297,6 +306,19 @@ class Learnt(Recommender):
         if bool(known_too.any()) and bool(fresh.any()):
             stretch = (mean[known_too] * table[:n][known_too]).sum() / mean[known_too].square().sum().clamp(min=1e-12)
             table[:n][fresh] = stretch * mean[fresh]
+
+    def _from_neighbours(self, table: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Fill cold rows of items, or of all entities, from their neighbours: (I or E, ...), (I or E,) -> the same, filled.
+
+        Items learn from items over entities, also where entities have no rows of their own.
+        """
+        n, facts = len(table), self.view.graph.entity
+        if n == self.view.n_entities:
+            return mean_of_neighbours(table, known, facts)
+        whole, there = table.new_zeros(self.view.n_entities, *table.shape[1:]), known.new_zeros(self.view.n_entities)
+        whole[:n], there[:n] = table, known
+        whole, there = mean_of_neighbours(whole, there, facts)
+        return whole[:n], there[:n]
 
     def _fill(self, table: Tensor, known: Tensor, part: slice, spare: slice | None = None) -> None:
         """Fill the cold rows of a part by the mean of its trained rows (of `spare`, where it has none), or by zero."""

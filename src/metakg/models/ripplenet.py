@@ -14,8 +14,9 @@ so all that is needed are products of item vectors with 2 H M vectors of the use
 
 Differs from the paper: facts are read in both directions (`inverse`), since in many graphs what an item's facts lead to has no
 facts of its own; the sets are drawn anew for every epoch (`resample`), and once for all for ranking; a node offers at most
-`cap` facts, or hubs would fill the second hop; its reward has no counterpart for false facts, which is kept; a user without
-clicks is described by the facts about him, and one of whom nothing is known by what everybody clicks.
+`cap` facts, or hubs would fill the second hop; entities that a batch reads are regularised, R_r is not; its reward has no
+counterpart for false facts, which is kept; a user without clicks is described by the facts about him, and one of whom nothing
+is known by what everybody clicks.
 """
 
 from __future__ import annotations
@@ -110,6 +111,10 @@ class RippleNet(Learnt):
         """Draw the sets of the next epoch."""
         if self.config.resample:
             self.sets.redraw(self.rng)
+
+    def remember(self, old: RippleNet) -> None:
+        """Take over what stood in the sets that were drawn before."""
+        self.sets.remember(old.sets, torch.from_numpy(old._origin("entity", self.view)).to(self.sets.met.device))
 
     def trained_rows(self, name: str) -> Mask:
         """Say which rows training moved: for entities, the items with a pair and what stood in the sets of their users."""

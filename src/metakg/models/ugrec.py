@@ -7,12 +7,13 @@ For a directed relation r, with vectors brought to length one by N (the spaces a
     x^r = N(x + (x . x') r'),    a(h, t) = softmax(ReLU(A_r [h^r; t^r] + b_r)),    D = |h^r + r * a(h, t) - t^r|^2
 
 For items i, j clicked by the same people, with x~ = N(x) and n = c * a(i~, j~), D is the squared distance of their shadows in
-the plane across n, N(x~ - (x~ . n) n / |n|^2). y(u, i) = -D_click(u, i). Loss, for each of the three kinds of pairs: mean of
-max(0, margin + D(true) - the least D of several corrupted ones). x and x' are no longer than one.
+the plane across n, N(x~ - (x~ . n) n / |n|^2). y(u, i) = -D_click(u, i). Loss, for clicks, for every relation of facts and for
+items side by side: mean of max(0, margin + D(true) - the least D of several corrupted ones). x and x' are no longer than one.
 
 Differs from the authors: their co-occurrence is "also bought"; here it is derived from the clicks a model may see
-(`co_clicks`; where no two people share two items, that space stays empty). Mean instead of sum over a batch;
-matrices are regularised like rows (their l2(1) reads as an oversight); the hardest negative is found without dropout.
+(`co_clicks`; where no two people share two items, that space stays empty). Mean instead of sum over a batch; all rows and
+matrices of relations are regularised like the rows that a batch reads (their l2(1) reads as an oversight); the hardest
+negative is found without dropout.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class UgrecConfig(LearntConfig):
     space: ClassVar[Space] = {
         **LearntConfig.space,
         "margin": Span(0.5, 2.5),
+        "relations": Choice(("each", "together")),
         "co_clicks": Choice((0, 10)),
         "dropout": Choice((0.0, 0.1)),
     }
@@ -64,6 +66,9 @@ class UgrecConfig(LearntConfig):
     """Attention sums to one, as the authors have it (so that a relation starts tiny against vectors of length one), or to D."""
     triples: Literal["item_head", "all"] = "item_head"
     """Learn from facts whose head is an item, as the authors do, or from all."""
+    relations: Literal["each", "together"] = "each"
+    """Whether the mean loss of each relation counts as much as that of clicks (authors: a space for each), or that of all
+    facts together does."""
     co_clicks: int = Field(10, ge=0)
     """Neighbours of an item by cosine of co-clicks (at least two people), both ways; 0 leaves that space out."""
     co_negatives: PositiveInt = 20
@@ -87,7 +92,9 @@ class UGRec(Learnt):
     def __init__(self, config: UgrecConfig, view: TrainView, rng: torch.Generator) -> None:
         super().__init__(config, view, rng)
         d, n, r = config.dim, view.n_users + view.n_entities, view.n_relations
-        self.place, self.turn = embedding(n, d, rng), embedding(n, d, rng)  # x and x', users first, (N, D)
+        unit = d**-0.5  # about length one, as the authors' start
+        self.place = nn.Parameter(torch.randn(n, d, generator=rng) * unit)  # x, users first, (N, D)
+        self.turn = nn.Parameter(torch.randn(n, d, generator=rng) * unit)  # x'
         self.click, self.click_turn = embedding(1, d, rng), embedding(1, d, rng)  # r and r' of a click, (1, D)
         self.click_attention = nn.Parameter(xavier(1, d, 2 * d, rng=rng))  # A, (1, D, 2D)
         self.click_bias = nn.Parameter(torch.zeros(1, d))
@@ -99,6 +106,7 @@ class UGRec(Learnt):
             self.pair_attention = nn.Parameter(xavier(1, d, 2 * d, rng=rng))
             self.pair_bias = nn.Parameter(torch.zeros(1, d))
         self.prepare(view.interactions.pairs_only())
+        self.on_epoch_start()
 
     def prepare(self, pairs: Interactions) -> None:
         """Find the items that these pairs put side by side."""
@@ -123,13 +131,17 @@ class UGRec(Learnt):
             rows[:: facts.each].contiguous() for rows in (facts.heads + first, facts.relations, facts.tails + first)
         )
         terms = {
-            "clicks": self._hinge(self._clicks(), users, items, pairs.negatives.view(-1, pairs.each) + first),
-            "facts": self._hinge(self._facts(relations), heads, tails, facts.corrupted.view(-1, facts.each) + first),
+            "clicks": self._hinge(self._clicks(), users, items, pairs.negatives.view(-1, pairs.each) + first).mean(),
         }
+        of_facts = self._hinge(self._facts(relations), heads, tails, facts.corrupted.view(-1, facts.each) + first)
+        if self.config.relations == "each":
+            terms["facts"] = losses.mean_by_group(of_facts, relations, self.view.n_relations).sum()
+        else:
+            terms["facts"] = of_facts.mean()
         nodes = [users, items, heads, tails]
         if self.config.co_clicks and len(self.neighbours):
             one, other, false = self.neighbours.draw(len(users), self.config.co_negatives, self.rng)
-            terms["pairs"] = self._hinge(self._pairs(), one + first, other + first, false + first)
+            terms["pairs"] = self._hinge(self._pairs(), one + first, other + first, false + first).mean()
             nodes += [one + first, other + first]
         used = torch.unique(torch.cat(nodes))
         rows = self.place.index_select(0, used), self.turn.index_select(0, used)
@@ -148,13 +160,13 @@ class UGRec(Learnt):
         bound_lengths(self.turn)
 
     def _hinge(self, space: _Space, heads: Tensor, tails: Tensor, false: Tensor) -> Tensor:
-        """Return the loss of pairs against the hardest of their corrupted tails: (P,), (P,), (P, K) -> scalar."""
+        """Return the loss of each pair against the hardest of its corrupted tails: (P,), (P,), (P, K) -> (P,)."""
         if false.shape[1] > 1:
             with torch.no_grad():
                 hardest = self._distances(space, heads, false, drop=False).argmin(1, keepdim=True)
             false = false.gather(1, hardest)
         true, wrong = self._distances(space, heads, torch.cat([tails[:, None], false], 1), drop=self.training).unbind(1)
-        return torch.relu(self.config.margin + true - wrong).mean()
+        return torch.relu(self.config.margin + true - wrong)
 
     def _distances(self, space: _Space, heads: Tensor, tails: Tensor, *, drop: bool) -> Tensor:
         """Return D of each head and each of its K tails: (P,) nodes, (P, K) nodes -> (P, K)."""

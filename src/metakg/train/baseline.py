@@ -22,6 +22,7 @@ from metakg.models.base import Recommender
 from metakg.models.fm import FM
 from metakg.models.learnt import Learnt
 from metakg.models.nfm import NFM
+from metakg.models.nn.ckg import training_edges
 from metakg.models.nn.transr import xavier
 from metakg.models.registry import build
 from metakg.models.space import Choice, Space, Span
@@ -126,7 +127,7 @@ class UgrecTraining(BaselineConfig):
     }
     negatives: PositiveInt = 20
     """Items drawn for each pair, and false tails for each fact, of which the hardest is learnt from."""
-    loop: LoopConfig = LoopConfig(learning_rate=0.05, epochs=30, optimizer="adagrad", clip_norm=1.0)
+    loop: LoopConfig = LoopConfig(learning_rate=0.05, epochs=30, optimizer="adagrad", clip_norm=0.0)
     """Settings of the training loop."""
     adapt: AdaptRule = AdaptRule(learning_rate=0.05)
     """How the trained model adapts, in validation as in use."""
@@ -207,7 +208,8 @@ def train_baseline(
     }
     pairs = model.view.interactions.pairs_only()
     about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume}
-    _start(model, config, pairs, seed, on_progress=_phase(on_progress, "start vectors"), **about)
+    edges = training_edges(model.view) if model.feed == "tasks" else pairs  # what is to be asked for does not start vectors
+    _start(model, config, edges, seed, on_progress=_phase(on_progress, "start vectors"), **about)
     source = FEEDS[model.feed](
         model, Ration(pairs, pairs, config.batch_size, config.facts, config.negatives, config.pool), seed
     )

@@ -168,6 +168,12 @@ class RippleSets(nn.Module):
         self.drawn = ripples(self.graph.edges, Edges(self.seed_ptr, self.seed_cols), self.size, draws, cap=self.cap).int()
         self._meet()
 
+    def remember(self, old: RippleSets, came: Tensor) -> None:
+        """Take over what older sets have met: (N,) old node of each of these, -1 where it is new."""
+        there = came >= 0
+        self.met = self.met.clone()
+        self.met[there] |= old.met[came[there]]
+
     def of(self, rows: Tensor, *, training: bool) -> Tensor:
         """Return the sets of some users or items: (B,) -> (B, H, M) edge numbers."""
         return (self.drawn if training else self.fixed).index_select(0, self.whose[rows.long()]).long()
