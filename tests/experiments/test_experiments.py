@@ -361,6 +361,23 @@ def test_a_folder_of_another_protocol_or_data_is_refused(lab, cut, tmp_path) -> 
         claim(tmp_path / "data", identity, {}, 20)
 
 
+@pytest.mark.parametrize(
+    ("protocol", "kept", "goes_on"), [("paper", None, False), ("strict", None, True), ("paper", "support", False)]
+)
+def test_rows_by_the_older_mask_are_not_gone_on_with(cut, tmp_path, protocol: str, kept: str | None, goes_on: bool) -> None:
+    """Manifests did not name the mask when the paper protocol left out the support alone."""
+    identity = {**identify(cut), "protocol": protocol}
+    claim(tmp_path, identity, {}, 20)
+    made = json.loads((tmp_path / "manifest.json").read_text())
+    assert made.pop("mask") == "support+train"
+    (tmp_path / "manifest.json").write_text(json.dumps(made if kept is None else {**made, "mask": kept}))
+    if goes_on:
+        claim(tmp_path, identity, {}, 20)
+        return
+    with pytest.raises(DataError, match="runs that were judged with 'support' left out"):
+        claim(tmp_path, identity, {}, 20)
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="one of table3"):
         chosen("table4")
