@@ -138,9 +138,27 @@ def check_folder(path: Path, *, overwrite: bool = False, kind: str | None = None
     with writing(path):
         if path.exists():
             _refuse_foreign(path, overwrite=overwrite, kind=kind)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(errno.EACCES, "no permission", str(path.parent))
+        _check_place(path.parent)
+
+
+def check_file(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse before long work a file that is there already (and `overwrite` is off), or a place that cannot be written.
+
+    Raises:
+        DataError: it is so.
+    """
+    with writing(path):
+        if path.exists() and not overwrite:
+            raise DataError(
+                str(path), "an earlier file", expected="a new one", fix="Name another, or replace it (--overwrite)."
+            )
+        _check_place(path.parent)
+
+
+def _check_place(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "no permission", str(folder))
 
 
 def _sweep(path: Path) -> None:

@@ -53,7 +53,7 @@ class _Squares(torch.autograd.Function):
     def forward(ctx: Any, scale: float, *rows: Tensor) -> Tensor:
         ctx.save_for_backward(*rows)
         ctx.scale = scale
-        lengths = torch.stack(torch._foreach_norm(rows))
+        lengths = torch.stack([torch.linalg.vector_norm(x) for x in rows])
         return lengths.dot(lengths).mul_(scale)
 
     @staticmethod

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from metakg.cli.main import app
 from metakg.engine import Engine, fit, load
-from metakg.errors import ConfigError, DataError, MetakgError
+from metakg.errors import ConfigError, DataError
 from metakg.testing import toy_view
 
 
@@ -110,16 +110,16 @@ def test_nothing_is_left_of_a_run_that_failed(bundle, tmp_path, monkeypatch) -> 
         (("--out", "a.csv", "--users", "none.txt"), DataError, "ids, one a line"),
         (("--out", "a.csv", "--users", "there.csv"), DataError, "no id"),
         (("--out", "a.csv", "--of", "items", "--why"), ConfigError, "an option of users' lists"),
-        (("--out", "no/such/../../a.csv", "--deny", "there.csv"), DataError, "no id"),
+        (("--out", "a.csv", "--deny", "there.csv"), DataError, "no id"),
+        (("--out", "there.csv/a.csv"), DataError, "there.csv"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_worked_out(bundle, tmp_path, monkeypatch, words, error, message) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.csv").write_text("\n")
     monkeypatch.setattr("metakg.engine.load", lambda _: pytest.fail("loaded"))
-    with pytest.raises(error, match=message) as caught:
+    with pytest.raises(error, match=message):
         run(bundle, *words)
-    assert isinstance(caught.value, MetakgError)
 
 
 def test_reasons_of_a_model_that_gives_none_are_refused(tmp_path) -> None:

@@ -22,7 +22,7 @@ import typer
 from metakg.cli import screen
 from metakg.cli.common import JsonOption, ids_in, print_json
 from metakg.cli.recommend import BundleArgument
-from metakg.errors import ConfigError, DataError
+from metakg.errors import ConfigError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,11 +55,15 @@ def lists(
     as_json: JsonOption = False,
 ) -> None:
     """Write the lists of all users, or the neighbours of all items, to a file: whole or not at all."""
+    from metakg import files
     from metakg.engine import load
 
     if of == "items" and (users is not None or deny is not None or why or diversity or not filter_seen):
         raise ConfigError("--of items", "an option of users' lists", expected="-k alone", fix="Leave the others out.")
-    _check_file(out, overwrite=overwrite)
+    if out.suffix not in _WRITERS:
+        known = ", ".join(_WRITERS)
+        raise ConfigError("--out", f"{out.name!r}", expected=f"a name that ends in {known}", fix="Name the format so.")
+    files.check_file(out, overwrite=overwrite)
     names, hidden = None if users is None else ids_in(users), () if deny is None else ids_in(deny)
     engine = load(bundle)
     if why and not engine.explains:
@@ -100,15 +104,6 @@ def _entries(engine: Engine, user: str, found: list[Any], *, why: bool) -> Rows:
         return rows
     reasons = engine.reasons(user, [entry.item for entry in found], 1)
     return [(*row, str(paths[0]) if paths else None) for row, paths in zip(rows, reasons, strict=True)]
-
-
-def _check_file(out: Path, *, overwrite: bool) -> None:
-    """Refuse before long work what cannot be written after it."""
-    if out.suffix not in _WRITERS:
-        known = ", ".join(_WRITERS)
-        raise ConfigError("--out", f"{out.name!r}", expected=f"a name that ends in {known}", fix="Name the format so.")
-    if out.exists() and not overwrite:
-        raise DataError(str(out), "an earlier file", expected="a new one", fix="Name another file, or allow --overwrite.")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,7 +129,7 @@ def collect(
     files.check_folder(out, overwrite=overwrite, kind="dataset")
     before = Dataset.load(data)
     with _opened(address) as opened:
-        made = collected(before, opened.events())
+        made = collected(before, chain.from_iterable(opened.portions()))
     made.save(out, overwrite=overwrite)
     told = made.manifest["collected"]
     if as_json:

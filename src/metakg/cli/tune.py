@@ -56,8 +56,7 @@ def tune(
     from metakg.train.trials import as_toml
     from metakg.train.tune import tune as run
 
-    if out.exists() and not overwrite:
-        raise DataError(str(out), "a file", expected="no such file", fix="Name another, or replace it with --overwrite.")
+    files.check_file(out, overwrite=overwrite)
     if resume and log is None:
         raise ConfigError("--resume", "no --log", expected="the log of the search to go on with", fix="Name it: --log FILE.")
     fixed = merged(model_settings(settings_files, None).get(model, {}), settings_from(settings))

@@ -148,10 +148,8 @@ class Engine:
         shown = None if allow is None else frozenset(several(allow, "allow"))
         hidden = frozenset(several(deny, "deny"))
         for user in self.users if users is None else several(users, "users"):
-            yield (
-                user,
-                self.recommend(user, k, filter_seen=filter_seen, allow=shown, deny=hidden, diversity=diversity),
-            )
+            found = self.recommend(user, k, filter_seen=filter_seen, allow=shown, deny=hidden, diversity=diversity)
+            yield user, found
 
     def recommend(
         self,

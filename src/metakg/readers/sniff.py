@@ -37,16 +37,13 @@ _BINARY: dict[bytes, tuple[str, str]] = {
     b"SQLite format 3\0": ("an SQLite database", "Save its table as CSV or Parquet."),
     b"\x89HDF": ("an HDF5 file", _AS_TABLE),
     b"\x93NUMPY": ("a NumPy array", _AS_TABLE),
-    b"\x80\x02": ("a pickle, which may run anything when it is opened", _AS_TABLE),
-    b"\x80\x03": ("a pickle, which may run anything when it is opened", _AS_TABLE),
-    b"\x80\x04": ("a pickle, which may run anything when it is opened", _AS_TABLE),
-    b"\x80\x05": ("a pickle, which may run anything when it is opened", _AS_TABLE),
+    **{bytes((0x80, n)): ("a pickle, which is never opened here", _AS_TABLE) for n in range(2, 6)},
     b"Obj\x01": ("an Avro file", _AS_TABLE),
     b"BZh91AY&SY": ("a file packed with bzip2", "Unpack it, or pack it with gzip or Zstandard."),
     b"\xfd7zXZ": ("a file packed with xz", "Unpack it, or pack it with gzip or Zstandard."),
 }
 """First bytes of what is often taken for a table -> what it is, and what to do."""
-_SOME = 50
+_ZEROS = 50
 """More zero bytes than one in so many, and it is no text that was damaged here and there."""
 _DELIMITERS = ("\t", ",", ";", "|", "::", " ")
 
@@ -106,7 +103,7 @@ def open_table(stage: Stage, path: Path, options: ReadOptions, role: Role) -> Ta
 def _check_text(path: Path, start: bytes, encoding: str) -> None:
     """Refuse what is no text: read as a table it would be one column of rubbish."""
     what, fix = next((said for magic, said in _BINARY.items() if start.startswith(magic)), (None, _AS_TABLE))
-    if what is None and encoding != "utf-16" and start.count(0) * _SOME > len(start):
+    if what is None and encoding != "utf-16" and start.count(0) * _ZEROS > len(start):
         what, fix = "bytes that are no text", f"{_AS_TABLE} If it is UTF-16, say so (--encoding utf-16)."
     if what is not None:
         raise DataError(str(path), what, expected="text (CSV, TSV, JSON lines) or Parquet", fix=fix)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from metakg.store import Event, Store
 from metakg.store.events import CLICKS
 
 LOG = logging.getLogger("metakg.serve")
-_CHUNK = 10_000
 _AGAIN_S = 5.0
 
 
@@ -133,7 +132,7 @@ class Live:
                 refused += more
             warm(engine)
             with self._lock:
-                rest = list(self._behind(seq))  # the last that can fail comes before anything is replaced
+                rest = list(self._store.portions(seq))  # the last that can fail comes before anything is replaced
                 base = 0 if self._state is None else self._state.base + 1
                 self._pending, self._came_s = [], []
                 self.refused = refused  # all events were applied anew
@@ -161,22 +160,16 @@ class Live:
             the engine, the number reached, whether the world changed, and how many changes were left out.
         """
         world: list[Event] = []
-        for events in self._behind(seq):
+        for events in self._store.portions(seq):
             engine, seq = _now(engine, events), events[-1].seq
             world.extend(event for event in events if event.kind not in CLICKS)
         engine, refused = _worked_in(engine, world)
         return engine, seq, bool(world), refused
 
-    def _behind(self, seq: int) -> Iterator[list[Event]]:
-        """Yield what the store holds behind a number, in portions."""
-        while events := self._store.read(seq, _CHUNK):
-            yield events
-            seq = events[-1].seq
-
     def _follow(self) -> None:
         """Take in what the store holds beyond the state. Called with the lock."""
         assert self._state is not None
-        for events in self._behind(self._state.seq):
+        for events in self._store.portions(self._state.seq):
             self._take(events)
 
     def _take(self, events: Sequence[Event]) -> None:

@@ -153,10 +153,10 @@ class Store:
         with self.reading() as connection:
             return [event_of(row) for row in connection.execute(query).mappings()]
 
-    def events(self, after: int = 0) -> Iterator[Event]:
-        """Yield the events behind a number in order, read in portions."""
+    def portions(self, after: int = 0) -> Iterator[list[Event]]:
+        """Yield what is behind a number in order, in portions: no more than one of them is held at once."""
         while events := self.read(after):
-            yield from events
+            yield events
             after = events[-1].seq
 
     def of_user(self, user: str, after: int = 0, limit: int = 10_000) -> list[Event]:

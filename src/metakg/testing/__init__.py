@@ -1,6 +1,7 @@
 """For authors of models and readers: toy data, planted data, the model contract, hypothesis strategies.
 
 from metakg.testing import LearntContract, ModelContract, toy, toy_view, arriving, planted_small, planted_split, recall_at
+from metakg.testing.told import drafts                                 # what a service is told, at random (extra `serve`)
 from metakg.testing.strategies import datasets, interactions, triples      # needs hypothesis (extra `test`)
 """
 
