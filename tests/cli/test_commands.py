@@ -313,6 +313,20 @@ def test_help_answers_without_loading_anything_heavy() -> None:
     assert found.strip() == "[]"
 
 
+def test_a_command_that_is_stopped_while_it_is_imported_ends_without_a_word() -> None:
+    code = (
+        "import runpy, sys\n"
+        "class Stopped:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'metakg.cli.split':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stopped())\n"
+        "runpy.run_module('metakg', run_name='__main__')\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "")
+
+
 def test_tune_writes_settings_that_train_takes(folder, tmp_path) -> None:
     pytest.importorskip("optuna", reason="extra `tune`")
     out, log = tmp_path / "best.toml", tmp_path / "trials.jsonl"

@@ -180,6 +180,21 @@ def test_a_bundle_that_does_not_open_leaves_the_old_one(bundles, tmp_path) -> No
     store.close()
 
 
+def test_the_store_of_other_data_is_named_in_the_log(bundles, tmp_path, caplog) -> None:
+    def said(items: list[str]) -> bool:
+        store = Store(str(tmp_path / f"{'-'.join(items)}.sqlite"))
+        store.append([Append(tuple(Draft("click", user="ann", item=item) for item in items))])
+        caplog.clear()
+        live = Live(store)
+        live.swap(bundles / "one")
+        return "is it the store of other data" in caplog.text
+
+    assert not said(["i01", "i02"])
+    assert not said(["i01", "strange"]), "half may be items that are still to come"
+    assert said(["i01", "strange", "stranger"])
+    assert said(["strange"])
+
+
 def test_events_without_a_bundle_wait_in_the_store(bundles, tmp_path) -> None:
     store = Store(str(tmp_path / "store.sqlite"))
     live = Live(store)

@@ -130,6 +130,7 @@ class Live:
             while changes:  # what arrives meanwhile is caught up with, until only clicks are left
                 engine, seq, changes, more = self._caught_up(engine, seq)
                 refused += more
+            _warn_of_strangers(engine, bundle)
             warm(engine)
             with self._lock:
                 rest = list(self._store.portions(seq))  # the last that can fail comes before anything is replaced
@@ -258,6 +259,15 @@ def warm(engine: Engine) -> None:
             engine.explain(None, liked[-1], liked=liked[:1])
     for kind in ("item", "entity", "relation", "user"):
         engine.search("a", 1, kind)
+
+
+def _warn_of_strangers(engine: Engine, bundle: Path) -> None:
+    """Say so where a bundle knows few of the items that the store's clicks name: it is likely the store of other data."""
+    clicked = {item for _, clicks in engine.overlay.items() for item in (*clicks.liked, *clicks.disliked)}
+    unknown = len(engine.unknown(clicked - engine.removed))
+    if 2 * unknown > len(clicked):
+        told = {"bundle": str(bundle), "clicked_items": len(clicked), "unknown": unknown}
+        LOG.warning("most items that the store's clicks name are unknown to the bundle: is it the store of other data?", extra=told)
 
 
 def _now(engine: Engine, events: Sequence[Event]) -> Engine:
