@@ -35,6 +35,7 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
         "item_knn_weight": [0.5, 0.25, 0.0],
         "kg_knn_weight": [0.5, 0.25, 1.0],
         "history_weight": [0.05, 0.0, 0.2],
+        "newness": [0.0, 0.5, 0.75, 1.0],
     },
 }
 GAIN = 0.001

@@ -357,7 +357,7 @@ def compare(
                 "peak_gb": _peak_gb(),
                 "device": "CPU" if its_device == "cpu" else torch.cuda.get_device_name(its_device),
             }
-            runs.append(Run(found, **took, epochs=_epochs(rule)))
+            runs.append(Run(found, **took, epochs=_epochs(rule, spent.epochs)))
             if folder is not None and log is not None:
                 with files.atomic_folder(folder) as temporary:
                     found.save(temporary / "evaluation")
@@ -366,7 +366,7 @@ def compare(
                         place.parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(path, place)
                     size = sum(p.numel() for p in fitted.parameters())
-                    cost = {**took, "cpu_s": spent.cpu_s, "parameters": size}
+                    cost = {**took, "cpu_s": spent.cpu_s, "parameters": size, "epochs": spent.epochs}
                     files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, **cost})
                 shutil.rmtree(log, ignore_errors=True)
     return Leaderboard(tuple(runs), k, _facts(split, data, runs), searched or {})
@@ -452,16 +452,16 @@ def _resume(folder: Path, rule: Json) -> Run:
         float(manifest.get("seconds", fit_s + judged)),
         float(manifest.get("peak_gb", 0.0)),
         manifest.get("device", "CPU"),
-        _epochs(rule),
+        _epochs(rule, manifest.get("epochs")),
     )
 
 
-def _epochs(rule: Json) -> tuple[int | None, int | None]:
-    """Return the epochs of training and of adapting that a run's settings ask for; without validation, all of them ran."""
+def _epochs(rule: Json, ran: int | None) -> tuple[int | None, int | None]:
+    """Return the epochs of training and of adapting that a run took; those of its settings where an older run did not tell."""
     training = rule["training"] or {}
     adapt = training.get("adapt") or {}
     steps = adapt.get("mode", "") != "none"
-    return training.get("loop", {}).get("epochs"), adapt.get("epochs") if steps else None
+    return training.get("loop", {}).get("epochs") if ran is None else ran, adapt.get("epochs") if steps else None
 
 
 def _peak_gb() -> float:

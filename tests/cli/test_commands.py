@@ -304,6 +304,11 @@ def test_refusals_are_one_line_on_stderr_and_exit_code_2(folder, tmp_path, words
     assert not (tmp_path / "b").exists()
 
 
+def test_a_model_trained_on_a_data_folder_is_judged_on_the_split_it_was_trained_on(folder, tmp_path) -> None:
+    run("train", folder / "data", "--model", "popularity", "--seed", "2", "--out", tmp_path / "b")
+    assert "user_cold" in run("evaluate", tmp_path / "b", folder / "data")
+
+
 def test_help_answers_without_loading_anything_heavy() -> None:
     code = (
         "import sys; from metakg.cli.main import app\n"

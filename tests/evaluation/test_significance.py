@@ -20,6 +20,7 @@ from metakg.evaluation.significance import (
     compare,
     compare_models,
     correct,
+    differences,
     holm,
 )
 
@@ -218,6 +219,21 @@ def test_models_are_compared_user_by_user_over_seeds():
         "k": 20,
         **vars(direct),
     }
+
+
+def test_seeds_that_all_equal_the_baseline_are_no_difference():
+    """The mean of three recalls of 0.1 is one bit above 0.1."""
+    base = np.random.default_rng(3).integers(0, 11, 400) / 10
+    assert (np.mean([base] * 3, axis=0) != base).any(), "or this test would show nothing"
+    baseline = evaluation("blend", 1, base)
+    row = compare_models([evaluation("metakg", seed, base) for seed in (1, 2, 3)], baseline)[0]
+    assert (row["wins"], row["losses"], row["t_p"], row["wilcoxon_p"]) == (0, 0, 1.0, 1.0)
+
+
+def test_equal_differences_have_one_rank():
+    first, second = np.array([0.3, 0.4, 0.9] * 5), np.array([0.2, 0.3, 0.8] * 5)
+    assert len(np.unique(first - second)) > 1, "or this test would show nothing"
+    assert np.unique(differences(first, second)).tolist() == [0.1]
 
 
 def test_comparisons_of_one_call_are_corrected_together():

@@ -173,6 +173,19 @@ def test_adapting_twice_with_the_same_clicks_is_adapting_once(name: str, view: T
     assert scores(once.adapt(clicks), 0, 2) == pytest.approx(scores(once, 0, 2))
 
 
+def test_blend_weighs_items_that_are_as_new_as_the_profile_by_hand(view: TrainView) -> None:
+    """u2 clicked b in training and d since: by weight 1/5 and 1, so 5/6 of the profile is new. Of the items only d is."""
+    support = Support.of(clicks=[("u2", "d")])
+    plain, told = (
+        fitted("blend", view, exclude_seen=False, history_weight=0.2, newness=newness).adapt(support) for newness in (0.0, 0.75)
+    )
+    factors = np.array([1 / 4 + 3 / 4 * 1 / 6] * 3 + [1 / 4 + 3 / 4 * 5 / 6])
+    assert scores(told, 2)[0] == pytest.approx(scores(plain, 2)[0] * factors)
+    assert scores(told, 1)[0] == pytest.approx(scores(plain, 1)[0] * np.array([1, 1, 1, 1 / 4])), "all old: nothing is lost"
+    alone = told.profiles(rows(2))
+    assert told.score_neighbours(alone) == pytest.approx(plain.score_neighbours(alone)), "closeness knows no newness"
+
+
 @pytest.mark.parametrize("name", ["item-knn", "kg-knn", "walk", "blend"])
 def test_reasons_are_the_score_taken_apart(name: str, view: TrainView) -> None:
     model = fitted(name, view)

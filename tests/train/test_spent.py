@@ -27,7 +27,7 @@ def test_attempts_add_up_and_nothing_is_kept_without_a_folder(tmp_path: Path) ->
     assert second.wall_s >= first.wall_s + 0.049
     assert second.cpu_s >= first.cpu_s
     told = json.loads((tmp_path / "spent.json").read_text())
-    assert told == {"wall_s": second.wall_s, "cpu_s": second.cpu_s}
+    assert told == {"wall_s": second.wall_s, "cpu_s": second.cpu_s, "epochs": None}
     with spending(None) as alone:
         time.sleep(0.01)
     assert 0.01 <= alone.wall_s < second.wall_s
@@ -56,3 +56,17 @@ def test_a_comparison_that_was_stopped_tells_what_all_of_its_training_took(tmp_p
     kept = json.loads((tmp_path / "fm-1" / "manifest.json").read_text())
     assert kept["fit_s"] >= first, "the first attempt counts too"
     assert kept["seconds"] >= kept["fit_s"]
+
+
+def test_a_training_that_stops_by_itself_tells_the_epochs_it_took(tmp_path: Path) -> None:
+    training = {"worlds": 1, "tasks_each": 40, "loop": {"epochs": 60, "patience": 1, "learning_rate": 0.05}}
+    cut, settings = planted_split(), {"metakg": {"hidden": 4, "training": training}}
+    board = compare(cut, ["metakg", "walk"], settings=settings, keep=tmp_path)
+    ran = board.runs[0].epochs[0]
+    assert ran is not None
+    assert ran < 60
+    end = json.loads((tmp_path / "metakg-1" / "log" / "log.jsonl").read_text().splitlines()[-1])
+    assert end["stopped_early"], "or this test would show nothing"
+    assert board.runs[1].epochs == (None, None)
+    again = compare(cut, ["metakg", "walk"], settings=settings, keep=tmp_path)
+    assert [run.epochs for run in again.runs] == [run.epochs for run in board.runs]

@@ -35,6 +35,10 @@ SplitArgument = Annotated[
 ]
 
 
+SPLIT_SEED = 1
+"""Of the lots by which a data set folder is cut; other lots are asked of `metakg split`."""
+
+
 def ids_in(file: Path, *, some: bool = True) -> list[str]:
     """Return the ids that a file holds, one a line; with `some`, there must be one.
 
@@ -165,8 +169,10 @@ def open_data(folder: Path) -> Dataset:
     return load(folder).dataset if _kind(folder) == "split" else Dataset.load(folder)
 
 
-def open_split(folder: Path, seed: int) -> Split:
-    """Open a split folder; cut a data set folder by the strict protocol.
+def open_split(folder: Path) -> Split:
+    """Open a split folder; cut a data set folder by the strict protocol, by the same lots in every command.
+
+    A `--seed` is the model's: whoever trains by one and judges by another asks about the same split.
 
     Raises:
         DataError: the folder holds neither.
@@ -175,7 +181,7 @@ def open_split(folder: Path, seed: int) -> Split:
     from metakg.splits import split
     from metakg.splits.store import load
 
-    return load(folder) if _kind(folder) == "split" else split(Dataset.load(folder), protocol="strict", seed=seed)
+    return load(folder) if _kind(folder) == "split" else split(Dataset.load(folder), protocol="strict", seed=SPLIT_SEED)
 
 
 def _kind(folder: Path) -> Literal["split", "dataset"]:

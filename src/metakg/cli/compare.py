@@ -65,7 +65,7 @@ def compare(
     if against is not None and against not in names:
         raise ConfigError("--against", repr(against), expected=f"one of {', '.join(names)}", fix="Add it to --models.")
     with screen.status("opening the split") as tell:
-        cut = open_split(folder, seed=1)
+        cut = open_split(folder)
         board = run(
             cut,
             list(dict.fromkeys(names)),

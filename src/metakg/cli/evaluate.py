@@ -40,7 +40,7 @@ def evaluate(
     check_rules(mask, candidates)
     found = judge(
         load(bundle),
-        open_split(folder, seed=1),
+        open_split(folder),
         k=k or [20],
         scenarios=chosen(scenarios),
         shots=shots_from(shots),

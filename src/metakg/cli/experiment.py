@@ -124,7 +124,7 @@ def _open(folder: Path, data: Path | None) -> tuple[Split, dict[str, object]]:
     from metakg.splits.store import load
 
     if data is not None:
-        cut, path = open_split(data, seed=1), data.resolve()
+        cut, path = open_split(data), data.resolve()
         about: dict[str, object] = {"name": path.parent.name if path.name == "split" else path.name}
         reference = reference_of(cut)
         return cut, about if reference is None else {**about, "reference": reference}

@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from metakg.cli import screen
-from metakg.cli.common import JsonOption, SeedOption, SplitArgument, open_split, print_json, settings_from
+from metakg.cli.common import JsonOption, SplitArgument, open_split, print_json, settings_from
 from metakg.errors import ConfigError, wanted
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ def metapaths(
     ] = None,
     examples: Annotated[int, typer.Option(min=0, help="Instances shown of each path that is taken.")] = 3,
     dropped: Annotated[bool, typer.Option("--dropped/--no-dropped", help="Show the paths that are not taken too.")] = True,
-    seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Print the meta-paths found in the training part: coverage, lift, fate, and instances with their labels.
@@ -37,7 +36,7 @@ def metapaths(
     from metakg.models.nn.ckg import training_edges
     from metakg.models.pathfinder import PathFinder
 
-    view = open_split(Path(folder), seed).train
+    view = open_split(Path(folder)).train
     finder = PathFinder(view, training_edges(view), _config(settings))
     found = finder.find()
     shown = {path: finder.examples(path, examples) for path in found.chosen}

@@ -65,7 +65,7 @@ def train(
 
     files.check_folder(out, overwrite=overwrite, kind="bundle")
     begin = time.perf_counter()
-    cut = None if whole and not validate else open_split(folder, seed)  # data without times are not cut for nothing
+    cut = None if whole and not validate else open_split(folder)  # data without times are not cut for nothing
     data = open_data(folder) if cut is None else cut.dataset
     view = all_of(data, seed=seed) if cut is None or whole else cut.train
     chosen = merged(model_settings(settings_files, None).get(model, {}), settings_from(settings))

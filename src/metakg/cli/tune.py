@@ -65,7 +65,7 @@ def tune(
         out.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(out.parent, os.W_OK):
         raise DataError(f"writing {out}", "no permission", expected="a folder that can be written", fix="Name another file.")
-    cut = open_split(folder, seed)
+    cut = open_split(folder)
     with screen.status("searching") as tell:
         found = run(
             cut,

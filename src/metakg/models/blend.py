@@ -4,6 +4,10 @@ Each part's scores are divided by their largest value for the user, so that weig
 taste, facts know what is new. No evidence is weak evidence against: an item that nobody has clicked yet gets from the parts
 that live on clicks at least a share of what its facts say, and an item without facts gets from `kg-knn` what its clicks say.
 
+Where items that nobody had clicked before arrive together, whoever clicks one of them is likely to click others: `newness`
+multiplies an item's score by how much of the profile is as new (or as old) as the item. A learnt model that sees whether an
+item is new finds this by itself, so a floor that may not use it would be a low one.
+
 This is the floor that a learnt model has to beat.
 """
 
@@ -40,6 +44,9 @@ class BlendConfig(ProfileConfig):
     trust_unclicked: float = Field(0.5, ge=0.0, le=1.0)
     """How much of what its facts say an item that nobody has clicked yet gets from the parts that live on clicks; 0 takes the
     missing clicks as evidence against it, 1 as none."""
+    newness: float = Field(0.0, ge=0.0, le=1.0)
+    """How much it counts whether an item is new, that is without a click before those that have just arrived, as the items of
+    the profile are: a score is multiplied by (1 - newness) + newness * the share of the profile that is as new. 0: not at all."""
     item_knn: ItemKnnConfig = ItemKnnConfig()
     """Settings of the part; its `history_weight` and `exclude_seen` are ruled by the blend's own."""
     kg_knn: KgKnnConfig = KgKnnConfig()
@@ -69,6 +76,8 @@ class Blend(ProfileRecommender):
         facts += np.bincount(self.view.graph.entity.tails, minlength=self.view.n_entities)
         self.unknown = np.flatnonzero(facts[: self.view.n_items] == 0)
         self.unclicked = np.flatnonzero((self.view.popularity == 0) & (facts[: self.view.n_items] > 0))
+        came = 0 if self.recent is None else np.asarray(self.recent.sum(axis=0)).ravel()
+        self.new = np.asarray(self.view.popularity - came <= 0)  # (I,)
         self.weights = tuple(weight for _, _, weight in kinds)
         made: list[ProfileRecommender] = []
         for (kind, settings, _), before in zip(kinds, old, strict=True):
@@ -88,10 +97,23 @@ class Blend(ProfileRecommender):
 
     def score_profiles(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
         """Score every item for each profile: (B, I) -> (B, I)."""
+        scores = self.score_neighbours(profiles, cut)
+        if self.config.newness:
+            scores *= self._as_new(profiles)
+        return scores
+
+    def score_neighbours(self, profiles: sparse.csr_array, cut: Cut | None = None) -> Floats:
+        """Return the sum of the parts: (B, I) -> (B, I). How new items are says something about people, not about items."""
         neighbours, facts, walk = (_to_unit(part.score_profiles(profiles, cut)) for part in self.parts)
         self._speak_alone(neighbours, facts, walk)
         parts = zip(self.weights, (neighbours, facts, walk), strict=True)
         return np.asarray(sum(weight * part for weight, part in parts), np.float32)
+
+    def _as_new(self, profiles: sparse.csr_array) -> Floats:
+        """Return the factor of every item for each profile: (B, I) -> (B, I)."""
+        share = (profiles @ self.new.astype(np.float32))[:, None]  # profiles sum to 1
+        weight = self.config.newness
+        return np.where(self.new, 1 - weight + weight * share, 1 - weight * share).astype(np.float32)
 
     def _speak_alone(self, neighbours: Floats, facts: Floats, walk: Floats) -> None:
         """Fill in, in place, what a part cannot know: three (B, I)."""

@@ -19,7 +19,7 @@ from metakg.comparison import REFERENCES
 from metakg.errors import DataError
 from metakg.evaluation import Evaluation
 from metakg.evaluation.report import aggregate, best_floor
-from metakg.evaluation.significance import bootstrap_interval, compare_models
+from metakg.evaluation.significance import bootstrap_interval, compare_models, differences
 from metakg.experiments.lab import METRICS, block_of
 from metakg.experiments.rows import Done, Record, key_of, read
 from metakg.experiments.suite import EXPERIMENTS
@@ -252,7 +252,7 @@ def _of_table3(evaluations: Sequence[Evaluation], k: int, derived: _Derived) -> 
             if floor is not None and model != floor:
                 theirs = np.mean([e.results[place].values["recall", k] for e in by_model[floor]], axis=0)
                 ours = np.mean([e.results[place].values["recall", k] for e in found], axis=0)
-                gap = ours - theirs
+                gap = differences(ours, theirs)
                 derived.gains.append(
                     {
                         "model": model,

@@ -267,7 +267,9 @@ def _warn_of_strangers(engine: Engine, bundle: Path) -> None:
     unknown = len(engine.unknown(clicked - engine.removed))
     if 2 * unknown > len(clicked):
         told = {"bundle": str(bundle), "clicked_items": len(clicked), "unknown": unknown}
-        LOG.warning("most items that the store's clicks name are unknown to the bundle: is it the store of other data?", extra=told)
+        LOG.warning(
+            "most items that the store's clicks name are unknown to the bundle: is it the store of other data?", extra=told
+        )
 
 
 def _now(engine: Engine, events: Sequence[Event]) -> Engine:

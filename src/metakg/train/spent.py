@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from metakg import files
-from metakg.train.loop import watching
+from metakg.train.loop import Loop, Progress, watching
 
 _EVERY_S = 20.0
 """Seconds between two notes: what a kill in between takes with it."""
@@ -18,15 +17,18 @@ _EVERY_S = 20.0
 
 @dataclass
 class Spent:
-    """Seconds of all attempts so far.
+    """What all attempts so far came to.
 
     Attributes:
-        wall_s: by the clock.
-        cpu_s: of this process.
+        wall_s: seconds by the clock.
+        cpu_s: seconds of this process.
+        epochs: which epoch the last loop is in: the training itself, which comes after its start. None where nothing was learnt
+            by gradient. A training that stops by itself has fewer than its settings allow.
     """
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
+    epochs: int | None = None
 
 
 @contextmanager
@@ -40,8 +42,8 @@ def spending(folder: Path | None) -> Iterator[Spent]:
     earlier = Spent()
     if place is not None and place.exists():
         told = files.read_json(place, what="account of a training")
-        earlier = Spent(told["wall_s"], told["cpu_s"])
-    found, wall, cpu = Spent(), time.perf_counter(), time.process_time()
+        earlier = Spent(told["wall_s"], told["cpu_s"], told.get("epochs"))
+    found, wall, cpu = Spent(epochs=earlier.epochs), time.perf_counter(), time.process_time()
     noted = wall
 
     def note() -> None:
@@ -50,9 +52,10 @@ def spending(folder: Path | None) -> Iterator[Spent]:
         found.wall_s = earlier.wall_s + noted - wall
         found.cpu_s = earlier.cpu_s + time.process_time() - cpu
         if place is not None and place.parent.exists():
-            files.write_json(place, {"wall_s": found.wall_s, "cpu_s": found.cpu_s})
+            files.write_json(place, {"wall_s": found.wall_s, "cpu_s": found.cpu_s, "epochs": found.epochs})
 
-    def look(*_: Any) -> None:
+    def look(_: Loop, progress: Progress) -> None:
+        found.epochs = progress.epoch
         if time.perf_counter() - noted > _EVERY_S:
             note()
 
