@@ -75,8 +75,8 @@ class Comparison:
 def differences(first: Values, second: Values) -> Values:
     """Return first minus second: (n,), (n,) -> (n,). What is less than 1e-9 is nothing.
 
-    The mean of three equal recalls is not always that recall to the last bit, and 0.3 - 0.2 is not 0.2 - 0.1: without this, ties
-    between seeds' means would be wins or losses, and equal differences would have different ranks.
+    The mean of three equal recalls is not always that recall to the last bit, and 0.3 - 0.2 is not 0.2 - 0.1: without this,
+    ties between seeds' means would be wins or losses, and equal differences would have different ranks.
     """
     return np.round(np.asarray(first, np.float64) - np.asarray(second, np.float64), _DECIMALS) + 0.0  # and no -0.0
 

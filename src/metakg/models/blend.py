@@ -45,8 +45,8 @@ class BlendConfig(ProfileConfig):
     """How much of what its facts say an item that nobody has clicked yet gets from the parts that live on clicks; 0 takes the
     missing clicks as evidence against it, 1 as none."""
     newness: float = Field(0.0, ge=0.0, le=1.0)
-    """How much it counts whether an item is new, that is without a click before those that have just arrived, as the items of
-    the profile are: a score is multiplied by (1 - newness) + newness * the share of the profile that is as new. 0: not at all."""
+    """How much it counts whether an item is new (no click but those that have just arrived), as the items of the profile are: a
+    score is multiplied by (1 - newness) + newness * the share of the profile that is as new. 0: not at all."""
     item_knn: ItemKnnConfig = ItemKnnConfig()
     """Settings of the part; its `history_weight` and `exclude_seen` are ruled by the blend's own."""
     kg_knn: KgKnnConfig = KgKnnConfig()
@@ -113,7 +113,7 @@ class Blend(ProfileRecommender):
         """Return the factor of every item for each profile: (B, I) -> (B, I)."""
         share = (profiles @ self.new.astype(np.float32))[:, None]  # profiles sum to 1
         weight = self.config.newness
-        return np.where(self.new, 1 - weight + weight * share, 1 - weight * share).astype(np.float32)
+        return np.asarray(np.where(self.new, 1 - weight + weight * share, 1 - weight * share), np.float32)
 
     def _speak_alone(self, neighbours: Floats, facts: Floats, walk: Floats) -> None:
         """Fill in, in place, what a part cannot know: three (B, I)."""
