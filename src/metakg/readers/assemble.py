@@ -128,6 +128,16 @@ def _check_attributes(stage: Stage, options: ReadOptions) -> None:
                     expected=f"one of {', '.join(sorted(stage.attributes)) or 'no column: there is no attribute table'}",
                     fix="Name a column of an attribute table.",
                 )
+    facts = [source["options"]["columns"] for source in stage.sources if source["format"] == "attributes"]
+    used = {plain(name) for columns in facts for name in columns}
+    for name in options.bins:
+        if plain(name) not in used:
+            raise ConfigError(
+                "option bins",
+                f"{name!r}, which --attributes leaves out",
+                expected="a column that becomes facts",
+                fix="Name it in --attributes too, or leave it out of --bins.",
+            )
 
 
 def _tables(job: Job) -> dict[str, str]:

@@ -12,13 +12,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from metakg.errors import ConfigError
-from metakg.readers.columns import Column, find, missing, plain
+from metakg.errors import ConfigError, DataError
+from metakg.readers.columns import Column, field_of, find, missing, plain
 from metakg.readers.duck import translated
 from metakg.readers.options import ReadOptions
 from metakg.readers.scan import as_text, literal
 from metakg.readers.sniff import Table, open_table
 from metakg.readers.staging import Stage
+from metakg.types import Json
 
 _BLANKS = "' \t\r\n'"
 
@@ -46,9 +47,11 @@ def stage_user_attributes(stage: Stage, path: Path, options: ReadOptions) -> Non
 def _stage(stage: Stage, path: Path, options: ReadOptions, kind: Literal["item", "user"]) -> None:
     table = open_table(stage, path, options, "item_attributes" if kind == "item" else "user_attributes")
     wanted = options.item_column if kind == "item" else options.user_column
-    own = [column for column in table.columns if wanted is not None and plain(column.name) == plain(wanted)]
+    own = wanted is not None and (
+        any(plain(column.name) == plain(wanted) for column in table.columns) or field_of(table.columns, wanted) is not None
+    )
     key = (
-        own[0]
+        find(table.columns, kind, wanted, where=table.where)
         if own
         else find(table.columns, kind, None, where=table.where) or find(table.columns, "id", None, where=table.where)
     )
@@ -57,7 +60,11 @@ def _stage(stage: Stage, path: Path, options: ReadOptions, kind: Literal["item",
     named = [column for column in table.columns if options.label_column and plain(column.name) == plain(options.label_column)]
     label = named[0] if named else find(table.columns, "label", None, where=table.where)
     facts = _chosen(stage, table, key, label, options)
-    stage.note("attributes", [path], {"of": kind, "id": key.name, "columns": [column.name for column in facts]})
+    shaped: Json = {"of": kind, "id": key.name, "columns": [column.name for column in facts]}
+    left = [column.name for column in table.columns if column.name and column not in (*facts, key, label)]
+    if options.attributes not in (None, "all") and (left := [name for name in left if f"{name}." not in _starts(facts)]):
+        shaped["not_read"] = left
+    stage.note("attributes", [path], shaped)
     numbered = f"(SELECT *, row_number() OVER () - 1 AS ordinal FROM {table.scan.sql})"
     stage.add("ids", f"SELECT '{kind}' AS kind, {key.sql} AS id FROM {table.scan.sql}", scan=table.scan)
     if label is not None and label is not key:
@@ -93,9 +100,27 @@ def _chosen(stage: Stage, table: Table, key: Column, label: Column | None, optio
     if asked is None:
         asked = () if all(column.typed for column in table.columns) else "all"
     if asked == "all":
-        return [column for column in others if column is not label]
-    wanted = {plain(name) for name in asked}
-    return [column for column in others if plain(column.name) in wanted]
+        chosen = [column for column in others if column is not label]
+    else:
+        wanted = {plain(name) for name in asked}
+        chosen = [column for column in others if plain(column.name) in wanted]
+        inside = {name: field for name in asked if (field := field_of(others, name)) is not None}
+        stage.attributes |= {plain(name) for name in inside}
+        chosen += inside.values()
+    for column in chosen:
+        if column.nested == "objects":
+            raise DataError(
+                table.where,
+                f"objects in column {column.name!r}",
+                expected="values, or lists of them",
+                fix=f"Name a field inside (--attributes {column.name}.name, and the other columns), or leave the column out.",
+            )
+    return chosen
+
+
+def _starts(facts: Sequence[Column]) -> set[str]:
+    """Return the names of the columns from which fields are taken, with the point behind."""
+    return {f"{column.name.split('.')[0]}." for column in facts}
 
 
 def _facts(stage: Stage, table: Table, column: Column, options: ReadOptions) -> str:

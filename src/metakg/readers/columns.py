@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from metakg.errors import DataError
 from metakg.readers.options import ReadOptions
+from metakg.readers.scan import literal
 
 _NAMES = {
     "user": """user userid uid reviewer reviewerid customer customerid member memberid visitor visitorid account accountid
@@ -52,6 +54,7 @@ class Column:
         type: its DuckDB type.
         sequence: what parts its values where the file says so (`token_seq` in an atomic file), else None.
         typed: the file says what the column is, so that no separator is looked for in it.
+        nested: what its cells hold in the place of one value (JSON lines: as the first of them do), else None.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Column:
     type: str = "VARCHAR"
     sequence: str | None = None
     typed: bool = False
+    nested: Literal["objects", "lists"] | None = None
 
 
 def plain(name: str) -> str:
@@ -103,14 +107,26 @@ def find(columns: Sequence[Column], role: str, wanted: str | None, *, where: str
         exact = [column for column in columns if column.name == wanted] or [
             column for column in columns if plain(column.name) == plain(wanted)
         ]
-        if not exact:
+        inside = None if exact else field_of(columns, wanted)
+        if not exact and inside is None:
             raise missing(columns, role, where=where, wanted=wanted)
-        return _only(exact, role, where)
+        return _only(exact or [inside] if inside is not None else exact, role, where)
     for alias in ALIASES[role]:
         found = [column for column in columns if plain(column.name) == alias]
         if found:
             return _only(found, role, where)
     return None
+
+
+def field_of(columns: Sequence[Column], wanted: str) -> Column | None:
+    """Return the field that a name such as `product.id` means in a column of objects, or None."""
+    base, *path = wanted.split(".")
+    found = next((column for column in columns if column.name == base and column.nested == "objects"), None)
+    if found is None or not all(path) or not path:
+        return None
+    quoted = "".join(f'."{name}"' for name in path)
+    cell = found.sql if found.type == "VARCHAR" else f"to_json({found.sql})"
+    return Column(wanted, f"TRY(json_extract_string({cell}, {literal('$' + quoted)}))")
 
 
 def need(columns: Sequence[Column], role: str, wanted: str | None, *, where: str) -> Column:
@@ -144,4 +160,12 @@ def _only(found: Sequence[Column], role: str, where: str) -> Column:
     if len(found) > 1:
         names = ", ".join(repr(column.name) for column in found)
         raise DataError(where, f"the columns {names}", expected=f"one {role} column", fix="Rename or remove one of them.")
-    return found[0]
+    column = found[0]
+    if column.nested is not None:
+        flag, whole = _FLAGS.get(role), "Write what is meant as a column of its own"
+        fix = {
+            "objects": f"Name the field inside, such as {flag} {column.name}.id." if flag else f"{whole}.",
+            "lists": "Write a row for each entry.",
+        }[column.nested]
+        raise DataError(where, f"{column.nested} in the {role} column {column.name!r}", expected="one value a cell", fix=fix)
+    return column

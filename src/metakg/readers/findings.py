@@ -73,7 +73,8 @@ def _unread(job: Job) -> list[Finding]:
     for source in job.stage.sources:
         if left := source["options"].get("not_read"):
             what = f"columns of {source['files'][0]['name']} that are not read"
-            found.append(Finding("note", "interactions", what, len(left), left))
+            kind = "attributes" if source["format"] == "attributes" else "interactions"
+            found.append(Finding("note", kind, what, len(left), left))
     return found
 
 

@@ -119,25 +119,35 @@ def _parquet(stage: Stage, path: Path) -> Table:
     scan = scan_parquet(path)
     with translated(path):
         described = stage.connection.execute(f"DESCRIBE SELECT * FROM {scan.sql}").fetchall()
-    columns = [Column(str(row[0]), identifier(str(row[0])), str(row[1])) for row in described]
+    columns = [Column(str(row[0]), identifier(str(row[0])), str(row[1]), nested=_nested_type(str(row[1]))) for row in described]
     return Table(path, scan, columns, header=True)
 
 
+def _nested_type(kind: str) -> Literal["objects", "lists"] | None:
+    """Return what cells of a DuckDB type hold in the place of one value."""
+    return "lists" if kind.endswith("]") else "objects" if kind.startswith(("STRUCT", "MAP")) else None
+
+
 def _json_lines(path: Path, lines: Sequence[str]) -> Table:
-    keys: dict[str, None] = {}
+    keys: dict[str, Literal["objects", "lists"] | None] = {}
     for line in lines:
         try:
             value = json.loads(line)
         except ValueError:
             continue  # counted later, as a line that cannot be read
         if isinstance(value, dict):
-            keys |= dict.fromkeys(value)
+            for key, cell in value.items():
+                nested: Literal["objects", "lists"] | None = (
+                    "objects" if isinstance(cell, dict) else "lists" if isinstance(cell, list) else None
+                )
+                keys[key] = nested or keys.get(key)
     if not keys:
         raise DataError(f"{path} line 1", repr(lines[0][:80]), expected="a JSON object", fix="Write one object a line.")
     # keys that differ in case alone would be one column to DuckDB
     once = {key.casefold(): key for key in reversed(keys)}
     names = [key for key in keys if once[key.casefold()] == key]
-    return Table(path, scan_json_lines(path, names), [Column(name, identifier(name)) for name in names], header=True)
+    columns = [Column(name, identifier(name), nested=keys[name]) for name in names]
+    return Table(path, scan_json_lines(path, names), columns, header=True)
 
 
 def _text(path: Path, lines: Sequence[str], options: ReadOptions, role: Role, encoding: str) -> Table:
