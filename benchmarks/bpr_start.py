@@ -10,6 +10,7 @@ one. For choosing `training.bpr` once, for every model alike; no query of the sp
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--rates", default="3e-3")
     parser.add_argument("--decays", default="1e-5,1e-3,3e-3,1e-2")
+    parser.add_argument("--hardest", default="1")
     parser.add_argument("--epochs", default="40,120", help="ascending")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
@@ -57,24 +59,21 @@ def main() -> None:
         parser.error("this split has no validation part")
     view, scenario = split.train, split.scenarios["user_cold"]
     n_nodes = view.n_users + view.n_items
-    for rate in map(float, given.rates.split(",")):
-        for decay in map(float, given.decays.split(",")):
-            rows, done, begin = (
-                xavier(n_nodes, given.dim, rng=random.torch_generator(given.seed, "bpr/init")),
-                0,
-                time.perf_counter(),
+    words = (given.rates, given.decays, given.hardest)
+    for rate, decay, hardest in itertools.product(*([float(word) for word in text.split(",")] for text in words)):
+        rows = xavier(n_nodes, given.dim, rng=random.torch_generator(given.seed, "bpr/init"))
+        done, begin = 0, time.perf_counter()
+        for epochs in map(int, given.epochs.split(",")):
+            config = BprConfig(epochs=epochs - done, learning_rate=rate, weight_decay=decay, hardest=int(hardest))
+            rows = fit_bpr(view.interactions, view.n_users, view.n_items, config, rows, given.seed + done)
+            items, done = rows[view.n_users :], epochs
+            plain, normal = (recall(v, view, scenario) for v in (items, torch.nn.functional.normalize(items, dim=1)))
+            took = time.perf_counter() - begin
+            print(
+                f"rate {rate:g}  decay {decay:g}  hardest of {hardest:g}  epochs {epochs:4d}  {took:5.0f} s  "
+                f"recall@20 {plain:.4f}  at length one {normal:.4f}",
+                flush=True,
             )
-            for epochs in map(int, given.epochs.split(",")):
-                config = BprConfig(epochs=epochs - done, learning_rate=rate, weight_decay=decay)
-                rows = fit_bpr(view.interactions, view.n_users, view.n_items, config, rows, given.seed + done)
-                items, done = rows[view.n_users :], epochs
-                plain, normal = (recall(v, view, scenario) for v in (items, torch.nn.functional.normalize(items, dim=1)))
-                took = time.perf_counter() - begin
-                print(
-                    f"rate {rate:g}  decay {decay:g}  epochs {epochs:4d}  {took:5.0f} s  recall@20 {plain:.4f}  "
-                    f"at length one {normal:.4f}",
-                    flush=True,
-                )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from metakg.data import IdMap, Interactions, KnowledgeGraph, Tasks, TrainView, Vocabulary
 from metakg.errors import DataError
 from metakg.models.nn.ckg import CollaborativeGraph, training_edges, triple_sampler
-from metakg.sample.episodes import EpisodeSampler, PairSampler
+from metakg.sample.episodes import EpisodeSampler, PairBatch, PairSampler
 from metakg.sample.keys import KeySet
 from metakg.sample.negatives import KeyedNegatives, NegativeSampler
 from metakg.sample.triples import TripleSampler
@@ -203,6 +203,14 @@ def test_samplers_resume_where_they_stood(view: TrainView) -> None:
     assert first[1].negatives.tolist() == second[1].negatives.tolist()
     with pytest.raises(DataError, match="the pairs to learn from"):
         PairSampler(Interactions.empty(), Interactions.empty(), rows(0), 1, np.random.default_rng(0))
+
+
+def test_the_hardest_negative_of_each_click_is_kept() -> None:
+    users, positives, negatives = torch.tensor([4, 4, 4, 7, 7, 7]), torch.tensor([0, 0, 0, 1, 1, 1]), torch.arange(20, 26)
+    batch = PairBatch(users, positives, negatives, each=3)
+    found = batch.hardest(torch.tensor([0.1, 0.3, 0.2, -1.0, -3.0, -2.0]))
+    assert (found.users.tolist(), found.positives.tolist(), found.negatives.tolist()) == ([4, 7], [0, 1], [21, 23])
+    assert found.each == 1
 
 
 def test_keyed_negatives_are_the_same_for_a_click_whoever_else_is_asked_for() -> None:

@@ -20,14 +20,14 @@ from metakg.errors import ConfigError, DataError
 from metakg.models.base import Recommender
 from metakg.models.fm import FM, FmConfig
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
-from metakg.sample.episodes import PairBatch, PairsAndFacts, TaskBatch
+from metakg.sample.episodes import PairBatch, PairSampler, PairsAndFacts, TaskBatch
 from metakg.sample.triples import TripleBatch
 from metakg.testing import arriving, planted_split, toy_view
 from metakg.train import fit as training
 from metakg.train.baseline import Adapting, AdaptRule, BaselineConfig, train_baseline
 from metakg.train.feeds import FEEDS, JointFeed, PairFeed, PassesFeed, Ration, TaskFeed
 from metakg.train.fit import TRAINING, scenario_mean, settings_for
-from metakg.train.initialise import BprConfig, fit_bpr
+from metakg.train.initialise import BprConfig, ClickBatches, Factors, fit_bpr
 from metakg.train.loop import LoopConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
@@ -212,6 +212,26 @@ def test_bpr_vectors_are_the_start_of_users_and_items() -> None:
     model.start_from(found[:8], found[8:])
     assert torch.equal(model.user, found[:8])
     assert torch.equal(model.entity, torch.cat([found[8:], others]))
+
+
+def test_hard_negatives_of_the_bpr_start_are_the_best_of_those_drawn_and_never_known() -> None:
+    view = toy_view()
+    pairs, pool = view.interactions.pairs_only(), np.unique(view.interactions.items)
+    factors = Factors(torch.randn(20, 3, generator=torch.Generator().manual_seed(1)), 8, 0.0)
+
+    def batch(hardest: int) -> PairBatch:
+        drawn = PairSampler(pairs, pairs, pool, 12, np.random.default_rng(5))
+        return ClickBatches(drawn, 16, torch.device("cpu"), hardest).next(factors, 0)
+
+    known = set(pairs.keys(12).tolist())
+    one, hard = batch(1), batch(50)
+    assert sorted(one.positives.tolist()) == sorted(hard.positives.tolist()), "each click stands there once"
+    for user, negative in zip(hard.users.tolist(), hard.negatives.tolist(), strict=True):
+        free = [item for item in pool.tolist() if user * 12 + item not in known]
+        scores = factors.scores(torch.full((len(free),), user), torch.tensor(free))
+        assert negative == free[int(scores.argmax())], "of fifty that are drawn from so few, all are there"
+    scored = [factors.scores(b.users, b.negatives).mean() for b in (one, hard)]
+    assert scored[1] > scored[0]
 
 
 def test_with_cold_content_what_nobody_clicked_starts_from_its_neighbours() -> None:

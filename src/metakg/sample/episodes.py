@@ -232,6 +232,16 @@ class PairBatch:
             self.each,
         )
 
+    def hardest(self, scores: Tensor) -> PairBatch:
+        """Return each click once, with the negative that scores best (Zhang et al. 2013, "dynamic negative sampling").
+
+        Args:
+            scores: (B,) of each user with each negative.
+        """
+        first = torch.arange(0, len(self), self.each, device=self.users.device)
+        rows = first + torch.unflatten(scores, 0, (len(first), self.each)).argmax(1)
+        return PairBatch(self.users[rows], self.positives[rows], self.negatives[rows])
+
     def to(self, device: torch.device | str) -> PairBatch:
         """Return the same batch on another device."""
         users, positives, negatives = (t.to(device) for t in (self.users, self.positives, self.negatives))

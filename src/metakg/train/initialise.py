@@ -76,6 +76,9 @@ class BprConfig(BaseModel):
     """Pairs of one step."""
     weight_decay: NonNegativeFloat = 1e-5
     """Weight of the squared length of the vectors that a batch uses."""
+    hardest: PositiveInt = 1
+    """Items drawn for each pair, of which the one that scores best is its negative (Zhang et al., SIGIR 2013): once most pairs
+    are in order, an item drawn at random teaches nothing."""
 
 
 class FactBatches:
@@ -241,7 +244,7 @@ def fit_bpr(
         return shared[key].clone()
     factors = Factors(start, n_users, config.weight_decay)
     drawn = PairSampler(pairs, pairs, np.unique(pairs.items), n_items, random.generator(seed, "bpr/pairs"))
-    source = ClickBatches(drawn, config.batch_size, start.device)
+    source = ClickBatches(drawn, config.batch_size, start.device, config.hardest)
     about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": on_progress}
     fit_start(factors, source, config, "bpr", **about)
     fitted = factors.rows.detach()
@@ -258,6 +261,11 @@ class Factors(nn.Module):
         self.n_users, self.weight_decay = n_users, weight_decay
         self.rows = nn.Parameter(start)
 
+    @torch.no_grad()
+    def scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """Return the score of each pair: (B,), (B,) -> (B,)."""
+        return (self.rows[users] * self.rows[items + self.n_users]).sum(1)
+
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the loss of a batch of pairs."""
         rows = torch.cat([batch.users, batch.positives + self.n_users, batch.negatives + self.n_users])
@@ -268,21 +276,22 @@ class Factors(nn.Module):
 
 
 class ClickBatches:
-    """Hands out shuffled pairs with fresh negatives."""
+    """Hands out shuffled pairs with fresh negatives, each the hardest of so many."""
 
-    def __init__(self, pairs: PairSampler, size: int, device: torch.device) -> None:
-        self.pairs, self.size, self.device = pairs, size, device
+    def __init__(self, pairs: PairSampler, size: int, device: torch.device, hardest: int = 1) -> None:
+        self.pairs, self.size, self.device, self.hardest = pairs, size, device, hardest
         self.order = np.arange(len(pairs))
 
     def __len__(self) -> int:
         return -(-len(self.order) // self.size)
 
-    def next(self, model: Any, step: int) -> PairBatch:
+    def next(self, model: Factors, step: int) -> PairBatch:
         """Return the pairs of a step."""
         place = step % len(self)
         if place == 0:
             self.order = self.pairs.order()
-        return self.pairs.draw(self.order[place * self.size : (place + 1) * self.size]).to(self.device)
+        batch = self.pairs.draw(self.order[place * self.size : (place + 1) * self.size], self.hardest).to(self.device)
+        return batch if self.hardest == 1 else batch.hardest(model.scores(batch.users, batch.negatives))
 
     def learn(self, model: Any, batch: PairBatch) -> Json:
         """Nothing to note."""
