@@ -16,6 +16,7 @@ FLOORS = {
     "rng": 0,
     "files": 0,
     "heap": 0,
+    "session": 0,
     "threads": 0,
     "data": 1,
     "store": 1,
@@ -42,10 +43,8 @@ FLOORS = {
 ALLOWED = {
     ("models", "losses"),
     ("models", "sample"),
-    ("errors", "types"),
     ("files", "errors"),
     ("files", "types"),
-    ("rng", "types"),
 }
 
 

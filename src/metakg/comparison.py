@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import resource
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from metakg import files
+from metakg import files, session
 from metakg.data import Split
 from metakg.errors import ConfigError, DataError
 from metakg.evaluation import Evaluation, evaluate
@@ -25,6 +20,7 @@ from metakg.evaluation.evaluator import check_rules
 from metakg.evaluation.report import DAGGER, aggregate, best_floor, grid, means_of, tables
 from metakg.evaluation.result import MASK
 from metakg.evaluation.significance import compare_models
+from metakg.heap import peak_bytes
 from metakg.models.registry import FLOORS, MODELS
 from metakg.splits.store import fingerprint
 from metakg.train.fit import check_available, fit, settings_for, trains_on_cards
@@ -312,6 +308,9 @@ def compare(
         LeakageError: a query pair is visible to something that learns or ranks.
     """
     settings = settings or {}
+    if not models or not seeds:
+        what = "models" if not models else "seeds"
+        raise ConfigError(what, "none", expected="at least one", fix="Name some, such as blend." if not models else "Name one.")
     check_available(device)
     check_rules(split, scenarios, mask, candidates)
     resolved = {name: settings_for(name, dict(settings.get(name, {}))) for name in models}  # all checked before any runs
@@ -354,7 +353,7 @@ def compare(
             took: Json = {
                 "fit_s": spent.wall_s,
                 "seconds": earlier_s + time.perf_counter() - start,
-                "peak_gb": _peak_gb(),
+                "peak_gb": peak_bytes() / 2**30,
                 "device": "CPU" if its_device == "cpu" else torch.cuda.get_device_name(its_device),
             }
             runs.append(Run(found, **took, epochs=_epochs(rule, spent.epochs)))
@@ -464,20 +463,12 @@ def _epochs(rule: Json, ran: int | None) -> tuple[int | None, int | None]:
     return training.get("loop", {}).get("epochs") if ran is None else ran, adapt.get("epochs") if steps else None
 
 
-def _peak_gb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak / 1e6 if sys.platform != "darwin" else peak / 1e9)
-
-
 def _facts(split: Split, data: str, runs: list[Run]) -> Json:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
-        "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["metakg", *sys.argv[1:]]) if Path(sys.argv[0]).name == "metakg" else "metakg.compare",
-        "machine": f"{os.cpu_count()} cores, {memory:.0f} GB, CPU",
-        "metakg": version("metakg"),
-        "torch": version("torch"),
-        "python": platform.python_version(),
+        "date": session.today(),
+        "command": session.invocation("metakg.compare"),
+        "machine": session.machine(),
+        **session.versions("torch"),
         "data": data,
         "split_seed": split.manifest.get("options", {}).get("seed"),
         "seconds": sum(run.seconds for run in runs),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,14 +58,36 @@ def kept() -> Iterator[None]:
 
 def _plenty() -> bool:
     free = available_bytes()
-    held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return free is not None and free > _PLENTY * held
+    return free is not None and free > _PLENTY * resident_bytes()
 
 
 @cache
 def _glibc() -> Any:
     """Return the C library if it is glibc, else None."""
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+
+
+def peak_bytes() -> int:
+    """Return the most resident memory this process has had.
+
+    Not `ru_maxrss` where it can be avoided: on Linux it starts from the parent's memory at the fork, even in a new program.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        (peak,) = (line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def resident_bytes(pid: int | str = "self") -> int:
+    """Return the resident memory of a process; 0 where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:  # noqa: PTH123 - read at every scrape; a Path would be slower
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
 
 
 def available_bytes() -> int | None:

@@ -504,7 +504,7 @@ def test_export_carries_the_figures_of_the_model(folder, bundle, tmp_path) -> No
         "export", tmp_path / "clicked", "--out", tmp_path / "bare", "--no-clicks"
     )
     (tmp_path / "other.jsonl").write_text(json.dumps({"model": "another", "mean": 1.0}) + "\n")
-    for wrong, says in (("other.jsonl", "no row of"), ("nowhere.jsonl", "rows of an evaluation")):
+    for wrong, says in (("other.jsonl", "no row of"), ("nowhere.jsonl", "rows as JSON lines")):
         result = CliRunner().invoke(
             app, ["export", str(bundle), "--out", str(tmp_path / "x"), "--figures", str(tmp_path / wrong)]
         )

@@ -75,6 +75,24 @@ def test_users_of_a_file_known_or_new_with_options_and_reasons(bundle, tmp_path)
     assert any(row["why"] for row in rows)
 
 
+def test_blanks_around_ids_do_not_matter_and_unknown_ones_are_named(bundle, tmp_path) -> None:
+    def best(deny: str) -> list[str]:
+        (tmp_path / "deny.txt").write_text(deny)
+        (tmp_path / "users.txt").write_text("  ann \t\n\n")
+        words = ["--users", tmp_path / "users.txt", "--deny", tmp_path / "deny.txt", "-k", "2", "--overwrite"]
+        run(bundle, "--out", tmp_path / "lists.jsonl", *words)
+        rows = [json.loads(line) for line in (tmp_path / "lists.jsonl").read_text().splitlines()]
+        assert {row["user"] for row in rows} == {"ann"}
+        return [row["item"] for row in rows]
+
+    first, second = best("nothing\n")
+    assert second == best(f" {first}\t\n")[0]
+    (tmp_path / "deny.txt").write_text(f"strange\n{first}\n")
+    words = ["lists", bundle, "--deny", tmp_path / "deny.txt", "--out", tmp_path / "b.csv"]
+    told = CliRunner().invoke(app, [str(word) for word in words]).stderr
+    assert told == "ignored, since the bundle does not know them: strange\n"
+
+
 def test_neighbours_of_every_item(bundle, tmp_path) -> None:
     engine = load(bundle)
     run(bundle, "--of", "items", "--out", tmp_path / "a.parquet", "-k", 2)

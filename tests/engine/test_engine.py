@@ -124,10 +124,24 @@ def test_the_reasons_of_a_list_are_those_of_each_item(view: TrainView, model: st
         engine.reasons("zoe", [*shown, "zzz"])
 
 
+@pytest.mark.parametrize("count", [0, -1, 2.5])
+@pytest.mark.parametrize(
+    ("ask", "about", "name"),
+    [
+        ("recommend", "ann", "k"),
+        ("similar", "a", "k"),
+        ("reach", "a", "k"),
+        ("search", "a", "limit"),
+        ("facts", "a", "limit"),
+    ],
+)
+def test_what_is_no_number_of_answers_is_refused(view: TrainView, ask: str, about: str, name: str, count: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} is a positive whole number, not {count}"):
+        getattr(fit("blend", view), ask)(about, count)
+
+
 def test_wrong_arguments_are_value_errors(view: TrainView) -> None:
     engine = fit("popularity", view)
-    with pytest.raises(ValueError, match="k is a positive number"):
-        engine.recommend("ann", k=0)
     with pytest.raises(ValueError, match="either a user"):
         engine.adapt()
 

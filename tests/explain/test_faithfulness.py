@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -177,3 +179,11 @@ def test_models_without_paths_refuse(monkeypatch) -> None:
     assert not engine.explains
     with pytest.raises(ConfigError, match="no explanations"):
         engine.explain("ann", "i09")
+
+
+def test_paths_that_do_not_carry_the_score_are_not_said_to() -> None:
+    told = fit("blend", toy_view()).explain(None, "i03", liked=["i07"])
+    assert told.paths
+    against = str(replace(told, faithfulness=-0.5, rank_without=7))
+    assert "its score would not fall, and it would stand at place 7: it is not ranked by them." in against
+    assert "would lose" not in against

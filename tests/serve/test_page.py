@@ -273,9 +273,9 @@ def test_the_words_agree_with_the_interface(visit: Visit) -> None:
     reasons, loss = explained["reasons"], explained["faithfulness"]
     shares = visit.page.locator(".paths .share strong")
     expect(shares).to_have_text([f"{reason['share']:.0%}" for reason in reasons])
-    said = f"{loss:.0%} of what speaks for it" if loss > 0 else "nothing"
+    assert loss >= 0
     place = f"and stand at place {explained['rank_without']:,}"
-    expect(visit.page.locator(".why")).to_contain_text(f"it would lose {said} {place}.")
+    expect(visit.page.locator(".why")).to_contain_text(f"it would lose {loss:.0%} of what speaks for it {place}.")
     visit.wait_for_picture(".why")
     distinct = {(node["kind"], node["id"], node["label"]) for reason in reasons for node in reason["path"][::2]}
     expect(visit.page.locator(".why .graph")).to_have_attribute("data-drawn", str(len(distinct)))

@@ -35,18 +35,20 @@ SplitArgument = Annotated[
 ]
 
 
+_SHOWN = 20
+"""Unknown ids that are named."""
 SPLIT_SEED = 1
 """Of the lots by which a data set folder is cut; other lots are asked of `metakg split`."""
 
 
 def ids_in(file: Path, *, some: bool = True) -> list[str]:
-    """Return the ids that a file holds, one a line; with `some`, there must be one.
+    """Return the ids that a file holds, one a line, without blanks around them; with `some`, there must be one.
 
     Raises:
         DataError: the file cannot be read, or holds none.
     """
     try:
-        found = [line for line in file.read_text(encoding="utf-8-sig").split("\n") if line]  # text mode: no \r is left
+        found = [name for line in file.read_text(encoding="utf-8-sig").split("\n") if (name := line.strip())]
     except (OSError, UnicodeDecodeError) as err:
         raise DataError(str(file), str(err), expected="ids, one a line, as UTF-8", fix="Check the path.") from err
     if some and not found:
@@ -197,6 +199,14 @@ def _kind(folder: Path) -> Literal["split", "dataset"]:
         )
     found: Literal["split", "dataset"] = kind
     return found
+
+
+def warn_of_unknown(names: Sequence[str]) -> None:
+    """Say on the screen which ids are not known and count for nothing; of many, the first."""
+    some = list(dict.fromkeys(names))
+    if some:
+        more = f" and {len(some) - _SHOWN:,} more" if len(some) > _SHOWN else ""
+        typer.echo(f"ignored, since the bundle does not know them: {', '.join(some[:_SHOWN])}{more}", err=True)
 
 
 def print_json(value: object) -> None:

@@ -31,13 +31,17 @@ def evaluate(
     mask: MaskOption = None,
     candidates: CandidatesOption = "all",
     out: Annotated[Path | None, typer.Option(help="Keep the results, per user, in this folder.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace earlier results.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a bundle in the scenarios of a split: all items ranked, every user kept."""
+    from metakg import files
     from metakg.engine import load
     from metakg.evaluation import evaluate as judge
 
     check_rules(mask, candidates)
+    if out is not None:
+        files.check_folder(out, overwrite=overwrite)
     found = judge(
         load(bundle),
         open_split(folder),
@@ -48,7 +52,7 @@ def evaluate(
         candidates=candidates,  # type: ignore[arg-type]
     )
     if out is not None:
-        found.save(out)
+        found.save(out, overwrite=overwrite)
     if as_json:
         for row in found.rows:
             print_json(row)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from metakg.cli.common import JsonOption, print_json
+from metakg.cli.common import JsonOption, print_json, warn_of_unknown
 from metakg.cli.recommend import BundleArgument, DislikedOption, LikedOption, UserArgument
 
 
@@ -22,7 +22,9 @@ def explain(
     """Show the paths from a user's own items to a recommended one, with their share of its score."""
     from metakg.engine import load
 
-    found = load(bundle).explain(user, item, limit, liked=liked or (), disliked=disliked or ())
+    engine = load(bundle)
+    warn_of_unknown(engine.unknown([*(liked or ()), *(disliked or ())]))
+    found = engine.explain(user, item, limit, liked=liked or (), disliked=disliked or ())
     if as_json:
         print_json(found.as_json())
     else:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -24,12 +23,16 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle and write it anew, in the present format and with its cold-start figures."""
+    from metakg import files
     from metakg.bundle import FORMAT
     from metakg.engine import load
+    from metakg.evaluation.report import read_rows
 
+    files.check_folder(out, overwrite=overwrite)
     engine = load(source)
     if figures is not None:
-        rows = [row for row in rows_of(figures) if row.get("model") == engine.model]
+        file = figures / "rows.jsonl" if figures.is_dir() else figures
+        rows = [row for row in read_rows(file) if row.get("model") == engine.model]
         if not rows:
             found = f"no row of {engine.model}"
             raise DataError(str(figures), found, expected="figures of this model", fix="Judge this bundle: metakg evaluate.")
@@ -46,26 +49,3 @@ def export(
         f"{engine.model}: {told['users']:,} users, {told['items']:,} items; {len(engine.adapted):,} users have clicked since "
         f"training; {len(engine.figures):,} rows of figures\nbundle: {out} (format {FORMAT})"
     )
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of an evaluation, from a file of JSON lines or the folder that holds it.
-
-    Raises:
-        DataError: the file cannot be read, or a line is no JSON object.
-    """
-    file = path / "rows.jsonl" if path.is_dir() else path
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise DataError(str(file), str(err), expected="rows of an evaluation", fix="Make it: metakg evaluate --out.") from err
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as err:
-            raise DataError(f"{file} line {number}", "no JSON", expected="a JSON object a line", fix="Make it again.") from err
-        if not isinstance(row, dict):
-            raise DataError(f"{file} line {number}", f"a {type(row).__name__}", expected="a JSON object", fix="Make it again.")
-        rows.append(row)
-    return rows

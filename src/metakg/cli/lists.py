@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from metakg.cli import screen
-from metakg.cli.common import JsonOption, ids_in, print_json
+from metakg.cli.common import JsonOption, ids_in, print_json, warn_of_unknown
 from metakg.cli.recommend import BundleArgument
 from metakg.errors import ConfigError
 
@@ -68,6 +68,7 @@ def lists(
     engine = load(bundle)
     if why and not engine.explains:
         raise ConfigError("--why", f"a bundle of {engine.model}", expected="a model that explains", fix="Leave it out.")
+    warn_of_unknown(engine.unknown(hidden))
     if of == "users":
         names = engine.users if names is None else list(dict.fromkeys(names))
         columns = ["user", "place", "item", "label", "score", "way", *(["why"] if why else [])]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from metakg.cli import screen
-from metakg.cli.common import JsonOption, print_json
+from metakg.cli.common import JsonOption, print_json, warn_of_unknown
 
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle folder (metakg train).")]
 UserArgument = Annotated[str, typer.Argument(help="User id; an unknown one is a new user.")]
@@ -40,7 +40,7 @@ def recommend(
 
     engine = load(bundle)
     clicks = {"liked": liked or (), "disliked": disliked or ()}
-    _warn_of_unknown(engine.unknown([*clicks["liked"], *clicks["disliked"], *(allow or ()), *(deny or ())]))
+    warn_of_unknown(engine.unknown([*clicks["liked"], *clicks["disliked"], *(allow or ()), *(deny or ())]))
     found = engine.recommend(user, k, **clicks, filter_seen=filter_seen, allow=allow, deny=deny or (), diversity=diversity)
     why = why and engine.explains
     reasons = [engine.explain(user, entry.item, limit=1, **clicks).paths if why else () for entry in found]
@@ -56,8 +56,3 @@ def recommend(
         rows.append((str(place), *([entry.item] if named else []), entry.label, *because))
     headers = ("", *(["id"] if named else []), "item", *(["why"] if why else []))
     screen.print_table(headers, rows, title=f"for {user} ({way})")
-
-
-def _warn_of_unknown(names: list[str]) -> None:
-    if names:
-        typer.echo(f"ignored, since the bundle does not know them: {', '.join(dict.fromkeys(names))}", err=True)

@@ -87,16 +87,20 @@ def rebuild(
     bundle: Annotated[Path, typer.Argument(help="The bundle that the service was started with.", show_default=False)],
     address: StoreArgument,
     out: Annotated[Path | None, typer.Option(help="Write it all as a new bundle folder.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier bundle.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Apply every event of a store to a bundle, as a service does when it starts, and show what it comes to."""
+    from metakg import files
     from metakg.serve.live import Live
 
+    if out is not None:
+        files.check_folder(out, overwrite=overwrite)
     with _opened(address) as opened:
         live = Live(opened)
         state = live.swap(bundle)
     if out is not None:
-        state.engine.save(out)
+        state.engine.save(out, overwrite=overwrite)
     made = {
         "version": state.version,
         **state.engine.counts,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +24,7 @@ from metakg.cli.common import (
     value_of,
 )
 from metakg.errors import ConfigError, DataError
+from metakg.session import invocation
 
 
 def tune(
@@ -81,7 +80,7 @@ def tune(
             report=tell,
             device=device,
         )
-    command = shlex.join(["metakg", *sys.argv[1:]])
+    command = invocation("metakg.train.tune.tune")
     about = (
         f"# Chosen on the validation scenarios by: {command}\n"
         f"# trial {found.best.number} of {len(found.trials)}, mean of Recall@20 and NDCG@20 {found.best.score:.4f}\n\n"

@@ -177,8 +177,7 @@ class Engine:
 
         Unknown item ids are ignored everywhere (see `unknown`).
         """
-        if k < 1:
-            raise ValueError(f"k is a positive number of items, not {k}")
+        _check_count(k, "k")
         if not 0 <= diversity <= 1:
             raise ValueError(f"diversity lies between 0 and 1, not at {diversity}")
         asked = self._asked(user, liked, disliked)
@@ -211,6 +210,7 @@ class Engine:
             DataError: the item is unknown (an unknown user simply has no path).
             ConfigError: the model cannot take its scores apart (see `explains`).
         """
+        _check_count(limit, "limit")
         row, answers = self._known_item(item), self._profile_answers()
         model, asked = answers.recommender, self._asked(user, liked, disliked)
         person = answers.person(asked)
@@ -243,6 +243,7 @@ class Engine:
             DataError: an item is unknown.
             ConfigError: the model cannot take its scores apart (see `explains`).
         """
+        _check_count(limit, "limit")
         rows, answers = [self._known_item(item) for item in items], self._profile_answers()
         person = answers.person(self._asked(user, liked, disliked))
         model = answers.recommender
@@ -254,6 +255,7 @@ class Engine:
         Raises:
             DataError: the item is unknown.
         """
+        _check_count(k, "k")
         row = self._known_item(item)
         view = self.recommender.view
         close = self._base.answers.closeness(np.array([row], np.int32))
@@ -273,6 +275,7 @@ class Engine:
         Raises:
             DataError: the item is unknown.
         """
+        _check_count(k, "k")
         row = self._known_item(item)
         view = self.recommender.view
         close = self._base.answers.closeness(np.array([row], np.int32))
@@ -328,6 +331,7 @@ class Engine:
 
         Every word of `text` must begin a word of the name (or the id); case and accents do not matter.
         """
+        _check_count(limit, "limit")
         rows = self._base.index(kind).find(text)
         ids, popularity = self._base.ids(kind), self._base.popularity(kind)
         if kind == "item" and len(self._removed_rows):
@@ -356,6 +360,7 @@ class Engine:
         Raises:
             DataError: the item is unknown.
         """
+        _check_count(limit, "limit")
         row = self._known_item(item)
         v, facts = self.recommender.view.vocabulary, self.recommender.view.graph.entity
         places = [(place, False) for place in facts.of_head(row).tolist()] + [
@@ -628,3 +633,9 @@ class Engine:
         users = self.recommender.view.vocabulary.users
         row = users.row(user)
         return user if row is None else users.label(row)
+
+
+def _check_count(count: int, name: str) -> None:
+    """Refuse what is no number of things to return."""
+    if not isinstance(count, int | np.integer) or count < 1:
+        raise ValueError(f"{name} is a positive whole number, not {count!r}")

@@ -308,10 +308,11 @@ def read_rows(path: Path | str) -> list[Json]:
     path = Path(path)
     fix = 'Make the file again ("metakg compare --json").'
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:
         raise DataError(str(path), str(err), expected="rows as JSON lines", fix=fix) from err
     rows = []
+    lines = text.removesuffix("\n").split("\n") if text else []  # a name may hold what `splitlines` takes for the end of a line
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)

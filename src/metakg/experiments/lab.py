@@ -12,12 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +30,7 @@ from metakg.experiments import curves
 from metakg.experiments.rows import Journal, key_of, refuse_rows
 from metakg.experiments.runner import Desk
 from metakg.models.registry import FLOORS, MODELS
+from metakg.session import invocation, machine, today, versions
 from metakg.splits.store import fingerprint
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.fit import TRAINING, settings_for
@@ -310,14 +307,12 @@ def claim(folder: Path, identity: Json, about: Json, k: int) -> None:
 
 def session() -> Json:
     """Return when, where and with what this program runs."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    by_command = Path(sys.argv[0]).name in ("metakg", "main.py")
+    load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
     return {
-        "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["metakg", *sys.argv[1:]]) if by_command else "metakg.experiments.suite.experiment",
-        "machine": f"{os.cpu_count()} cores, {memory:.0f} GB, CPU, load {os.getloadavg()[0]:.1f} at the start",
-        "versions": {name: version(name) for name in ("metakg", "torch", "numpy", "scipy")}
-        | {"python": platform.python_version()},
+        "date": today(),
+        "command": invocation("metakg.experiments.suite.experiment"),
+        "machine": f"{machine()}{load}",
+        "versions": versions("torch", "numpy", "scipy"),
     }
 
 

@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from metakg.errors import TrainingError
-from metakg.heap import available_bytes
+from metakg.heap import available_bytes, peak_bytes, resident_bytes
 from metakg.models.base import Recommender
 from metakg.train.loop import Loop, Progress, watching
 from metakg.types import Json
@@ -232,7 +231,7 @@ def in_child(work: Callable[..., Json], arguments: tuple[Any, ...], limits: Limi
     began = time.monotonic()
     try:
         while not ours.poll(0.25):
-            used = _resident(child.pid)
+            used = 0 if child.pid is None else resident_bytes(child.pid)
             if limits.bytes is not None and used > limits.bytes:
                 raise _ended(f"{used / 2**30:.1f} GB in use", f"at most {limits.bytes / 2**30:.1f} GB", "memory")
             if limits.seconds is not None and time.monotonic() - began > limits.seconds:
@@ -273,7 +272,7 @@ def _serve(pipe: Connection, work: Callable[..., Json], arguments: tuple[Any, ..
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         result = work(*arguments)
-        result["peak_gb"] = round(_peak_bytes() / 2**30, 3)
+        result["peak_gb"] = round(peak_bytes() / 2**30, 3)
         pipe.send(("result", result))
     except Exception as err:  # noqa: BLE001 - carried over the process boundary and raised there
         pipe.send(("error", f"{type(err).__name__}: {err}"))
@@ -287,30 +286,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _peak_bytes() -> int:
-    """Return the most resident memory this process has had, in bytes.
-
-    Not `ru_maxrss` where it can be avoided: on Linux it starts from the parent's memory at the fork, even in a new program.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        (peak,) = (line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:"))
-        return int(peak.split()[1]) * 1024
-    import resource
-    import sys
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _resident(pid: int | None) -> int:
-    """Return the resident bytes of a process; 0 where the system does not say."""
-    path = Path(f"/proc/{pid}/statm")
-    try:
-        return int(path.read_text(encoding="ascii").split()[1]) * 4096
-    except (OSError, IndexError):
-        return 0
 
 
 def room() -> int | None:

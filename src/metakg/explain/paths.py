@@ -117,8 +117,11 @@ class Explanation:
         if not self.paths:
             return f"{self.label}: no path from this user's own items; it is shown because it is popular"
         lines = [f"{self.label} (place {self.rank:,})", *(f"  {path.share:5.1%}  {path}" for path in self.paths)]
-        lost = f"{self.faithfulness:.0%} of what speaks for it" if self.faithfulness >= 0 else "nothing"
-        return "\n".join([*lines, f"Without these paths it would lose {lost} and stand at place {self.rank_without:,}."])
+        if self.faithfulness >= 0:
+            lost = f"Without these paths it would lose {self.faithfulness:.0%} of what speaks for it"
+            return "\n".join([*lines, f"{lost} and stand at place {self.rank_without:,}."])
+        place = f"Without these paths its score would not fall, and it would stand at place {self.rank_without:,}"
+        return "\n".join([*lines, f"{place}: it is not ranked by them."])
 
     def as_json(self) -> Json:
         """Return the explanation for machines."""

@@ -136,16 +136,24 @@ class Store:
         again.
         """
         with self._errors("appending"), self._turn, self._engine.begin() as connection:
-            # The row is locked before anything is looked up: whoever waited here sees what the others committed.
-            last = connection.scalar(sa.select(COUNTER.c.last).with_for_update())
-            if last is None:
-                raise StoreError(self.name, "no counter", expected="one row in metakg_counter", fix="Restore a backup.")
-            batch = _Batch(connection, int(last), int(time.time()))
-            outcomes = batch.add(requests)
+            outcomes, forgotten = self.within(connection, requests)
             self._prune(connection)
-        if batch.forgotten:
+        if forgotten:
             self._erased()
         return outcomes
+
+    def within(self, connection: sa.Connection, requests: Sequence[Append]) -> tuple[list[Outcome], bool]:
+        """Add requests in a transaction of `writing`; return what each came to, and whether anything was erased.
+
+        Raises:
+            StoreError: the store lost its counter.
+        """
+        # The row is locked before anything is looked up: whoever waited here sees what the others committed.
+        last = connection.scalar(sa.select(COUNTER.c.last).with_for_update())
+        if last is None:
+            raise StoreError(self.name, "no counter", expected="one row in metakg_counter", fix="Restore a backup.")
+        batch = _Batch(connection, int(last), int(time.time()))
+        return batch.add(requests), batch.forgotten
 
     def read(self, after: int = 0, limit: int = 10_000) -> list[Event]:
         """Return the events behind number `after`, at most `limit`, in order."""

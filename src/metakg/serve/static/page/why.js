@@ -48,8 +48,10 @@ function PathLine({ reason }) {
 /** What is left of the score and the place without the paths: how far they tell the truth. */
 function faithfulness({ faithfulness: part, rank_without: place }, paths) {
   const these = paths === 1 ? "this path" : `these ${paths} paths`;
-  const loss = part > 0 ? `${percent(part)} of what speaks for it` : "nothing";
-  return `Without the facts behind ${these}, it would lose ${loss} and stand at place ${count(place)}.`;
+  const without = `Without the facts behind ${these},`;
+  return part >= 0
+    ? `${without} it would lose ${percent(part)} of what speaks for it and stand at place ${count(place)}.`
+    : `${without} its score would not fall, and it would stand at place ${count(place)}: it is not ranked by them.`;
 }
 
 /** All paths as one graph: what two paths share is drawn once, and a heavier path is drawn thicker. */
