@@ -77,3 +77,12 @@ def test_commands_that_only_read_make_nothing(tmp_path) -> None:
     with pytest.raises(StoreError, match="no such file"):
         run("forgotten", tmp_path / "no.sqlite")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_backup_that_is_not_whole_leaves_no_store_behind(tmp_path) -> None:
+    Store(str(tmp_path / "s.sqlite")).close()
+    run("backup", tmp_path / "s.sqlite", tmp_path / "b.jsonl")
+    (tmp_path / "b.jsonl").write_text((tmp_path / "b.jsonl").read_text().splitlines()[0] + "\n")
+    with pytest.raises(DataError, match="no end"):
+        run("restore", tmp_path / "b.jsonl", tmp_path / "new.sqlite")
+    assert not (tmp_path / "new.sqlite").exists()

@@ -64,6 +64,23 @@ def test_a_misspelt_parameter_is_no_default(client, path, field) -> None:
     assert error["message"].startswith("no such parameter; this route takes ")
 
 
+@pytest.mark.parametrize(
+    ("path", "field"), [("/api/recommend/J%FCrgen", "path"), ("/api/users/%ff", "path"), ("/api/search?q=%E4", "query")]
+)
+def test_ids_that_are_no_text_are_not_taken_for_each_other(client, path, field) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 422
+    assert check(answer)["field"] == field
+    assert client.get("/api/recommend/J%C3%BCrgen").status_code == 200
+
+
+def test_a_backup_takes_no_name(client) -> None:
+    answer = client.post("/api/admin/backup", json={"name": "mine.jsonl"})
+    assert answer.status_code == 422
+    assert check(answer)["field"] == "body"
+    assert client.post("/api/admin/backup", json={}).status_code == 200
+
+
 def test_a_route_without_parameters_takes_what_balancers_add(client) -> None:
     assert client.get("/api/health/ready?_=123").status_code == 200
     assert client.get("/metrics?target=x").status_code == 200

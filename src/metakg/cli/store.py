@@ -72,7 +72,9 @@ def restore(
 ) -> None:
     """Fill an empty store from a backup, whole or not at all. Stop the service first."""
     from metakg.store import restore as run
+    from metakg.store.backup import verified
 
+    verified(file)  # before a store is made for it
     users = [] if forget is None else ids_in(forget, some=False)
     with _opened(address, migrate=True) as opened:
         made = run(opened, file, overwrite=overwrite, forget=users)

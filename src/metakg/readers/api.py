@@ -229,8 +229,12 @@ def _with_paper(paths: Sequence[Path], options: Mapping[str, Any], form: str) ->
 
 def _verify(folder: Path) -> PrepareReport:
     from metakg.data import Dataset
-    from metakg.readers.report import PrepareReport
+    from metakg.readers.pairs import iso
+    from metakg.readers.report import Finding, PrepareReport
 
-    manifest = Dataset.load(folder, verify=True).manifest
+    data = Dataset.load(folder, verify=True)
+    manifest, times_s = data.manifest, data.interactions.times_s
     counts = {name: entry["rows"] for name, entry in manifest["tables"].items()}
-    return PrepareReport(None, manifest.get("source", []), manifest.get("options", {}), counts, [], [], [])
+    found = [Finding.from_json(told) for told in manifest.get("findings", [])]  # what was said of the files still holds
+    times = None if times_s is None or not len(times_s) else (iso(int(times_s.min())), iso(int(times_s.max())))
+    return PrepareReport(None, manifest.get("source", []), manifest.get("options", {}), counts, [], [], found, times)

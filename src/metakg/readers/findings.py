@@ -8,6 +8,8 @@ from metakg.readers.report import SHOWN, Finding, Place, Tally
 
 _ENDS = "SELECT head FROM triples UNION SELECT tail FROM triples"
 _USED = "SELECT relation FROM triples UNION ALL SELECT relation FROM user_triples"
+_NOTHING = ", ".join(f"'{word}'" for word in ("null", "nan", "none", "n/a", "nil", "undefined", r"\N".lower(), "#n/a"))
+_SEVERAL, _NEARLY_ALL = 20, 0.9
 _ODD = {
     "items without a fact": f"SELECT id FROM items WHERE row NOT IN ({_ENDS}) ORDER BY row",
     "items linked to an entity without a fact": f"SELECT id FROM item_nodes WHERE linked AND row NOT IN ({_ENDS}) ORDER BY row",
@@ -45,7 +47,16 @@ def findings(job: Job, tallies: list[Tally], *, places: bool) -> list[Finding]:
     if loops:
         found.append(Finding("note", "triples", "a fact that links an entity to itself", loops, _loops(job) if places else []))
     has_graph = job.number("SELECT count(*) FROM relations") > 0
-    found = [*_apart(job), *found, *_unread(job), *_values(job), *_lists(job)]
+    found = [
+        *_apart(job),
+        *_strangers(job),
+        *found,
+        *_unread(job),
+        *_values(job),
+        *_lists(job),
+        *_everywhere(job),
+        *_missing(job),
+    ]
     for what, query in _ODD.items():
         if "fact" in what and not has_graph:
             continue
@@ -66,6 +77,55 @@ def _apart(job: Job) -> list[Finding]:
         return []
     what = f"no item with a click has a fact (ids look like {clicked[0][0]!r} there and {told[0][0]!r} here)"
     return [Finding("problem", "data", what, job.number(f"SELECT count(*) FROM ({of_items}) WHERE told"))]
+
+
+def _strangers(job: Job) -> list[Finding]:
+    """Return a problem where facts about users are about none who clicked, or links lead to nothing that has a fact."""
+    found = []
+    about = "SELECT id, row FROM users WHERE row IN (SELECT head FROM user_triples)"
+    clicked = "SELECT id, row FROM users WHERE code IN (SELECT user FROM pairs)"
+    told, acting = (job.run(f"SELECT id FROM ({query}) ORDER BY row LIMIT 1") for query in (about, clicked))
+    if told and acting and not job.number(f"SELECT count(*) FROM ({about}) a JOIN ({clicked}) c USING (row)"):
+        what = f"no user with a click has a fact (ids look like {acting[0][0]!r} there and {told[0][0]!r} here)"
+        found.append(Finding("problem", "data", what, job.number(f"SELECT count(*) FROM ({about})")))
+    linked = job.number("SELECT count(*) FROM item_nodes WHERE linked")
+    if linked and job.number("SELECT count(*) FROM triples"):
+        with_facts = job.number(f"SELECT count(*) FROM item_nodes WHERE linked AND row IN ({_ENDS})")
+        if not with_facts:
+            entity = job.run("SELECT entity FROM item_nodes WHERE linked ORDER BY row LIMIT 1")[0][0]
+            other = job.run("SELECT id FROM entities WHERE row = (SELECT min(head) FROM triples)")[0][0]
+            what = f"no linked item has a fact (links name entities like {entity!r}, facts like {other!r})"
+            found.append(Finding("problem", "data", what, linked))
+    return found
+
+
+def _everywhere(job: Job) -> list[Finding]:
+    """Return a note of facts that nearly every item has: they tell no item from another, and still are reasons."""
+    items = job.number("SELECT count(*) FROM items")
+    if items < _SEVERAL:
+        return []
+    per_fact = f"SELECT tail, relation, count(*) AS n FROM triples WHERE head < {items} GROUP BY tail, relation"
+    common = f"SELECT e.id, n FROM ({per_fact}) f JOIN entities e ON f.tail = e.row WHERE n >= {_NEARLY_ALL} * {items}"
+    found = job.run(f"{common} ORDER BY n DESC, e.row")
+    if not found:
+        return []
+    what = "facts that nearly every item has, which tell no item from another (leave them out)"
+    return [Finding("note", "data", what, len(found), [str(row[0]) for row in found[:SHOWN]])]
+
+
+def _missing(job: Job) -> list[Finding]:
+    """Return notes of ids that stand for a missing value in other programs."""
+    found = []
+    for table, what in (("users", "users"), ("items", "items"), ("entities", "attribute values")):
+        name = "regexp_replace(id, '^[^:]*:', '')" if table == "entities" else "id"
+        own = " AND row >= (SELECT count(*) FROM items)" if table == "entities" else ""
+        looks = f"FROM {table} WHERE lower({name}) IN ({_NOTHING}){own}"
+        count = job.number(f"SELECT count(*) {looks}")
+        if count:
+            examples = [str(row[0]) for row in job.run(f"SELECT id {looks} ORDER BY row LIMIT {SHOWN}")]
+            text = f"{what} whose ids are elsewhere words for a missing value (leave such cells empty)"
+            found.append(Finding("note", "data", text, count, examples))
+    return found
 
 
 def _unread(job: Job) -> list[Finding]:

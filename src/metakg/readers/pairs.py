@@ -50,7 +50,7 @@ def build_pairs(job: Job) -> tuple[str, str] | None:
     if not has_time or not account.kept:
         return None
     first, last = job.run("SELECT min(time_s), max(time_s) FROM pairs")[0]
-    return _iso(first), _iso(last)
+    return iso(first), iso(last)
 
 
 def _name(job: Job, kind: str) -> None:
@@ -96,5 +96,6 @@ def _survivors(job: Job, kind: str, *, unclicked: bool) -> None:
     )
 
 
-def _iso(time_s: int) -> str:
+def iso(time_s: int) -> str:
+    """Return UTC seconds since 1970 as ISO 8601."""
     return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

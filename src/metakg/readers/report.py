@@ -121,6 +121,12 @@ class Finding:
     count: int
     places: Sequence[Place | str] = ()
 
+    @staticmethod
+    def from_json(told: Json) -> Finding:
+        """Return what `to_json` told."""
+        places = [place if isinstance(place, str) else _place(place) for place in told["places"]]
+        return Finding(told["level"], told["kind"], told["what"], told["count"], places)
+
     def to_json(self) -> Json:
         """Return the finding as a JSON object."""
         return {
@@ -130,6 +136,11 @@ class Finding:
             "count": self.count,
             "places": [place.to_json() if isinstance(place, Place) else place for place in self.places],
         }
+
+
+def _place(told: Json) -> Place:
+    unit: Literal["line", "row"] = "row" if "row" in told else "line"
+    return Place(told["file"], told.get(unit), unit, told["found"])
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def restore(store: Store, path: Path, *, overwrite: bool = False, forget: Collec
         DataError: the file cannot be read, or is not whole.
         StoreError: the store is not empty (and `overwrite` is off), or cannot be written.
     """
-    last, version, counts = _verified(path)
+    last, version, counts = verified(path)
     with store.writing() as connection:
         found = connection.scalar(sa.select(COUNTER.c.last).with_for_update())
         if found and not overwrite:
@@ -99,8 +99,12 @@ def restore(store: Store, path: Path, *, overwrite: bool = False, forget: Collec
     return {**counts, "last": last, "forgotten": len(drafts)}
 
 
-def _verified(path: Path) -> tuple[int, int, Json]:
-    """Read a backup once without using it; return the number of its newest event, its version, and its counts."""
+def verified(path: Path) -> tuple[int, int, Json]:
+    """Read a backup once without using it; return the number of its newest event, its version, and its counts.
+
+    Raises:
+        DataError: the file cannot be read, or is not whole.
+    """
     digest, counts = hashlib.sha256(), {"events": 0, "answers": 0}
     head: Json | None = None
     version = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.routing import APIRoute
@@ -52,11 +53,26 @@ async def only_known(request: Request) -> None:
         raise Refusal(422, f"no such parameter; this route takes {', '.join(known)}", field=place)
 
 
+async def only_text(request: Request) -> None:
+    """Refuse an address that is no UTF-8: decoded all the same, different ids would be one.
+
+    Raises:
+        Refusal: it is so.
+    """
+    for name, field in (("raw_path", "path"), ("query_string", "query")):
+        raw = request.scope.get(name) or b""
+        if b"%" in raw:
+            try:
+                unquote_to_bytes(raw).decode("utf-8")
+            except UnicodeDecodeError:
+                raise Refusal(422, "what stands behind % is no UTF-8", field=field) from None
+
+
 class Router(APIRouter):
     """A router whose routes say what they need, show an example, list every way to fail, and refuse what they do not know."""
 
     def __init__(self) -> None:
-        super().__init__(dependencies=[Depends(only_known)])
+        super().__init__(dependencies=[Depends(only_text), Depends(only_known)])
 
     def describe(
         self,

@@ -124,6 +124,8 @@ async def swap(request: Request, sent: schemas.SwapIn) -> Response:
 async def back_up(request: Request) -> Response:
     """Into the folder that the server was started with (`--backups`), as of one moment, while it serves."""
     shared = service(request)
+    if (await request.body()).strip() not in (b"", b"{}"):
+        raise Refusal(422, "this route takes no body; the file's name is its moment", field="body")
     if shared.backups is None:
         raise Refusal(409, "the server was started without --backups FOLDER", code="no_backups")
     if shared.backing_up.locked():
