@@ -39,7 +39,10 @@ def train(
     settings: SetOption = None,
     validate: Annotated[
         bool,
-        typer.Option("--validate", help="Find the number of epochs on the validation scenarios first, then train so long."),
+        typer.Option(
+            "--validate",
+            help="Find the number of epochs on the validation scenarios first, then train so long (metakg: at most).",
+        ),
     ] = False,
     whole: Annotated[
         bool,
