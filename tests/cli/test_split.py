@@ -70,7 +70,30 @@ def test_json_for_machines(folder, tmp_path):
 
 def test_what_is_left_out_is_said(folder, tmp_path):
     result = run(folder, "--out", tmp_path / "s", "--set", "min_support=24", "--no-validation")
-    assert "left out: test user_cold: no user has enough pairs there" in result.stdout
+    assert (
+        "left out: test user_cold: no new user has 25 pairs with old items (min_support=24, and one to ask for)"
+        in result.stdout
+    )
+
+
+def test_a_cut_that_lots_decided_is_said(folder, tmp_path):
+    made = Dataset.load(folder)
+    pairs = made.interactions
+    Dataset(made.vocabulary, Interactions(pairs.users, pairs.items, None, np.full(len(pairs), 7, np.int64)), made.graph).save(
+        tmp_path / "one"
+    )
+
+    def notes(data):
+        words = ["--out", tmp_path / f"{data.name}-split", "--set", "min_support=2", "--no-validation"]
+        return [line for line in run(data, *words).stdout.splitlines() if line.startswith("note: ")]
+
+    assert notes(folder) == []
+    first, second = notes(tmp_path / "one")
+    assert (
+        first
+        == "note: 100% of the users have one first time, the one where the new ones begin: which of them are new, lots decided"
+    )
+    assert second.startswith("note: 100% of the items")
 
 
 @pytest.mark.parametrize(

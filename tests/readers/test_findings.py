@@ -158,3 +158,17 @@ def test_the_command_says_what_data_without_times_are_good_for(tmp_path: Path) -
     (tmp_path / "c.csv").write_text("user,item\na,x\nb,y\n")
     words = ["prepare", "--interactions", str(tmp_path / "c.csv"), "--out", str(tmp_path / "out")]
     assert 'no times: cut them by lot ("metakg split --set arrival=lot")' in CliRunner().invoke(app, words).stdout
+
+
+def test_a_folder_in_the_place_of_a_table_is_all_files_in_it(tmp_path: Path) -> None:
+    for day, row in (("2024-01-01", "a,x\n"), ("2024-01-02", "b,y\na,z\n")):
+        (tmp_path / "events" / f"day={day}").mkdir(parents=True)
+        (tmp_path / "events" / f"day={day}" / "part-0.csv").write_text(f"user,item\n{row}")
+    (tmp_path / "events" / "_SUCCESS").write_text("")
+    (tmp_path / "events" / "day=2024-01-02" / ".part-0.csv.crc").write_bytes(b"crc")
+    data = metakg.read(interactions=tmp_path / "events")
+    assert data.vocabulary.items.array.to_pylist() == ["x", "y", "z"]
+    assert len(data.interactions) == 3
+    (tmp_path / "nothing" / ".hidden").mkdir(parents=True)
+    with pytest.raises(DataError, match="a folder without a file"):
+        metakg.read(interactions=tmp_path / "nothing")

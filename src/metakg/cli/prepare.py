@@ -36,7 +36,14 @@ Given = Annotated[
 Format = Annotated[
     str, typer.Option("--format", help="auto, kgat, atomic, table, rdf, amazon, lfm1b or yelp.", show_default="auto")
 ]
-Interactions = Annotated[list[Path] | None, _option("--interactions", panel=_FILES, help="Table: user, item[, value][, time].")]
+Interactions = Annotated[
+    list[Path] | None,
+    _option(
+        "--interactions",
+        panel=_FILES,
+        help="Table: user, item[, value][, time]; here and below a folder is one table in parts.",
+    ),
+]
 Triples = Annotated[list[Path] | None, _option("--triples", panel=_FILES, help="Table: head, relation, tail; or .nt, .ttl.")]
 Links = Annotated[list[Path] | None, _option("--links", panel=_FILES, help="Table: item, entity (which entity an item is).")]
 Labels = Annotated[list[Path] | None, _option("--labels", panel=_FILES, help="Table: id, label.")]

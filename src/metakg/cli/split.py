@@ -27,7 +27,11 @@ def split(
     validation: Annotated[bool, typer.Option(help="Cut a validation split from the training part.")] = True,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Another setting, as rule.min_items=10; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Another setting, as min_support=5 (strict) or rule.min_items=10 (paper); repeatable.",
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier split.")] = False,
     as_json: JsonOption = False,
@@ -75,6 +79,8 @@ def _print(result: Split, out: Path) -> None:
     for name, reasons in report["left_out"].items():
         for scenario, reason in reasons.items():
             typer.echo(f"left out: {name} {scenario}: {reason}")
+    for remark in result.manifest.get("remarks", []):
+        typer.echo(f"note: {remark}")
     typer.echo(f"{result.protocol} split written to {out}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from metakg.errors import MetakgError
+from metakg.errors import DataError, MetakgError
 
 if TYPE_CHECKING:
     from metakg.data import Dataset
@@ -52,7 +52,7 @@ def read(
     Args:
         path: a folder or file whose format is found: a prepared data set, a KGAT folder, RecBole atomic files, a folder of
             tables, RDF, or the raw files of Amazon, LFM-1b or Yelp.
-        interactions: table of user, item[, value][, time].
+        interactions: table of user, item[, value][, time]. Here and below a folder is one table in parts: all files in it.
         triples: table of head, relation, tail; or N-Triples or Turtle.
         links: table of item, entity: which entity an item is.
         labels: table of id, label.
@@ -188,7 +188,7 @@ def _roles(*given: Given) -> Iterator[dict[Role, list[Path]]]:
             if isinstance(value, ArrowTable):
                 found[name] = [_written(value, Path(folder) / f"{name} in memory")]
             elif paths := _paths(value, name):
-                found[name] = paths
+                found[name] = [file for path in paths for file in _files(path)]
         try:
             yield found
         except MetakgError as err:
@@ -206,6 +206,23 @@ def _written(table: ArrowTable, path: Path) -> Path:
     whole = pa.table(table)
     pq.write_table(whole.select([name for name in whole.column_names if not name.startswith("__index_level_")]), path)
     return path
+
+
+def _files(path: Path) -> list[Path]:
+    """Return a file, or all in a folder and its folders, in order of their names: a table that is kept in parts.
+
+    What begins with a point or an underscore is no part (`_SUCCESS`, `.crc`, `_temporary/`).
+
+    Raises:
+        DataError: a folder holds no file.
+    """
+    if not path.is_dir():
+        return [path]
+    inside = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    parts = [file for file in inside if not any(name.startswith((".", "_")) for name in file.relative_to(path).parts)]
+    if not parts:
+        raise DataError(str(path), "a folder without a file", expected="files of one table", fix="Check the path.")
+    return parts
 
 
 def _paths(paths: Paths, name: str = "path") -> list[Path]:

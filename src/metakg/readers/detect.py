@@ -176,11 +176,13 @@ def _format(path: Path) -> str:
         return "table"
     if any(looks_like_rdf(file) for file in files):
         return "rdf"
+    folders = [entry for entry in path.iterdir() if entry.is_dir()]
+    empty = f"no file, but {len(folders)} folder{'s' * (len(folders) > 1)}" if folders else "an empty folder"
     raise DataError(
         str(path),
-        f"the files {', '.join(sorted(file.name for file in files)[:8])}" if files else "an empty folder",
+        f"the files {', '.join(sorted(file.name for file in files)[:8])}" if files else empty,
         expected="a KGAT folder, atomic files (.inter), tables (.csv, .tsv, .parquet, .jsonl) or RDF (.nt, .ttl)",
-        fix="Name the files by their role, for example --interactions FILE --triples FILE.",
+        fix="Name the files by their role, for example --interactions FILE --triples FILE; a folder may be one table in parts.",
     )
 
 

@@ -81,7 +81,8 @@ def split_with(data: Dataset, config: AnySplitConfig) -> Split:
                 what,
                 "too few users and items with enough pairs for any scenario",
                 expected="at least one scenario",
-                fix="Use more data, or lower the thresholds; without a validation split: validation=False.",
+                fix="Use more data, or lower the thresholds (strict: min_support; paper: rule.min_items), or do without a "
+                "validation split (--no-validation, validation=False).",
             )
     refuse(result)
     return result

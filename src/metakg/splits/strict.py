@@ -43,7 +43,7 @@ from metakg.data import Dataset, Interactions, Scenario, Split, Tasks
 from metakg.data.scenario import rank_within
 from metakg.splits import order
 from metakg.splits.config import StrictConfig
-from metakg.types import Json
+from metakg.types import Json, Times
 
 
 def split_strictly(dataset: Dataset, config: StrictConfig) -> Split:
@@ -100,7 +100,13 @@ def _cut(dataset: Dataset, config: StrictConfig, share_users: float, share_items
     by_time = config.arrival == "time"
     first_new_s = int(cut_s) if by_time and cut_s < _NEVER else None
     manifest: Json = {"options": config.model_dump(mode="json"), "first_new_s": first_new_s}
-    manifest["left_out"] = {name: "no user has enough pairs there" for name, s in scenarios.items() if not len(s.query)}
+    manifest["left_out"] = {name: _too_few(config)[name] for name, s in scenarios.items() if not len(s.query)}
+    if by_time:
+        firsts = (
+            ("users", first_user[seen_user], first_user[new_users]),
+            ("items", first_item[seen_item], first_item[new_items]),
+        )
+        manifest["remarks"] = [remark for what, all_s, new_s in firsts for remark in _decided_by_lot(what, all_s, new_s)]
     found = Split(
         "strict",
         dataset,
@@ -116,6 +122,29 @@ def _cut(dataset: Dataset, config: StrictConfig, share_users: float, share_items
 
 
 _NEVER = np.iinfo(np.int64).max
+_MANY = 0.1
+"""So large a share of one first time is worth a remark."""
+
+
+def _too_few(config: StrictConfig) -> dict[str, str]:
+    """Return for each scenario what nobody has, if it is empty; the numbers follow from the setting that is named."""
+    least = f"min_support={config.min_support}"
+    return {
+        "user_cold": f"no new user has {config.min_support + 1} pairs with old items ({least}, and one to ask for)",
+        "item_cold": "no old user has a pair with a new item, beside those that are set aside to be revealed (max_shots)",
+        "user_item_cold": f"no new user has {config.min_support} pairs with old items ({least}) and one with a new item",
+        "warm": f"no old user has {config.min_support + 1} pairs with old items ({least}, and one to ask for)",
+    }
+
+
+def _decided_by_lot(what: str, first_s: Times, new_s: Times) -> list[str]:
+    """Return a remark where many have the very first time at which the new ones begin, so that lots decide who is new."""
+    share = float((first_s == new_s.min()).mean()) if len(new_s) else 0.0
+    if share <= _MANY:
+        return []
+    return [
+        f"{share:.0%} of the {what} have one first time, the one where the new ones begin: which of them are new, lots decided"
+    ]
 
 
 def latest_of_user(pairs: Interactions, config: StrictConfig) -> tuple[Interactions, Interactions]:
