@@ -213,6 +213,24 @@ def test_what_joins_too_many_joins_nothing() -> None:
     assert evidence_of(toy_view(), max_items=2).kinds == ()
 
 
+def test_what_nearly_all_items_have_tells_none_from_another() -> None:
+    """Items that share one more fact are joined by it, unless nine in ten of all have it."""
+    view = toy_view()
+    facts, n_items, entity = view.graph.entity, view.n_items, view.n_entities - 1
+
+    def joined(n_with: int) -> list[np.ndarray]:
+        more = np.arange(n_with, dtype=np.int32), np.zeros(n_with, np.int32), np.full(n_with, entity, np.int32)
+        columns = (np.concatenate(pair) for pair in zip((facts.heads, facts.relations, facts.tails), more, strict=True))
+        changed = replace(view, graph=KnowledgeGraph(Triples(*columns), view.graph.user))
+        evidence = evidence_of(changed, max_items=100, kinds=evidence_of(view).kinds)
+        return [matrix > 0 for name, matrix in zip(evidence.names, dense(evidence), strict=True) if name != "second-hop"]
+
+    before = joined(0)
+    some, all_of_them = joined(n_items // 2), joined(n_items)
+    assert sum(int((a & ~b).sum()) for a, b in zip(some, before, strict=True)) > 0
+    assert all((a == b).all() for a, b in zip(all_of_them, before, strict=True))
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_gathered_features_equal_dense_sums(seed: int) -> None:
     view = random_view(seed)

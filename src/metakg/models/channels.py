@@ -18,6 +18,9 @@ from metakg.models.kg_knn import Facts, KgKnnConfig, links_of, second_hop
 from metakg.models.profile import power
 from metakg.models.reasons import ENTITY, REACHED
 
+NEARLY_ALL = 0.9
+"""What so large a share of the items have tells none from another: it is no channel, or its best would be everything."""
+
 
 class GraphChannels:
     """What the facts of a view say about closeness, whatever was clicked.
@@ -61,10 +64,11 @@ class GraphChannels:
 
     @cached_property
     def _to_items(self) -> tuple[sparse.csr_array, sparse.csr_array]:
-        """Right factor of `context` and its turn; what joins more than `max_items` entities joins nothing."""
-        size = np.diff(self._links.indptr)
-        leave = sparse.diags_array(power(size, -1.0) * ((size > 1) & (size <= self._max_items)))
-        right = _csr(leave @ self._links[:, : len(self.n_links)])
+        """Right factor of `context` and its turn; what joins more than `max_items`, or nearly all items, joins nothing."""
+        size, n_items = np.diff(self._links.indptr), len(self.n_links)
+        reached = _csr(self._links[:, :n_items])
+        joins = (size > 1) & (size <= self._max_items) & (np.diff(reached.indptr) <= NEARLY_ALL * n_items)
+        right = _csr(sparse.diags_array(power(size, -1.0) * joins) @ reached)
         return right, turned(right)
 
 
@@ -89,8 +93,9 @@ def kinds_that_join(facts: Facts, max_items: int) -> tuple[tuple[int, bool], ...
 
 
 def _useful(facts: Facts, max_items: int) -> npt.NDArray[np.bool_]:
-    size = np.bincount(facts.incidence.indices, minlength=facts.incidence.shape[1])
-    return np.asarray((size > 1) & (size <= max_items))
+    n_items, n_facts = facts.incidence.shape
+    size = np.bincount(facts.incidence.indices, minlength=n_facts)
+    return np.asarray((size > 1) & (size <= min(max_items, NEARLY_ALL * n_items)))
 
 
 def from_facts(facts: Facts, kinds: tuple[tuple[int, bool], ...], max_items: int) -> list[Channel]:
