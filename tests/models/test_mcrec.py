@@ -79,7 +79,7 @@ def test_both_ways_in_find_what_walking_finds(limits: dict[str, object]) -> None
         walked = {(u, i): half.listed(u, i, model.own[[u]]) for u in range(8) for i in range(12)}
         expected = {pair: found for pair, found in walked.items() if found}
         assert expected or limits
-        every = half.of_users(chains, 8)
+        every = half.of_users(chains)
         assert {divmod(int(p), 12): nodes(row) for p, row in zip(every.pair, every.chain, strict=True)} == expected
         rows, items = np.repeat(users, 12), np.tile(np.arange(12), 8)
         pairs = half.of_pairs(chains, rows, items)

@@ -200,7 +200,7 @@ def test_an_epoch_makes_every_task_a_candidate_once(scheduler: SchedulerConfig |
     everything = EvidenceTasks(
         torch.rand(103, 30, f, generator=g), hits, torch.rand(103, 6, f, generator=g), torch.ones(103, 6, dtype=torch.bool)
     )
-    source = PracticeBatches([everything.select(torch.arange(60)), everything.select(torch.arange(60, 103))], model, config, 1)
+    source = PracticeBatches([everything.select(torch.arange(60)), everything.select(torch.arange(60, 103))], config, 1)
     assert len(source.all) == 100
     pools: list[int] = []
     if source.scheduler is not None:

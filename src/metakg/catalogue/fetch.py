@@ -338,6 +338,10 @@ def _alone(folder: Path) -> Iterator[None]:
         raise DataError(
             str(folder), "another run that is fetching into it", expected="one at a time", fix="Wait for it to end."
         ) from err
+    except OSError:  # a file system without locks
+        os.close(handle)
+        yield
+        return
     try:
         yield
     finally:

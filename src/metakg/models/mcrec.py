@@ -220,7 +220,7 @@ class Mcrec(Instanced):
         found = []
         for half in self.halves:
             chains = half.chains(known, self.own[known])
-            found.append((chains, half.of_users(chains, len(known))))
+            found.append((chains, half.of_users(chains)))
         cells = np.unique(np.concatenate([instances.pair for _, instances in found]))
         parts = []
         for p, (chains, instances) in enumerate(found):

@@ -146,7 +146,7 @@ class PathFinder:
     def examples(self, path: MetaPath, n: int = 3) -> list[Example]:
         """Return some instances, those whose items most users clicked both of first, no item twice."""
         starts, middle, ends = self._draw(path)
-        shared, _ = self._shared_clicks(path, starts, middle, ends)
+        shared, _ = self._shared_clicks(path, starts, ends)
         found: list[Example] = []
         used: set[int] = set()
         for at in np.lexsort((ends, starts, -shared)).tolist():
@@ -190,8 +190,8 @@ class PathFinder:
         if path.links and coverage < self.config.min_coverage:
             least = self.config.min_coverage
             return Candidate(path, coverage, fate=f"leads on from {coverage:.1%} of the items, wanted are {least:.0%}")
-        starts, middle, ends = self._draw(path)
-        shared, expected = self._shared_clicks(path, starts, middle, ends)
+        starts, _, ends = self._draw(path)
+        shared, expected = self._shared_clicks(path, starts, ends)
         return Candidate(path, coverage, (shared.sum() + _PRIOR) / (expected.sum() + _PRIOR), len(starts))
 
     def _two_hops(self) -> list[MetaPath]:
@@ -272,7 +272,7 @@ class PathFinder:
         kept = first[starts[first] != ends[first]]
         return starts[kept], middle[kept], ends[kept]
 
-    def _shared_clicks(self, path: MetaPath, starts: Ints, middle: Ints, ends: Ints) -> tuple[Doubles, Doubles]:
+    def _shared_clicks(self, path: MetaPath, starts: Ints, ends: Ints) -> tuple[Doubles, Doubles]:
         """Return how many users clicked both items of pairs, and how many would if clicks were independent: two (n,).
 
         On the path over users the user in the middle is left out: he clicked both by construction.

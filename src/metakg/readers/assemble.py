@@ -67,7 +67,7 @@ def prepare(sources: list[Source], options: ReadOptions, out: Path, step: Step =
         with spill_folder(options, folder) as spill, connect(options, spill) as connection:
             job, times = _build(sources, Stage(connection), options, step)
             tables = _tables(job)
-            _refuse_empty(job, tables)
+            _refuse_empty(job)
             step("writing the tables")
             for name in TABLES:
                 target = literal(str(folder / f"{name}.parquet"))
@@ -157,7 +157,7 @@ def _tables(job: Job) -> dict[str, str]:
     return {**_CONTENT, "interactions": f"SELECT {chosen} FROM {source} ORDER BY {order}"}
 
 
-def _refuse_empty(job: Job, tables: dict[str, str]) -> None:
+def _refuse_empty(job: Job) -> None:
     if job.number("SELECT count(*) FROM pairs"):
         return
     tallies = [tally for tally in job.tallies() if tally.kind == "interactions"]

@@ -96,10 +96,6 @@ def stage_labels(stage: Stage, path: Path, options: ReadOptions) -> None:
     _add(stage, "labels", table, chosen, extra=f", {of} AS kind, {problem} AS problem")
 
 
-STAGE = {"interactions": stage_interactions, "triples": stage_triples, "links": stage_links, "labels": stage_labels}
-"""Role -> the function that stages such a table (attribute tables: see `readers.attributes`)."""
-
-
 def _add(
     stage: Stage, kind: Role, table: Table, chosen: dict[str, Column], *, extra: str = "", guessed_order: bool = False
 ) -> None:

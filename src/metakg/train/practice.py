@@ -116,7 +116,7 @@ def practise(
     lessons, exam = worlds[: config.worlds], {} if validate is not None else worlds[-1]
     if validate is None and not exam:
         raise _too_few_clicks()
-    source = PracticeBatches([tasks for world in lessons for tasks, _ in world.values()], model, config, seed)
+    source = PracticeBatches([tasks for world in lessons for tasks, _ in world.values()], config, seed)
     identity: Json = {
         "data": view_fingerprint(model.view),
         "model": model.config.model_dump(mode="json"),
@@ -148,7 +148,7 @@ class PracticeBatches:
         DataError: there is no task.
     """
 
-    def __init__(self, sets: list[EvidenceTasks], model: MetaKG, config: PracticeConfig, seed: int) -> None:
+    def __init__(self, sets: list[EvidenceTasks], config: PracticeConfig, seed: int) -> None:
         useful = [tasks.select(tasks.hits.any(1).nonzero()[:, 0]) for tasks in sets]
         useful = [replace(tasks, features=tasks.features.half(), own=tasks.own.half()) for tasks in useful if len(tasks)]
         if not useful:

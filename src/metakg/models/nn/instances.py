@@ -124,7 +124,7 @@ class PathIndex:
         chain = np.repeat(first - (counts.cumsum() - counts), counts) + np.arange(counts.sum())
         return self._best(pair[link], chain, chains, items[pair[link]], self.starts.data[place[link]])
 
-    def of_users(self, chains: Chains, n_users: int) -> Instances:
+    def of_users(self, chains: Chains) -> Instances:
         """Return the instances of all pairs that have one; pair = position of the user * I + item. From the user's side."""
         place, chain = _expand(self.ends.indptr, chains.end)
         items = self.ends.indices[place].astype(np.int64)
