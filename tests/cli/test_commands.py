@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
+from metakg.cli import doctor
 from metakg.cli.compare import BEGIN, END
 from metakg.cli.main import app
 from metakg.cli.main import run as main_run
@@ -265,6 +267,11 @@ def test_an_unknown_user_gets_the_popular_items(bundle) -> None:
     lines = [json.loads(line) for line in run("recommend", bundle, "nobody", "--json").splitlines()]
     assert {line["way"] for line in lines} == {"popular"}
     assert all(line["why"] == [] for line in lines)
+
+
+def test_doctor_knows_every_extra_of_the_package() -> None:
+    told = importlib.metadata.metadata("metakg").get_all("Provides-Extra") or []
+    assert set(doctor.EXTRAS) == set(told) - {"dev", "docs", "test"}
 
 
 def test_doctor_tells_versions_models_and_settings() -> None:

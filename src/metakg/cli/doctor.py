@@ -23,7 +23,10 @@ EXTRAS = {
     "tune": ("optuna",),
     "serve": ("fastapi", "uvicorn", "httptools", "sqlalchemy", "prometheus_client"),
     "postgres": ("psycopg",),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow",),
 }
+"""Extra -> modules that it brings; uvloop, which `serve` has where there is one, is not asked for."""
 CORE = ("torch", "numpy", "scipy", "duckdb", "pyarrow", "pydantic", "safetensors", "typer", "rich")
 
 
