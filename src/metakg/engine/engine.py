@@ -474,8 +474,8 @@ class Engine:
     def remove_item(self, item: str) -> Engine:
         """Return an engine that never shows or uses an item again; an unknown one changes nothing.
 
-        Its clicks and facts are taken away, so it is nobody's reason any more. A support that names it again brings it back as a
-        new item, with the facts told then: to hide what is only out of stock, `deny` it.
+        Its clicks and facts are taken away, so it is nobody's reason any more. A support that names it brings it back as a new
+        item, with the facts told then: to hide what is only out of stock, `deny` it.
         """
         return self.without(items=[item])
 
