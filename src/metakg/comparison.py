@@ -57,6 +57,7 @@ class Run:
         peak_gb: largest memory of the process until its end, in GB.
         device: what trained and judged it: "CPU", or the name of a card.
         epochs: how many it was trained, and how many it adapts to a scenario; None where there are none.
+        kept: the date when an earlier call made it, by whatever the code was then; None where this call did.
     """
 
     evaluation: Evaluation
@@ -65,6 +66,7 @@ class Run:
     peak_gb: float
     device: str = "CPU"
     epochs: tuple[int | None, int | None] = (None, None)
+    kept: str | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -245,8 +247,16 @@ class Leaderboard:
         return (
             f"Made on {f['date']} by `{f['command']}`: {f['machine']}; metakg {f['metakg']}, torch {f['torch']}, "
             f"Python {f['python']}; data {f['data'][:12]}, split seed {f['split_seed']}; {f['seconds']:.0f} s in all, "
-            f"{peak}."
+            f"{peak}.{self._kept()}"
         )
+
+    def _kept(self) -> str:
+        """Return how many of the runs earlier calls had made, and since when."""
+        dates = [run.kept for run in self.runs if run.kept is not None]
+        if not dates:
+            return ""
+        since = min(dates) if min(dates) == max(dates) else f"{min(dates)} to {max(dates)}"
+        return f" {len(dates)} of {len(self.runs)} runs were kept from earlier calls, made {since}."
 
 
 def check_reference(name: str) -> None:
@@ -365,7 +375,7 @@ def compare(
                         place.parent.mkdir(parents=True, exist_ok=True)
                         shutil.copyfile(path, place)
                     size = sum(p.numel() for p in fitted.parameters())
-                    cost = {**took, "cpu_s": spent.cpu_s, "parameters": size, "epochs": spent.epochs}
+                    cost = {**took, "cpu_s": spent.cpu_s, "parameters": size, "epochs": spent.epochs, "made": session.today()}
                     files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, **cost})
                 shutil.rmtree(log, ignore_errors=True)
     return Leaderboard(tuple(runs), k, _facts(split, data, runs), searched or {})
@@ -452,6 +462,7 @@ def _resume(folder: Path, rule: Json) -> Run:
         float(manifest.get("peak_gb", 0.0)),
         manifest.get("device", "CPU"),
         _epochs(rule, manifest.get("epochs")),
+        manifest.get("made") or time.strftime("%Y-%m-%d", time.localtime((folder / "manifest.json").stat().st_mtime)),
     )
 
 

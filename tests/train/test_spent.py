@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from metakg.comparison import compare
+from metakg.session import today
 from metakg.testing import planted_split
 from metakg.train.loop import watching
 from metakg.train.spent import spending
@@ -70,3 +71,8 @@ def test_a_training_that_stops_by_itself_tells_the_epochs_it_took(tmp_path: Path
     assert board.runs[1].epochs == (None, None)
     again = compare(cut, ["metakg", "walk"], settings=settings, keep=tmp_path)
     assert [run.epochs for run in again.runs] == [run.epochs for run in board.runs]
+    assert "kept from earlier calls" not in board.footer()
+    path = tmp_path / "walk-1" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "made": "2020-02-02"}))
+    later = compare(cut, ["metakg", "walk", "popularity"], settings=settings, keep=tmp_path)
+    assert later.footer().endswith(f" 2 of 3 runs were kept from earlier calls, made 2020-02-02 to {today()}.")
