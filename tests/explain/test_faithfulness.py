@@ -182,7 +182,8 @@ def test_models_without_paths_refuse(monkeypatch) -> None:
 
 
 def test_paths_that_do_not_carry_the_score_are_not_said_to() -> None:
-    told = fit("blend", toy_view()).explain(None, "i03", liked=["i07"])
+    engine = fit("blend", toy_view())
+    told = engine.explain(None, engine.recommend(None, 1, liked=["i07"])[0].item, liked=["i07"])
     assert told.paths
     against = str(replace(told, faithfulness=-0.5, rank_without=7))
     assert "its score would not fall, and it would stand at place 7: it is not ranked by them." in against
