@@ -129,6 +129,7 @@ def test_objects_and_lists_are_no_ids_and_a_field_inside_may_be(tmp_path: Path, 
         metakg.read(interactions=path, item_column="tags")
     data = metakg.read(interactions=path, item_column="product.id")
     assert data.vocabulary.items.array.to_pylist() == ["7", "08"]
+    assert [f["places"] for f in data.manifest["findings"] if "not read" in f["what"]] == [["tags"]], "of product a field is"
     prices = metakg.read(
         interactions=path, item_column="product.id", item_attributes=path, attributes=("product.price.amount", "tags")
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from metakg.errors import ConfigError, DataError
-from metakg.readers.columns import Column, field_of, find, missing, plain
+from metakg.readers.columns import Column, field_of, find, missing, plain, unread
 from metakg.readers.duck import translated
 from metakg.readers.options import ReadOptions
 from metakg.readers.scan import as_text, literal
@@ -61,8 +61,8 @@ def _stage(stage: Stage, path: Path, options: ReadOptions, kind: Literal["item",
     label = named[0] if named else find(table.columns, "label", None, where=table.where)
     facts = _chosen(stage, table, key, label, options)
     shaped: Json = {"of": kind, "id": key.name, "columns": [column.name for column in facts]}
-    left = [column.name for column in table.columns if column.name and column not in (*facts, key, label)]
-    if options.attributes not in (None, "all") and (left := [name for name in left if f"{name}." not in _starts(facts)]):
+    used = [*facts, key] if label is None else [*facts, key, label]
+    if options.attributes not in (None, "all") and (left := unread(table.columns, used)):
         shaped["not_read"] = left
     stage.note("attributes", [path], shaped)
     numbered = f"(SELECT *, row_number() OVER () - 1 AS ordinal FROM {table.scan.sql})"
@@ -116,11 +116,6 @@ def _chosen(stage: Stage, table: Table, key: Column, label: Column | None, optio
                 fix=f"Name a field inside (--attributes {column.name}.name, and the other columns), or leave the column out.",
             )
     return chosen
-
-
-def _starts(facts: Sequence[Column]) -> set[str]:
-    """Return the names of the columns from which fields are taken, with the point behind."""
-    return {f"{column.name.split('.')[0]}." for column in facts}
 
 
 def _facts(stage: Stage, table: Table, column: Column, options: ReadOptions) -> str:

@@ -107,10 +107,12 @@ def find(columns: Sequence[Column], role: str, wanted: str | None, *, where: str
         exact = [column for column in columns if column.name == wanted] or [
             column for column in columns if plain(column.name) == plain(wanted)
         ]
-        inside = None if exact else field_of(columns, wanted)
-        if not exact and inside is None:
+        if exact:
+            return _only(exact, role, where)
+        inside = field_of(columns, wanted)
+        if inside is None:
             raise missing(columns, role, where=where, wanted=wanted)
-        return _only(exact or [inside] if inside is not None else exact, role, where)
+        return inside
     for alias in ALIASES[role]:
         found = [column for column in columns if plain(column.name) == alias]
         if found:
@@ -122,11 +124,18 @@ def field_of(columns: Sequence[Column], wanted: str) -> Column | None:
     """Return the field that a name such as `product.id` means in a column of objects, or None."""
     base, *path = wanted.split(".")
     found = next((column for column in columns if column.name == base and column.nested == "objects"), None)
-    if found is None or not all(path) or not path:
+    if found is None or not path or not all(path) or '"' in wanted:
         return None
     quoted = "".join(f'."{name}"' for name in path)
     cell = found.sql if found.type == "VARCHAR" else f"to_json({found.sql})"
     return Column(wanted, f"TRY(json_extract_string({cell}, {literal('$' + quoted)}))")
+
+
+def unread(columns: Sequence[Column], used: Sequence[Column]) -> list[str]:
+    """Return the names of the columns that nothing is read from: neither they nor, of a column of objects, a field inside."""
+    opened = {column.name.partition(".")[0] for column in used}
+    left = (column for column in columns if column.name and column not in used)
+    return [column.name for column in left if column.nested != "objects" or column.name not in opened]
 
 
 def need(columns: Sequence[Column], role: str, wanted: str | None, *, where: str) -> Column:
@@ -162,10 +171,9 @@ def _only(found: Sequence[Column], role: str, where: str) -> Column:
         raise DataError(where, f"the columns {names}", expected=f"one {role} column", fix="Rename or remove one of them.")
     column = found[0]
     if column.nested is not None:
-        flag, whole = _FLAGS.get(role), "Write what is meant as a column of its own"
-        fix = {
-            "objects": f"Name the field inside, such as {flag} {column.name}.id." if flag else f"{whole}.",
-            "lists": "Write a row for each entry.",
-        }[column.nested]
+        flag = _FLAGS.get(role)
+        fix = f"Name the field inside, such as {flag} {column.name}.id." if flag else "Write the field as a column of its own."
+        if column.nested == "lists":
+            fix = "Write a row for each entry."
         raise DataError(where, f"{column.nested} in the {role} column {column.name!r}", expected="one value a cell", fix=fix)
     return column

@@ -8,8 +8,11 @@ from metakg.readers.report import SHOWN, Finding, Place, Tally
 
 _ENDS = "SELECT head FROM triples UNION SELECT tail FROM triples"
 _USED = "SELECT relation FROM triples UNION ALL SELECT relation FROM user_triples"
-_NOTHING = ", ".join(f"'{word}'" for word in ("null", "nan", "none", "n/a", "nil", "undefined", r"\N".lower(), "#n/a"))
-_SEVERAL, _NEARLY_ALL = 20, 0.9
+_NOTHING = ", ".join(f"'{word}'" for word in ("null", "nan", "none", "n/a", "nil", "undefined", r"\n", "#n/a"))
+"""What other programs write for a missing value, in small letters; MySQL's is a backslash and an N."""
+_SEVERAL = 20
+_NEARLY_ALL = 0.9
+"""Of so many items or more, a share that tells none from another; `metakg.models.channels` draws the same line."""
 _ODD = {
     "items without a fact": f"SELECT id FROM items WHERE row NOT IN ({_ENDS}) ORDER BY row",
     "items linked to an entity without a fact": f"SELECT id FROM item_nodes WHERE linked AND row NOT IN ({_ENDS}) ORDER BY row",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metakg.errors import DataError
-from metakg.readers.columns import Column, find, missing, need
+from metakg.readers.columns import Column, find, missing, need, unread
 from metakg.readers.options import ReadOptions
 from metakg.readers.sniff import Role, Table, open_table
 from metakg.readers.staging import Stage
@@ -101,7 +101,7 @@ def _add(
 ) -> None:
     columns = ", ".join(f"{column.sql} AS {name}" for name, column in chosen.items())
     shaped: Json = {"columns": {name: column.name for name, column in chosen.items()}}
-    left = [column.name for column in table.columns if column not in chosen.values() and column.name]
+    left = unread(table.columns, list(chosen.values()))
     if kind == "interactions" and table.header and left:
         shaped["not_read"] = left
     stage.note("table", [table.path], shaped)

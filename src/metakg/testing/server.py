@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from metakg.heap import resident_bytes
+
 
 class Running:
     """A server process; killed at the end of its context if it still runs.
@@ -111,7 +113,7 @@ class Running:
 
     def memory_bytes(self) -> int:
         """Return its memory in RAM (Linux)."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return resident_bytes(self.pid)
 
     def cpu_s(self) -> float:
         """Return the processor time that it has used (Linux)."""
