@@ -211,6 +211,9 @@ def test_the_hardest_negative_of_each_click_is_kept() -> None:
     found = batch.hardest(torch.tensor([0.1, 0.3, 0.2, -1.0, -3.0, -2.0]))
     assert (found.users.tolist(), found.positives.tolist(), found.negatives.tolist()) == ([4, 7], [0, 1], [21, 23])
     assert found.each == 1
+    four = PairBatch(torch.full((4,), 4), torch.zeros(4, dtype=torch.int64), torch.arange(20, 24), each=4)
+    kept = four.hardest(torch.tensor([0.1, 0.3, 0.2, -1.0]), keep=2)
+    assert (kept.users.tolist(), kept.negatives.tolist(), kept.each) == ([4, 4], [21, 22], 2), "the best of each half"
 
 
 def test_keyed_negatives_are_the_same_for_a_click_whoever_else_is_asked_for() -> None:

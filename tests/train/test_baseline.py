@@ -20,6 +20,7 @@ from metakg.errors import ConfigError, DataError
 from metakg.models.base import Recommender
 from metakg.models.fm import FM, FmConfig
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
+from metakg.models.registry import build
 from metakg.sample.episodes import PairBatch, PairSampler, PairsAndFacts, TaskBatch
 from metakg.sample.triples import TripleBatch
 from metakg.testing import arriving, planted_split, toy_view
@@ -232,6 +233,61 @@ def test_hard_negatives_of_the_bpr_start_are_the_best_of_those_drawn_and_never_k
         assert negative == free[int(scores.argmax())], "of fifty that are drawn from so few, all are there"
     scored = [factors.scores(b.users, b.negatives).mean() for b in (one, hard)]
     assert scored[1] > scored[0]
+
+
+@pytest.mark.parametrize("feed", ["pairs", "pairs+facts", "pairs, facts"])
+def test_hard_negatives_are_the_nearest_of_those_drawn_for_new_and_for_replayed_pairs(feed: str) -> None:
+    view = toy_view()
+    model, pairs = plain(view), view.interactions.pairs_only()
+    known, pool = set(pairs.keys(view.n_items).tolist()), np.unique(pairs.items)
+    few = ration(view, pairs=pairs.select(np.arange(5)), replay=pairs, negatives=2, hardest=60)
+    batch = FEEDS[feed](model, few, 3).next(model, 0)
+    drawn = batch.pairs if isinstance(batch, PairsAndFacts) else batch
+    assert isinstance(drawn, PairBatch)
+    assert (len(drawn), drawn.each) == (2 * (5 + 5), 2)
+    for user, negative in zip(drawn.users.tolist(), drawn.negatives.tolist(), strict=True):
+        free = torch.tensor([item for item in pool.tolist() if user * view.n_items + item not in known])
+        near = (model.user[user] * model.entity[free]).sum(-1)
+        assert negative == free[near.argmax()], "of sixty that are drawn from so few, all are there"
+
+
+def test_hard_negatives_of_a_model_without_rows_of_users_are_near_to_what_they_clicked() -> None:
+    view = toy_view()
+    config, _ = settings_for("ckan", {"dim": 3})
+    model, pairs = build(config, view, 1), view.interactions
+    assert isinstance(model, Learnt)
+    user = int(pairs.users[0])
+    clicked = torch.from_numpy(pairs.items[pairs.users == user]).long()
+    table = model.item_rows()
+    assert table is not None
+    found = model.nearness(torch.full((12,), user), torch.arange(12))
+    torch.testing.assert_close(found, (table[clicked].mean(0) * table[:12]).sum(-1))
+
+
+@pytest.mark.parametrize("loss", ["margin_l2", "inner"])
+def test_cfkg_finds_items_near_where_its_scores_do(loss: str) -> None:
+    view = toy_view()
+    config, _ = settings_for("cfkg", {"dim": 3, "loss": loss})
+    model = build(config, view, 1)
+    assert isinstance(model, Learnt)
+    near = model.nearness(torch.full((12,), 2), torch.arange(12))
+    assert near.argsort().tolist() == model.score_all(torch.tensor([2]))[0].argsort().tolist()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LEARNT if kind not in ("melu", "metahin")])
+def test_every_model_trains_and_adapts_with_hard_negatives(kind: str) -> None:
+    view = toy_view()
+    learnt = {**QUICK, "bpr": {"epochs": 1}}
+    one, hard = (fit(kind, view, seed=3, dim=6, training={**learnt, "hardest": hardest}) for hardest in (1, 3))
+    support = arriving()
+    scores = [engine.recommender.adapt(support).score_all(torch.arange(view.n_users)) for engine in (one, hard)]
+    assert bool(torch.isfinite(scores[1]).all())
+    assert not torch.equal(*scores), "other negatives teach something else"
+
+
+def test_a_model_of_tasks_has_no_hard_negatives() -> None:
+    with pytest.raises(ConfigError, match="hardest"):
+        settings_for("melu", {"training": {"hardest": 3}})
 
 
 def test_with_cold_content_what_nobody_clicked_starts_from_its_neighbours() -> None:

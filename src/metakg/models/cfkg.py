@@ -134,6 +134,11 @@ class CFKG(Learnt):
         scores = self._closeness(left, self._items()[items.long()])
         return scores + left.square().sum(-1) if self.config.loss == "margin_l2" else scores
 
+    @torch.no_grad()
+    def nearness(self, users: Tensor, items: Tensor) -> Tensor:
+        """Say how near items lie to where a click moves users: (B,), (B,) -> (B,)."""
+        return self._closeness(self._moved(users), self.node.index_select(0, items + self.view.n_users))
+
     def fill_cold(self, name: str, table: Tensor, known: Tensor) -> Tensor:
         """Return a table whose cold rows have a start; "transe" places users where their clicks lead back to."""
         filled = super().fill_cold(name, table, known)

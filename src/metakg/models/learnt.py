@@ -174,6 +174,24 @@ class Learnt(Recommender):
 
     # -- scores ----------------------------------------------------------------------------------------------------------
 
+    @torch.no_grad()
+    def nearness(self, users: Tensor, items: Tensor) -> Tensor:
+        """Say how near items lie to users, for choosing hard negatives: (B,), (B,) -> (B,). Cheap, so not always the score.
+
+        By default the inner product of the rows that `start_from` fills; a model without rows of users has for each the mean
+        of the items he clicked.
+        """
+        name, of_items = self._table_of("user", "node"), self.item_rows()
+        if of_items is None:
+            raise NotImplementedError(f"{type(self).__name__} has no rows of items to compare with")
+        if name is None:
+            pairs = self.view.interactions.pairs_only()
+            owners, clicked = (torch.from_numpy(rows.astype(np.int64)).to(items.device) for rows in (pairs.users, pairs.items))
+            of_users = losses.mean_rows(of_items.index_select(0, clicked), owners, self.view.n_users)
+        else:
+            of_users = getattr(self, name)
+        return (of_users.index_select(0, users) * of_items.index_select(0, items)).sum(-1)
+
     def score_all(self, users: Tensor) -> Tensor:
         """Score every item: (B,) -> (B, I). By default the product of the factors."""
         factors = self.factors(users)

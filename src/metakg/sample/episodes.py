@@ -232,15 +232,17 @@ class PairBatch:
             self.each,
         )
 
-    def hardest(self, scores: Tensor) -> PairBatch:
-        """Return each click once, with the negative that scores best (Zhang et al. 2013, "dynamic negative sampling").
+    def hardest(self, scores: Tensor, keep: int = 1) -> PairBatch:
+        """Return each click with the negative that scores best (Zhang et al. 2013, "dynamic negative sampling").
 
         Args:
             scores: (B,) of each user with each negative.
+            keep: so many negatives of each click, each the best of an equal share of what was drawn; divides `each`.
         """
-        first = torch.arange(0, len(self), self.each, device=self.users.device)
-        rows = first + torch.unflatten(scores, 0, (len(first), self.each)).argmax(1)
-        return PairBatch(self.users[rows], self.positives[rows], self.negatives[rows])
+        share = self.each // keep
+        first = torch.arange(0, len(self), share, device=self.users.device)
+        rows = first + torch.unflatten(scores, 0, (len(first), share)).argmax(1)
+        return PairBatch(self.users[rows], self.positives[rows], self.negatives[rows], keep)
 
     def to(self, device: torch.device | str) -> PairBatch:
         """Return the same batch on another device."""

@@ -75,8 +75,10 @@ class BaselineConfig(BaseModel):
 
     space: ClassVar[Space] = {
         "start": Choice(("bpr", "xavier")),
-        "loop.learning_rate": Span(1e-4, 1e-2, log=True),
-        "adapt.learning_rate": Span(1e-3, 1e-1, log=True),
+        "hardest": Choice((1, 10)),
+        "loop.learning_rate": Span(1e-4, 3e-2, log=True),
+        "adapt.mode": Choice(("finetune_replay", "finetune")),
+        "adapt.learning_rate": Span(1e-4, 3e-1, log=True),
         "adapt.epochs": Span(1, 50, log=True, whole=True),
     }
     """Where a search over these settings looks, beside the model's own."""
@@ -95,6 +97,9 @@ class BaselineConfig(BaseModel):
     """Facts of a step, for a model that learns from facts."""
     negatives: PositiveInt = 1
     """Items drawn for each pair, and false tails for each fact."""
+    hardest: PositiveInt = 1
+    """Items drawn for each of these negatives, of which the one whose vector lies nearest to the user's is learnt from, in
+    training and in adapting (as in the BPR start; Zhang et al., SIGIR 2013)."""
     pool: Literal["seen", "all"] = "seen"
     """Draw negative items from those with a training (or support) pair, or from all; an item that is new later would then be
     learnt as a negative and as nothing else."""
@@ -121,9 +126,8 @@ class UgrecTraining(BaselineConfig):
     """Training as the authors of UGRec do it: Adagrad, and the hardest of twenty negatives."""
 
     space: ClassVar[Space] = {
-        **BaselineConfig.space,
+        **{place: where for place, where in BaselineConfig.space.items() if place != "hardest"},
         "loop.learning_rate": Span(1e-2, 1e-1, log=True),
-        "adapt.learning_rate": Span(1e-3, 1e-1, log=True),
     }
     negatives: PositiveInt = 20
     """Items drawn for each pair, and false tails for each fact, of which the hardest is learnt from."""
@@ -160,6 +164,8 @@ class TaskConfig(BaselineConfig):
     """Settings of the BPR start."""
     batch_size: PositiveInt = 32
     """Tasks of a step."""
+    hardest: Literal[1] = 1
+    """Negatives of tasks are as they are drawn."""
     loop: LoopConfig = LoopConfig(learning_rate=3e-3, epochs=20)
     """Settings of the training loop."""
     adapt: NoSteps = NoSteps()
@@ -211,7 +217,9 @@ def train_baseline(
     edges = training_edges(model.view) if model.feed == "tasks" else pairs  # what is to be asked for does not start vectors
     _start(model, config, edges, seed, on_progress=_phase(on_progress, "start vectors"), **about)
     source = FEEDS[model.feed](
-        model, Ration(pairs, pairs, config.batch_size, config.facts, config.negatives, config.pool), seed
+        model,
+        Ration(pairs, pairs, config.batch_size, config.facts, config.negatives, config.pool, hardest=config.hardest),
+        seed,
     )
 
     def judge(trained: object) -> float:
@@ -273,9 +281,8 @@ class Adapting(Trained):
         _, first = np.unique(arrived.keys(v.n_items), return_index=True)
         arrived = arrived.select(np.sort(first))
         replay = self.view.interactions.pairs_only() if rule.mode == "finetune_replay" else None
-        ration = Ration(
-            arrived, known, rule.batch_size, training.facts, training.negatives, training.pool, replay, purpose="adapt"
-        )
+        size, facts, negatives = rule.batch_size, training.facts, training.negatives
+        ration = Ration(arrived, known, size, facts, negatives, training.pool, replay, "adapt", training.hardest)
         adapted.use_generator(random.torch_generator(self.seed, "adapt/model", str(self.rng.device)))
         changes = {"learning_rate": rule.learning_rate, "epochs": rule.epochs, "validate_every": None}
         source = FEEDS[adapted.feed](adapted, ration, self.seed)

@@ -28,6 +28,7 @@ class Ration:
         batch_size: positives of a step.
         facts: facts of a step.
         negatives: items drawn for each positive, and false tails for each fact.
+        hardest: items drawn for each of these negatives, of which the one nearest to the user is kept (1: as drawn).
         pool: whether negatives come from items with a known pair, or from all.
         replay: pairs of which an equal number is mixed into every batch, or None.
         purpose: name of the random generators: "train" or "adapt".
@@ -41,6 +42,7 @@ class Ration:
     pool: Literal["seen", "all"] = "seen"
     replay: Interactions | None = None
     purpose: str = "train"
+    hardest: int = 1
 
 
 class PairFeed:
@@ -76,19 +78,22 @@ class PairFeed:
         if place == 0:
             self.order = self.pairs.order()
             model.on_epoch_start()
-        return self.draw(place)
+        return self.draw(model, place)
 
-    def draw(self, place: int) -> PairBatch:
+    def draw(self, model: Learnt, place: int) -> PairBatch:
         """Return the pairs that stand at a place of the epoch, and as many replayed ones."""
-        size = self.ration.batch_size
+        size, ration = self.ration.batch_size, self.ration
         picked = self.order[place * size : (place + 1) * size]
-        batch = self.pairs.draw(picked, self.ration.negatives)
+        batch = self.pairs.draw(picked, ration.negatives * ration.hardest)
         self.presented += len(picked)
         if self.replayed is not None:
             again = self.replayed.rng.integers(len(self.replayed), size=len(picked))
-            batch = batch.join(self.replayed.draw(again, self.ration.negatives))
+            batch = batch.join(self.replayed.draw(again, ration.negatives * ration.hardest))
             self.presented += len(again)
-        return batch.to(self.device)
+        batch = batch.to(self.device)
+        if ration.hardest > 1:
+            batch = batch.hardest(model.nearness(batch.users, batch.negatives), ration.negatives)
+        return batch
 
     def learn(self, model: Learnt, batch: Any) -> Json:
         """Let the model restore its bounds, and note how many pairs were presented so far."""
@@ -170,7 +175,7 @@ class PassesFeed(JointFeed):
             if place == 0:
                 self.order = self.pairs.order()
                 model.on_epoch_start()
-            return self.draw(place)
+            return self.draw(model, place)
         return self.passes.next(model, place - self.n_pairs)
 
     def describe(self, batch: Any) -> str:
