@@ -18,7 +18,7 @@ from metakg.errors import ConfigError, DataError
 from metakg.evaluation import Evaluation, evaluate
 from metakg.evaluation.evaluator import check_rules
 from metakg.evaluation.report import DAGGER, aggregate, best_floor, grid, means_of, tables
-from metakg.evaluation.result import MASK
+from metakg.evaluation.result import MASK, TIES
 from metakg.evaluation.significance import compare_models
 from metakg.heap import peak_bytes
 from metakg.models.registry import FLOORS, MODELS
@@ -435,6 +435,7 @@ def _rule(
         "scenarios": scenarios if scenarios == "all" else list(scenarios),
         "mask": mask or MASK,
         "candidates": candidates,
+        "ties": TIES,
     }
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from metakg.data import Interactions, Tasks, TrainView
+from metakg.data import IdMap, Interactions, Tasks, TrainView
 from metakg.errors import DataError, LeakageError, TrainingError
 from metakg.evaluation import evaluate
 from metakg.models.registry import build, config_for
+from metakg.splits.order import by_lot
 
 
 def pairs(*rows: tuple[int, int]) -> Interactions:
@@ -203,21 +204,41 @@ def test_without_adapting_a_model_that_knows_all_is_judged(given_model, toy):
     assert table.result("user_cold").values["recall", 3].tolist() == [1, 1, 1 / 3]
 
 
-def test_rows_of_the_model_may_differ_from_those_of_the_data(given_model, toy):
-    # The same data with users and items in another order must give the same numbers.
-    train = toy.train
+def in_another_order(train: TrainView) -> TrainView:
+    """Return the same training data with users and items in other rows, and without facts."""
     order = np.array([4, 0, 5, 1, 3, 2], np.int32)
     people = np.array([2, 0, 1], np.int32)
     place, seat = np.argsort(order).astype(np.int32), np.argsort(people).astype(np.int32)
     v = train.vocabulary
     entities = np.r_[order, np.arange(6, v.n_entities)].astype(np.int32)
-    moved = TrainView(
+    return TrainView(
         replace(v, users=v.users.select(people), items=v.items.select(order), entities=v.entities.select(entities)),
         Interactions(seat[train.interactions.users], place[train.interactions.items]),
         replace(train.graph, entity=type(train.graph.entity).empty()),
     )
-    straight, shuffled = (evaluate(ByNumber(given_model, view), toy, k=[1, 3]) for view in (train, moved))
+
+
+def test_rows_of_the_model_may_differ_from_those_of_the_data(given_model, toy):
+    views = (toy.train, in_another_order(toy.train))
+    straight, shuffled = (evaluate(ByNumber(given_model, view), toy, k=[1, 3]) for view in views)
     assert shuffled.rows == straight.rows
+
+
+def test_ties_stand_in_an_order_drawn_by_lot_over_ids(given_model, toy):
+    views = (toy.train, in_another_order(toy.train))
+    alike = [given_model(view, torch.zeros(view.n_users, view.n_items)) for view in views]
+    straight, shuffled = (evaluate(model, toy, k=[1, 3]) for model in alike)
+    assert shuffled.rows == straight.rows
+    lot = IdMap([f"i{n}" for n in range(8)], kind="item")
+    order = [f"i{n}" for n in by_lot(lot, 0, "ties of a ranking")]
+    result = straight.result("user_cold")
+    had = {"u3": {"i0", "i1"}, "u4": {"i0", "i2"}, "u5": set()}
+    asked = {"u3": {"i2", "i3"}, "u4": {"i1"}, "u5": {"i0", "i4", "i5"}}
+    for user, found in zip(result.users.to_pylist(), result.values["recall", 3].tolist(), strict=True):
+        shown = [item for item in order if item not in had[user]][:3]
+        assert found == pytest.approx(len(asked[user] & set(shown)) / len(asked[user]))
+    few = evaluate(alike[0], toy, scenarios=["item_cold"], k=2, candidates="scenario").result("item_cold")
+    assert few.n_ranked < 8
 
 
 def test_scores_that_are_no_numbers_name_model_and_user(given_model, toy):
@@ -233,7 +254,7 @@ def test_perfect_and_tied_scores_are_noted(given_model, toy):
     assert notes[0].startswith("given, item_cold: recall@2, hit@2 is exactly 1 for every user")
     indifferent = given_model(toy.train, torch.zeros(toy.train.n_users, toy.train.n_items))
     assert (
-        "the order of items in the data decides: 100% in user_cold."
+        "so that a lot decides what stands first: 100% in user_cold."
         in evaluate(indifferent, toy, scenarios=["user_cold"], k=2).notes[-1]
     )
 

@@ -62,10 +62,13 @@ def test_masked_items_never_appear(dense):
         assert ranked.tied.tolist() == [0, 0]
 
 
-def test_candidates_restrict_and_keep_the_order_of_rows(dense):
+def test_candidates_restrict_and_say_in_which_order_ties_stand(dense):
     model = dense([[1.0, 1.0, 1.0, 5.0, 1.0]])
     ranked = rank(model, rows(0), 3, [rows(0, 4)], candidates=rows(4, 2, 1, 2, 0))
-    assert ranked.items.tolist() == [[1, 2, -1]]
+    assert ranked.items.tolist() == [[2, 1, -1]]
+    assert rank(model, rows(0), 3, candidates=rows(4, 2, 3, 1, 2, 0)).items.tolist() == [[3, 4, 2]]
+    with pytest.raises(ValueError, match=r"rows 0\.\.4, not 1\.\.5"):
+        rank(model, rows(0), 3, candidates=rows(5, 1))
     assert rank(model, rows(0), 2, candidates=rows()).items.tolist() == [[-1, -1]]
 
 
@@ -78,9 +81,9 @@ def test_blocks_and_paths_agree(dense, factors, ties):
     users, items = users.astype(np.float32), items.astype(np.float32)
     exact = (users.astype(np.float64) @ items.astype(np.float64).T).astype(np.float32)
     masked = [rng.choice(2600, 30, replace=False) for _ in users]
-    candidates = np.sort(rng.choice(2600, 1900, replace=False)).astype(np.int32)
+    candidates = rng.choice(2600, 1900, replace=False).astype(np.int32)
     everyone = np.arange(23, dtype=np.int32)
-    for only in (None, candidates):
+    for only in (None, candidates, rng.permutation(2600).astype(np.int32)):
         wanted = rank(dense(exact), everyone, 20, masked, candidates=only)
         assert (wanted.tied.max() > 0) == ties
         hidden = np.zeros(exact.shape, np.bool_)

@@ -378,6 +378,16 @@ def test_rows_by_the_older_mask_are_not_gone_on_with(cut, tmp_path, protocol: st
         claim(tmp_path, identity, {}, 20)
 
 
+def test_rows_whose_ties_the_files_broke_are_not_gone_on_with(cut, tmp_path) -> None:
+    claim(tmp_path, identify(cut), {}, 20)
+    claim(tmp_path, identify(cut), {}, 20)
+    made = json.loads((tmp_path / "manifest.json").read_text())
+    assert made.pop("ties") == "lot"
+    (tmp_path / "manifest.json").write_text(json.dumps(made))
+    with pytest.raises(DataError, match="ties were broken by row"):
+        claim(tmp_path, identify(cut), {}, 20)
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="one of table3"):
         chosen("table4")

@@ -22,9 +22,12 @@ from metakg.evaluation.ranking import rank
 from metakg.evaluation.result import MASK, CandidateRule, Evaluation, MaskRule, ScenarioResult
 from metakg.models.base import Recommender
 from metakg.splits.leakage import refuse
+from metakg.splits.order import by_lot
 from metakg.types import Rows
 
 _SHOWN = 5
+_LOTS = 0
+"""Seed of the lots that break ties: the same for all models and for every seed of theirs."""
 
 
 class HoldsRecommender(Protocol):
@@ -51,7 +54,8 @@ def evaluate(
     """Judge a fitted recommender in the scenarios of a split.
 
     For each scenario, starting from the same recommender: adapt it to the revealed support, rank all items for every user
-    with a query, and compare the lists with the queries. Nobody but this function looks at a query.
+    with a query, and compare the lists with the queries. Nobody but this function looks at a query. Equal scores stand in an
+    order drawn by lot over the ids of the items, the same for every user and model.
 
     Args:
         recommender: fitted on `split.train`.
@@ -118,15 +122,16 @@ class _Judge:
             leakage.check_view(self.split, [name], view, f"what {fitted.config.kind} knows after adapting")
 
         start_s = time.perf_counter()
-        users, query, only = scenario.users, scenario.query, None
+        users, query = scenario.users, scenario.query
         rows = _known(view.vocabulary.users, v.users, users, name)
         answers = _known(view.vocabulary.items, v.items, query.items, name)
+        only = by_lot(view.vocabulary.items, _LOTS, "ties of a ranking")
         if self.candidates == "scenario":
-            only = _known(view.vocabulary.items, v.items, scenario.candidates, name)
+            only = only[np.isin(only, _known(view.vocabulary.items, v.items, scenario.candidates, name))]
         ranked = rank(recommender, rows, max(self.ks), self._masked(name, view), candidates=only, block=self.block)
         hits, relevant = metrics.find_hits(ranked.items, _place(query.users, users), answers)
         values = metrics.compute(hits, relevant, self.ks, self.names)
-        n_ranked = view.n_items if only is None else len(np.unique(only))
+        n_ranked = len(only)
         coverage = {k: len(np.unique(shown[shown >= 0])) / n_ranked for k in self.ks for shown in [ranked.items[:, :k]]}
         rank_s = time.perf_counter() - start_s
 

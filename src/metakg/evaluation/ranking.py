@@ -1,7 +1,8 @@
 """Full ranking: every item for every user, in blocks, with a total order.
 
-Equal scores are ordered by ascending item row, also at the cut-off, and how many there are is reported: a list full of ties
-is a list of whatever comes first in the files.
+Equal scores stand in the order of the candidates, also at the cut-off, and how many there are is reported: a list full of
+ties is a list of whatever comes first. By default that is the lowest row, the item that the files named first; `evaluate`
+gives an order drawn by lot, so that nobody is judged by how a file is sorted.
 """
 
 from __future__ import annotations
@@ -61,12 +62,13 @@ def rank(
         users: (B,) user rows.
         k: length of the lists.
         masked: what is never shown to whom: a (B, I) sparse matrix whose stored entries count, or B arrays of item rows.
-        candidates: (C,) the only item rows that may be shown; None for all items.
+        candidates: (C,) the only item rows that may be shown, in the order in which equal scores stand (the first place of a
+            row that is named twice); None for all items, by row.
         block: users scored at a time; the default follows from a memory budget. It never changes the result.
         precision: format in which inner products are screened; it never changes the result.
 
     Returns:
-        Items by falling score, equal scores by ascending row.
+        Items by falling score, equal scores in the order of the candidates.
 
     Raises:
         TrainingError: a score is NaN or infinite; the message names the user and the model.
@@ -79,9 +81,10 @@ def rank(
     if len(users) and (users.min() < 0 or users.max() >= n_users):
         raise ValueError(f"users must be rows 0..{n_users - 1}, not {users.min()}..{users.max()}")
     if candidates is not None:
-        candidates = np.unique(candidates)
-        if len(candidates) and (candidates[0] < 0 or candidates[-1] >= n_items):
-            raise ValueError(f"candidates must be rows 0..{n_items - 1}, not {candidates[0]}..{candidates[-1]}")
+        _, first = np.unique(candidates, return_index=True)
+        candidates = candidates[np.sort(first)]
+        if len(candidates) and (candidates.min() < 0 or candidates.max() >= n_items):
+            raise ValueError(f"candidates must be rows 0..{n_items - 1}, not {candidates.min()}..{candidates.max()}")
     device = _device(recommender)
     hidden = Masked.of(masked, len(users), n_items, candidates, device)
     rows = torch.from_numpy(users.astype(np.int64)).to(device)
@@ -118,7 +121,7 @@ def _rank_scores(
                 f"not {tuple(scores.shape)} {scores.dtype}"
             )
         _check_scores(recommender, users[start:stop], scores)
-        scores = scores.contiguous() if columns is None else scores[:, columns]
+        scores = scores.contiguous() if columns is None else scores.index_select(1, columns)
         scores[masked.within(start, stop)] = -torch.inf
         best[start:stop], values[start:stop] = top_k(scores, k)
     return best, values

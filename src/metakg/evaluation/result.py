@@ -29,6 +29,9 @@ FORMAT = 1
 MaskRule = Literal["support", "support+train"]
 MASK: MaskRule = "support+train"
 """What is left out of a user's list unless another rule is asked for (docs/decisions/0008-protocols.md)."""
+TIES = "lot"
+"""Who breaks ties: a lot drawn over the items' ids. Until 2026-11-27 it was the row, and so the order of the files, which is
+seldom drawn by lot."""
 CandidateRule = Literal["all", "scenario"]
 
 _MANY_TIES = 0.05
@@ -168,9 +171,7 @@ class Evaluation:
         tied = [(r.name, float(r.tied.mean())) for r in self.results]
         many = [f"{share:.0%} in {name}" for name, share in tied if share > _MANY_TIES]
         if many:
-            notes.append(
-                f"{self.model}: listed scores are tied, so that the order of items in the data decides: {', '.join(many)}."
-            )
+            notes.append(f"{self.model}: listed scores are tied, so that a lot decides what stands first: {', '.join(many)}.")
         return tuple(notes)
 
     def result(self, scenario: str, shots: int | None = None) -> ScenarioResult:

@@ -25,7 +25,7 @@ from metakg.data import Split
 from metakg.engine import Engine, fit
 from metakg.errors import ConfigError, DataError
 from metakg.evaluation import Evaluation, evaluate
-from metakg.evaluation.result import MASK
+from metakg.evaluation.result import MASK, TIES
 from metakg.experiments import curves
 from metakg.experiments.rows import Journal, key_of, refuse_rows
 from metakg.experiments.runner import Desk
@@ -267,7 +267,7 @@ def claim(folder: Path, identity: Json, about: Json, k: int) -> None:
             raise DataError(
                 str(folder), "rows without a manifest", expected="a run folder or a new one", fix="Name another folder."
             )
-        files.write_json(path, {"kind": "experiments", "format": 1, **identity, "k": k, "mask": MASK, **about})
+        files.write_json(path, {"kind": "experiments", "format": 1, **identity, "k": k, "mask": MASK, "ties": TIES, **about})
         return
     manifest = files.read_json(path, what="run manifest")
     if manifest.get("kind") != "experiments":
@@ -299,6 +299,13 @@ def claim(folder: Path, identity: Json, about: Json, k: int) -> None:
             str(path),
             f"runs that were judged with {found!r} left out of each list",
             expected=f"{MASK!r}, as it is now",
+            fix="Name another folder; docs/decisions/0008-protocols.md says what changed.",
+        )
+    if (found := manifest.get("ties", "row")) != TIES:
+        raise DataError(
+            str(path),
+            f"runs whose ties were broken by {found}",
+            expected=f"by {TIES}, as they are now",
             fix="Name another folder; docs/decisions/0008-protocols.md says what changed.",
         )
     if "reference" in about and "reference" not in manifest:  # made before manifests said so

@@ -21,7 +21,7 @@ import torch
 from metakg import rng as random
 from metakg.data import Split
 from metakg.errors import ConfigError, DataError, TrainingError
-from metakg.evaluation.result import MASK
+from metakg.evaluation.result import MASK, TIES
 from metakg.models.base import Recommender
 from metakg.models.registry import MODELS
 from metakg.models.space import Choice, Space, Span
@@ -127,6 +127,7 @@ def tune(
         "every": every,
         "seed": seed,
         "mask": MASK,
+        "ties": TIES,
     }
     past = open_log(log, about, resume)
     study = search.create_study(
