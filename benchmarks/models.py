@@ -40,7 +40,7 @@ from metakg.models.metakg import MetaKG
 from metakg.models.metakg_paper import MetaKG as PaperMetaKG
 from metakg.models.registry import FLOORS, MODELS, build
 from metakg.rng import torch_generator
-from metakg.sample.episodes import PairBatch
+from metakg.sample.pairs import PairBatch
 from metakg.splits import load
 from metakg.train.baseline import BaselineConfig
 from metakg.train.feeds import FEEDS, Ration

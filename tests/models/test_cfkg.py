@@ -9,7 +9,7 @@ import torch
 from metakg.data import Interactions, KnowledgeGraph, Support, TrainView
 from metakg.models.cfkg import CFKG, CfkgConfig
 from metakg.models.nn.bound import bound_lengths
-from metakg.sample.episodes import PairBatch, PairsAndFacts
+from metakg.sample.pairs import PairBatch, PairsAndFacts
 from metakg.sample.triples import TripleBatch
 from metakg.testing import LearntContract, arriving, toy_view
 from metakg.train.baseline import AdaptRule, BaselineConfig, train_baseline

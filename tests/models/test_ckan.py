@@ -12,8 +12,8 @@ from torch import Tensor
 from metakg.data import TrainView
 from metakg.models.ckan import CKAN, CkanConfig, MeanOf
 from metakg.models.nn.facts import RippleSets, item_seeds
-from metakg.sample.episodes import PairBatch
 from metakg.sample.neighbours import Edges
+from metakg.sample.pairs import PairBatch
 from metakg.testing import LearntContract, toy_view
 
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")

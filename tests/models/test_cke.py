@@ -7,7 +7,7 @@ import torch
 
 from metakg.data import TrainView
 from metakg.models.cke import CKE, CkeConfig
-from metakg.sample.episodes import PairBatch, PairsAndFacts
+from metakg.sample.pairs import PairBatch, PairsAndFacts
 from metakg.sample.triples import TripleBatch
 from metakg.testing import LearntContract, arriving, toy_view
 

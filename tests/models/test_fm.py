@@ -9,7 +9,7 @@ import torch
 from metakg.data import TrainView
 from metakg.models.fm import FM, FmConfig
 from metakg.models.nn.features import ItemFeatures
-from metakg.sample.episodes import PairBatch
+from metakg.sample.pairs import PairBatch
 from metakg.testing import LearntContract
 
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")

@@ -15,8 +15,8 @@ from metakg.models.kgat import KGAT, KgatConfig
 from metakg.models.nn.dropout import keep_mask
 from metakg.models.nn.propagate import Adjacency, graph_layer
 from metakg.models.nn.sparse import transpose
-from metakg.sample.episodes import PairBatch
 from metakg.sample.neighbours import Edges, reach
+from metakg.sample.pairs import PairBatch
 from metakg.sample.triples import TripleBatch
 from metakg.testing import LearntContract, toy_view
 from metakg.train.baseline import BaselineConfig, train_baseline

@@ -12,7 +12,7 @@ from torch import Tensor
 from metakg.data import TrainView
 from metakg.models.kgcn import KGCN, KgcnConfig
 from metakg.models.nn.facts import Neighbourhoods
-from metakg.sample.episodes import PairBatch
+from metakg.sample.pairs import PairBatch
 from metakg.testing import LearntContract, toy_view
 from metakg.train.baseline import BaselineConfig
 from metakg.train.loop import LoopConfig

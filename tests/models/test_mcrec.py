@@ -13,7 +13,7 @@ from metakg.errors import CheckpointError, DataError
 from metakg.models.mcrec import Contexts, Mcrec, McrecConfig
 from metakg.models.metapaths import USERS, Link, MetaPath
 from metakg.models.nn.instances import _falling
-from metakg.sample.episodes import PairBatch
+from metakg.sample.pairs import PairBatch
 from metakg.testing import LearntContract, planted_split, toy_view
 from metakg.train.baseline import AdaptRule, BaselineConfig
 from metakg.train.loop import LoopConfig

@@ -17,7 +17,8 @@ from metakg.errors import CheckpointError, DataError
 from metakg.models.metakg_paper import JointBatch, LayerWeights, MetaBatch, MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.models.nn.ckg import training_edges
-from metakg.sample.episodes import Episodes, EpisodeSampler, PairBatch
+from metakg.sample.episodes import Episodes, EpisodeSampler
+from metakg.sample.pairs import PairBatch
 from metakg.sample.triples import TripleBatch
 
 EXACT = {"fan_out": None, "message_dropout": 0.0}

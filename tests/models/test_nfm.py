@@ -9,7 +9,7 @@ from metakg.data import TrainView
 from metakg.errors import ConfigError
 from metakg.models.fm import FM
 from metakg.models.nfm import NFM, NfmConfig
-from metakg.sample.episodes import PairBatch
+from metakg.sample.pairs import PairBatch
 from metakg.testing import LearntContract
 from metakg.train.baseline import AdaptRule, BaselineConfig, train_baseline
 from metakg.train.loop import LoopConfig

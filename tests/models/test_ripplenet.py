@@ -12,7 +12,7 @@ from metakg.data import Interactions, KnowledgeGraph, TrainView
 from metakg.errors import DataError
 from metakg.models.nn.facts import compact, fact_edges, user_seeds
 from metakg.models.ripplenet import RippleNet, RippleNetConfig
-from metakg.sample.episodes import PairBatch
+from metakg.sample.pairs import PairBatch
 from metakg.testing import LearntContract, toy_view
 
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")

@@ -12,7 +12,7 @@ from metakg.errors import DataError
 from metakg.models import ugrec
 from metakg.models.nn.co_clicks import CoClicks
 from metakg.models.ugrec import UGRec, UgrecConfig
-from metakg.sample.episodes import PairBatch, PairsAndFacts
+from metakg.sample.pairs import PairBatch, PairsAndFacts
 from metakg.sample.triples import TripleBatch
 from metakg.testing import LearntContract, toy_view
 from metakg.train.baseline import AdaptRule, UgrecTraining

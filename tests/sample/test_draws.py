@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from metakg.data import IdMap, Interactions, KnowledgeGraph, Tasks, TrainView, Vocabulary
 from metakg.errors import DataError
 from metakg.models.nn.ckg import CollaborativeGraph, training_edges, triple_sampler
-from metakg.sample.episodes import EpisodeSampler, PairBatch, PairSampler
+from metakg.sample.episodes import EpisodeSampler
 from metakg.sample.keys import KeySet
 from metakg.sample.negatives import KeyedNegatives, NegativeSampler
+from metakg.sample.pairs import PairBatch, PairSampler
 from metakg.sample.triples import TripleSampler
 from metakg.testing import toy_view
 

@@ -21,7 +21,8 @@ from metakg.models.base import Recommender
 from metakg.models.fm import FM, FmConfig
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
 from metakg.models.registry import build
-from metakg.sample.episodes import PairBatch, PairSampler, PairsAndFacts, TaskBatch
+from metakg.sample.episodes import TaskBatch
+from metakg.sample.pairs import PairBatch, PairSampler, PairsAndFacts
 from metakg.sample.triples import TripleBatch
 from metakg.testing import arriving, planted_split, toy_view
 from metakg.train import fit as training
@@ -229,9 +230,9 @@ def test_hard_negatives_of_the_bpr_start_are_the_best_of_those_drawn_and_never_k
     assert sorted(one.positives.tolist()) == sorted(hard.positives.tolist()), "each click stands there once"
     for user, negative in zip(hard.users.tolist(), hard.negatives.tolist(), strict=True):
         free = [item for item in pool.tolist() if user * 12 + item not in known]
-        scores = factors.scores(torch.full((len(free),), user), torch.tensor(free))
+        scores = factors.nearness(torch.full((len(free),), user), torch.tensor(free))
         assert negative == free[int(scores.argmax())], "of fifty that are drawn from so few, all are there"
-    scored = [factors.scores(b.users, b.negatives).mean() for b in (one, hard)]
+    scored = [factors.nearness(b.users, b.negatives).mean() for b in (one, hard)]
     assert scored[1] > scored[0]
 
 
@@ -538,6 +539,6 @@ def test_too_little_data_is_said() -> None:
 def test_random_generators_have_names() -> None:
     view = toy_view()
     feeds = [PairFeed(plain(view), ration(view, purpose=purpose), 1) for purpose in ("train", "adapt")]
-    orders = [feed.pairs.order().tolist() for feed in feeds]
+    orders = [feed.pairs.pairs.order().tolist() for feed in feeds]
     assert orders[0] != orders[1]
     assert orders[0] == random.generator(1, "train/pairs").permutation(len(view.interactions)).tolist()

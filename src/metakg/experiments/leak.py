@@ -39,7 +39,7 @@ from metakg.models.base import ModelConfig, Recommender
 from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.models.metakg_released import network_of
 from metakg.models.nn.transr import xavier
-from metakg.sample.episodes import PairSampler
+from metakg.sample.pairs import PairSampler
 from metakg.train.adapt import CoAdapting
 from metakg.train.fit import settings_for
 from metakg.train.initialise import BprConfig, ClickBatches, Factors

@@ -31,7 +31,7 @@ from metakg.models.learnt import Cold, Feed, Kind, Learnt, LearntConfig, embeddi
 from metakg.models.nn.bound import bound_lengths
 from metakg.models.nn.ckg import edge_columns, edge_sampler
 from metakg.models.space import Choice, Space, Span
-from metakg.sample.episodes import PairsAndFacts
+from metakg.sample.pairs import PairsAndFacts
 from metakg.sample.triples import TripleSampler
 
 

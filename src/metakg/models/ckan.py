@@ -34,8 +34,8 @@ from metakg.models.nn.facts import Inverse, RippleSets, compact, fact_edges, ite
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
-from metakg.sample.episodes import PairBatch
 from metakg.sample.neighbours import Edges
+from metakg.sample.pairs import PairBatch
 from metakg.types import Mask
 
 _ROWS = 8192

@@ -28,7 +28,7 @@ from metakg.models.nn.rows import mean_of_neighbours, named
 from metakg.models.nn.segments import run_ptr, segment_mm
 from metakg.models.nn.transr import energies, xavier
 from metakg.models.space import Choice, Space, Span
-from metakg.sample.episodes import PairsAndFacts
+from metakg.sample.pairs import PairsAndFacts
 from metakg.sample.triples import TripleBatch
 
 

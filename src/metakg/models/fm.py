@@ -30,7 +30,7 @@ from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.facts import compact
 from metakg.models.nn.features import ItemFeatures, Sums, TailNorm
 from metakg.models.space import Choice, Space
-from metakg.sample.episodes import PairBatch
+from metakg.sample.pairs import PairBatch
 from metakg.types import Mask
 
 

@@ -39,8 +39,8 @@ from metakg.models.nn.propagate import Adjacency, graph_layer
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.transr import energies, xavier
 from metakg.models.space import Choice, Space
-from metakg.sample.episodes import PairBatch
 from metakg.sample.neighbours import reach
+from metakg.sample.pairs import PairBatch
 from metakg.sample.triples import TripleBatch, TripleSampler
 
 

@@ -33,7 +33,7 @@ from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.facts import Neighbourhoods, compact
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
-from metakg.sample.episodes import PairBatch
+from metakg.sample.pairs import PairBatch
 from metakg.types import Mask
 
 _ROWS = 4096

@@ -40,7 +40,7 @@ from metakg.models.metapaths import MetaPath
 from metakg.models.nn.instances import Chains, Instances
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
-from metakg.sample.episodes import PairBatch
+from metakg.sample.pairs import PairBatch
 
 _USERS = 16
 """Users whose instances are encoded at a time."""

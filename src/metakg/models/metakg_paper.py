@@ -35,8 +35,9 @@ from metakg.models.nn.ckg import CollaborativeGraph, training_edges
 from metakg.models.nn.network import GatedNetwork, LayerWeights, Tables
 from metakg.models.nn.rows import carry_nodes, carry_relations
 from metakg.models.nn.transr import energies, xavier
-from metakg.sample.episodes import Episodes, PairBatch
+from metakg.sample.episodes import Episodes
 from metakg.sample.neighbours import Field, receptive_field
+from metakg.sample.pairs import PairBatch
 from metakg.sample.triples import TripleBatch
 
 HUB_DEGREE = 1024

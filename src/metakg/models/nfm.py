@@ -28,7 +28,7 @@ from metakg.models.nn.dense import linear
 from metakg.models.nn.dropout import dropout
 from metakg.models.nn.features import TailNorm
 from metakg.models.space import Choice, Space
-from metakg.sample.episodes import PairBatch
+from metakg.sample.pairs import PairBatch
 
 _PIECE = 4096
 """Items scored at once: their hidden layer stays in the cache."""

@@ -36,7 +36,7 @@ from metakg.models.nn.facts import Inverse, RippleSets, compact, fact_edges, use
 from metakg.models.nn.segments import run_ptr, segment_mm
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space, Span
-from metakg.sample.episodes import PairBatch
+from metakg.sample.pairs import PairBatch
 from metakg.types import Mask
 
 _USERS = 4

@@ -37,7 +37,7 @@ from metakg.models.nn.dropout import dropout
 from metakg.models.nn.segments import run_ptr, segment_mm
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space, Span
-from metakg.sample.episodes import PairsAndFacts
+from metakg.sample.pairs import PairsAndFacts
 from metakg.sample.triples import TripleSampler
 
 _PIECE = 4096

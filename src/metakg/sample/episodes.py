@@ -15,8 +15,7 @@ from torch import Tensor
 from metakg.data import Interactions, Tasks, TrainView
 from metakg.errors import DataError
 from metakg.sample.negatives import NegativeSampler
-from metakg.sample.triples import TripleBatch
-from metakg.types import Json, Rows
+from metakg.types import Json
 
 Ints = npt.NDArray[np.int64]
 
@@ -158,104 +157,6 @@ def _by_task(tasks: Tasks, pairs: Interactions, n_users: int, side: str) -> tupl
         )
     order = np.argsort(owner, kind="stable")
     return np.concatenate([[0], counts.cumsum()]), pairs.items[order].astype(np.int64)
-
-
-class PairSampler:
-    """Cuts training pairs into shuffled batches of one shared episode each: plain BPR.
-
-    Args:
-        pairs: the positives.
-        known: pairs that are no negatives.
-        pool: item rows that may be negatives.
-        n_items: I.
-        rng: the source of order and negatives.
-
-    Raises:
-        DataError: there are no pairs.
-    """
-
-    def __init__(self, pairs: Interactions, known: Interactions, pool: Rows, n_items: int, rng: np.random.Generator) -> None:
-        if not len(pairs):
-            raise DataError(
-                "the pairs to learn from", "none", expected="at least one click", fix="A scenario needs a support set."
-            )
-        self.users, self.items = pairs.users.astype(np.int64), pairs.items.astype(np.int64)
-        self._negatives = NegativeSampler(pool, known, n_items, rng)
-        self.rng = rng
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    def order(self) -> Ints:
-        """Return a fresh random order of all pairs."""
-        return self.rng.permutation(len(self.users))
-
-    def draw(self, picked: Ints, each: int = 1) -> PairBatch:
-        """Return these pairs with fresh negatives, `each` of them for a pair."""
-        picked = picked if each == 1 else np.repeat(picked, each)
-        users = self.users[picked]
-        negatives = self._negatives.draw(users)
-        return PairBatch(torch.from_numpy(users), torch.from_numpy(self.items[picked]), torch.from_numpy(negatives), each)
-
-    def state_dict(self) -> Json:
-        """Return where the draws stand."""
-        return {"rng": self.rng.bit_generator.state}
-
-    def load_state_dict(self, state: Json) -> None:
-        """Go back to where the draws stood."""
-        self.rng.bit_generator.state = state["rng"]
-
-
-@dataclass(frozen=True)
-class PairBatch:
-    """B clicks, each with an item that the user is not known to like.
-
-    Attributes:
-        users, positives, negatives: (B,) int64 rows.
-        each: so many rows in a row are one click, each with another negative.
-    """
-
-    users: Tensor
-    positives: Tensor
-    negatives: Tensor
-    each: int = 1
-
-    def __len__(self) -> int:
-        return self.users.shape[0]
-
-    def join(self, other: PairBatch) -> PairBatch:
-        """Return both, one after the other."""
-        return PairBatch(
-            torch.cat([self.users, other.users]),
-            torch.cat([self.positives, other.positives]),
-            torch.cat([self.negatives, other.negatives]),
-            self.each,
-        )
-
-    def hardest(self, scores: Tensor, keep: int = 1) -> PairBatch:
-        """Return each click with the negative that scores best (Zhang et al. 2013, "dynamic negative sampling").
-
-        Args:
-            scores: (B,) of each user with each negative.
-            keep: so many negatives of each click, each the best of an equal share of what was drawn; divides `each`.
-        """
-        share = self.each // keep
-        first = torch.arange(0, len(self), share, device=self.users.device)
-        rows = first + torch.unflatten(scores, 0, (len(first), share)).argmax(1)
-        return PairBatch(self.users[rows], self.positives[rows], self.negatives[rows], keep)
-
-    def to(self, device: torch.device | str) -> PairBatch:
-        """Return the same batch on another device."""
-        users, positives, negatives = (t.to(device) for t in (self.users, self.positives, self.negatives))
-        return PairBatch(users, positives, negatives, self.each)
-
-
-@dataclass(frozen=True)
-class PairsAndFacts:
-    """One joint step of a model that learns from clicks and facts at once."""
-
-    pairs: PairBatch
-    facts: TripleBatch
 
 
 @dataclass(frozen=True)

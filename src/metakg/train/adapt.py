@@ -18,7 +18,7 @@ from metakg.data import Interactions, Support
 from metakg.errors import DataError
 from metakg.models.metakg_paper import JointBatch, MetaKG
 from metakg.models.nn.ckg import triple_sampler
-from metakg.sample.episodes import PairSampler
+from metakg.sample.pairs import PairSampler, ShuffledPairs
 from metakg.train.loop import Loop, LoopConfig, Progress
 from metakg.train.online import OnlineConfig, adapt_each, adapt_user, offered
 from metakg.train.trained import Trained
@@ -64,36 +64,30 @@ class PairBatches:
         view = model.view
         self.config, self.view, self.device = config, view, model.node.device
         pool = np.arange(view.n_items) if config.all_negatives else np.flatnonzero(view.popularity)
-        rng = random.generator(seed, "adapt/negatives")
-        self.pairs = PairSampler(pairs, view.interactions.pairs_only(), pool.astype(np.int32), view.n_items, rng)
-        history = view.interactions.pairs_only()
-        self.replayed = None
-        if config.replay:
-            self.replayed = PairSampler(history, history, pool.astype(np.int32), view.n_items, rng)
+        rng, known = random.generator(seed, "adapt/negatives"), view.interactions.pairs_only()
+
+        def sampler(pairs: Interactions) -> PairSampler:
+            return PairSampler(pairs, known, pool.astype(np.int32), view.n_items, rng)
+
+        replayed = sampler(known) if config.replay else None
+        self.pairs = ShuffledPairs(sampler(pairs), config.batch_size, replayed=replayed, replay=config.replay)
         self.facts = None
         if model.config.kg_weight:
             triples = random.generator(seed, "adapt/triples")
             clicks, seen = model.config.facts == "ckg", not config.all_negatives
             self.facts = triple_sampler(model.graph, triples, clicks=clicks, seen=seen)
-        self.order = np.arange(len(self.pairs))
 
     def __len__(self) -> int:
-        return -(-len(self.pairs) // self.config.batch_size)
+        return len(self.pairs)
 
     def next(self, model: MetaKG, step: int) -> JointBatch:
         """Return the pairs and facts of a step; the attention is refreshed every epoch."""
         place = step % len(self)
-        if place == 0:
-            self.order = self.pairs.order()
         if place == 0 or step % model.config.attention_every == 0:
             model.refresh()
-        picked = self.order[place * self.config.batch_size : (place + 1) * self.config.batch_size]
-        batch = self.pairs.draw(picked)
-        if self.replayed is not None:
-            n = round(len(picked) * self.config.replay)
-            batch = batch.join(self.replayed.draw(self.replayed.rng.integers(len(self.replayed), size=n)))
+        batch = self.pairs.draw(place, self.device)
         facts = self.facts.draw(self.config.facts).to(self.device) if self.facts is not None else None
-        return JointBatch(batch.to(self.device), facts)
+        return JointBatch(batch, facts)
 
     def learn(self, model: MetaKG, batch: JointBatch) -> Json:
         """Nothing to note."""
@@ -101,20 +95,15 @@ class PairBatches:
 
     def describe(self, batch: JointBatch) -> str:
         """Name some pairs of a batch."""
-        v, pairs = self.view.vocabulary, batch.pairs
-        users = v.users.ids(pairs.users[:4].cpu().numpy().astype(np.int32))
-        items = v.items.ids(pairs.positives[:4].cpu().numpy().astype(np.int32))
-        return f"{len(pairs)} pairs such as " + ", ".join(f"({u}, {i})" for u, i in zip(users, items, strict=True))
+        return batch.pairs.describe(self.view.vocabulary)
 
     def state_dict(self) -> Json:
         """Return where the stream stands."""
-        facts = None if self.facts is None else self.facts.state_dict()
-        return {"order": self.order, "pairs": self.pairs.state_dict(), "facts": facts}
+        return {"pairs": self.pairs.state_dict(), "facts": None if self.facts is None else self.facts.state_dict()}
 
     def load_state_dict(self, state: Json) -> None:
         """Go back to where the stream stood."""
-        self.order = state["order"]
-        self.pairs.load_state_dict(state["pairs"])  # replayed pairs draw from the same generator
+        self.pairs.load_state_dict(state["pairs"])
         if self.facts is not None:
             self.facts.load_state_dict(state["facts"])
 

@@ -26,7 +26,7 @@ from metakg.models.nn.ckg import training_edges
 from metakg.models.nn.transr import xavier
 from metakg.models.registry import build
 from metakg.models.space import Choice, Space, Span
-from metakg.sample.episodes import PairsAndFacts
+from metakg.sample.pairs import PairsAndFacts
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.feeds import FEEDS, Ration
 from metakg.train.initialise import BprConfig, InitConfig, fit_bpr, fit_start, fit_transr

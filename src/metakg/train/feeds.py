@@ -11,7 +11,8 @@ import numpy as np
 from metakg import rng as random
 from metakg.data import Interactions
 from metakg.models.learnt import Learnt
-from metakg.sample.episodes import EpisodeSampler, PairBatch, PairSampler, PairsAndFacts, TaskBatch
+from metakg.sample.episodes import EpisodeSampler, TaskBatch
+from metakg.sample.pairs import PairBatch, PairSampler, PairsAndFacts, ShuffledPairs
 from metakg.sample.triples import TripleBatch
 from metakg.train.initialise import FactBatches
 from metakg.train.loop import Source
@@ -62,38 +63,31 @@ class PairFeed:
         self.ration, self.view, self.device = ration, view, next(model.parameters()).device
         pool = np.arange(view.n_items) if ration.pool == "all" else np.unique(ration.known.items)
         rng = random.generator(seed, f"{ration.purpose}/pairs")
-        self.pairs = PairSampler(ration.pairs, ration.known, pool.astype(np.int32), view.n_items, rng)
-        self.replayed = None
-        if ration.replay is not None and len(ration.replay):
-            self.replayed = PairSampler(ration.replay, ration.known, pool.astype(np.int32), view.n_items, rng)
-        self.order = np.arange(len(self.pairs))
-        self.presented = 0
+
+        def sampler(pairs: Interactions) -> PairSampler:
+            return PairSampler(pairs, ration.known, pool.astype(np.int32), view.n_items, rng)
+
+        replayed = sampler(ration.replay) if ration.replay is not None and len(ration.replay) else None
+        each, hardest = ration.negatives, ration.hardest
+        self.pairs = ShuffledPairs(sampler(ration.pairs), ration.batch_size, each=each, hardest=hardest, replayed=replayed)
 
     def __len__(self) -> int:
-        return -(-len(self.pairs) // self.ration.batch_size)
+        return len(self.pairs)
+
+    @property
+    def presented(self) -> int:
+        """How many pairs were handed out so far."""
+        return self.pairs.presented
 
     def next(self, model: Learnt, step: int) -> Any:
         """Return the batch of a step."""
-        place = step % len(self)
-        if place == 0:
-            self.order = self.pairs.order()
-            model.on_epoch_start()
-        return self.draw(model, place)
+        return self.draw(model, step % len(self))
 
     def draw(self, model: Learnt, place: int) -> PairBatch:
         """Return the pairs that stand at a place of the epoch, and as many replayed ones."""
-        size, ration = self.ration.batch_size, self.ration
-        picked = self.order[place * size : (place + 1) * size]
-        batch = self.pairs.draw(picked, ration.negatives * ration.hardest)
-        self.presented += len(picked)
-        if self.replayed is not None:
-            again = self.replayed.rng.integers(len(self.replayed), size=len(picked))
-            batch = batch.join(self.replayed.draw(again, ration.negatives * ration.hardest))
-            self.presented += len(again)
-        batch = batch.to(self.device)
-        if ration.hardest > 1:
-            batch = batch.hardest(model.nearness(batch.users, batch.negatives), ration.negatives)
-        return batch
+        if place == 0:
+            model.on_epoch_start()
+        return self.pairs.draw(place, self.device, model.nearness)
 
     def learn(self, model: Learnt, batch: Any) -> Json:
         """Let the model restore its bounds, and note how many pairs were presented so far."""
@@ -102,19 +96,15 @@ class PairFeed:
 
     def describe(self, batch: Any) -> str:
         """Name some pairs of a batch."""
-        v, pairs = self.view.vocabulary, batch.pairs if isinstance(batch, PairsAndFacts) else batch
-        users = v.users.ids(pairs.users[:3].cpu().numpy().astype(np.int32))
-        items = v.items.ids(pairs.positives[:3].cpu().numpy().astype(np.int32))
-        return f"{len(pairs)} pairs such as " + ", ".join(f"({u}, {i})" for u, i in zip(users, items, strict=True))
+        return (batch.pairs if isinstance(batch, PairsAndFacts) else batch).describe(self.view.vocabulary)
 
     def state_dict(self) -> Json:
         """Return where the stream stands."""
-        return {"order": self.order, "pairs": self.pairs.state_dict(), "presented": self.presented}
+        return self.pairs.state_dict()
 
     def load_state_dict(self, state: Json) -> None:
         """Go back to where the stream stood."""
-        self.order, self.presented = state["order"], state["presented"]
-        self.pairs.load_state_dict(state["pairs"])  # replayed pairs draw from the same generator
+        self.pairs.load_state_dict(state)
 
 
 class JointFeed(PairFeed):
@@ -172,9 +162,6 @@ class PassesFeed(JointFeed):
         """Return the pairs or the facts of a step."""
         place = step % len(self)
         if place < self.n_pairs:
-            if place == 0:
-                self.order = self.pairs.order()
-                model.on_epoch_start()
             return self.draw(model, place)
         return self.passes.next(model, place - self.n_pairs)
 

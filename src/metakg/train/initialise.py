@@ -25,7 +25,7 @@ from metakg.models.nn.rows import mean_of_neighbours, named
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.spectral import leading
 from metakg.models.nn.transr import TransR
-from metakg.sample.episodes import PairBatch, PairSampler
+from metakg.sample.pairs import PairBatch, PairSampler, ShuffledPairs
 from metakg.sample.triples import TripleBatch, TripleSampler
 from metakg.train.loop import Loop, LoopConfig, Progress, Source
 from metakg.types import Json
@@ -262,7 +262,7 @@ class Factors(nn.Module):
         self.rows = nn.Parameter(start)
 
     @torch.no_grad()
-    def scores(self, users: Tensor, items: Tensor) -> Tensor:
+    def nearness(self, users: Tensor, items: Tensor) -> Tensor:
         """Return the score of each pair: (B,), (B,) -> (B,)."""
         return (self.rows[users] * self.rows[items + self.n_users]).sum(1)
 
@@ -279,19 +279,14 @@ class ClickBatches:
     """Hands out shuffled pairs with fresh negatives, each the hardest of so many."""
 
     def __init__(self, pairs: PairSampler, size: int, device: torch.device, hardest: int = 1) -> None:
-        self.pairs, self.size, self.device, self.hardest = pairs, size, device, hardest
-        self.order = np.arange(len(pairs))
+        self.pairs, self.device = ShuffledPairs(pairs, size, hardest=hardest), device
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.size)
+        return len(self.pairs)
 
     def next(self, model: Factors, step: int) -> PairBatch:
         """Return the pairs of a step."""
-        place = step % len(self)
-        if place == 0:
-            self.order = self.pairs.order()
-        batch = self.pairs.draw(self.order[place * self.size : (place + 1) * self.size], self.hardest).to(self.device)
-        return batch if self.hardest == 1 else batch.hardest(model.scores(batch.users, batch.negatives))
+        return self.pairs.draw(step % len(self), self.device, model.nearness)
 
     def learn(self, model: Any, batch: PairBatch) -> Json:
         """Nothing to note."""
@@ -304,12 +299,11 @@ class ClickBatches:
 
     def state_dict(self) -> Json:
         """Return where the stream stands."""
-        return {"order": self.order, "pairs": self.pairs.state_dict()}
+        return self.pairs.state_dict()
 
     def load_state_dict(self, state: Json) -> None:
         """Go back to where the stream stood."""
-        self.order = state["order"]
-        self.pairs.load_state_dict(state["pairs"])
+        self.pairs.load_state_dict(state)
 
 
 def fit_start(
