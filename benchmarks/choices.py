@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from metakg.cli.common import merged, model_settings, settings_from
+from metakg.cli.common import model_settings, settings_from
 from metakg.data import TrainView
 from metakg.evaluation import evaluate
 from metakg.models.base import Recommender
+from metakg.nesting import merged
 from metakg.splits import load
 from metakg.train.adapt import CoAdapting
 from metakg.train.fit import fit, settings_for

@@ -16,6 +16,7 @@ FLOORS = {
     "rng": 0,
     "files": 0,
     "heap": 0,
+    "nesting": 0,
     "session": 0,
     "threads": 0,
     "data": 1,
@@ -45,6 +46,7 @@ ALLOWED = {
     ("models", "sample"),
     ("files", "errors"),
     ("files", "types"),
+    ("nesting", "types"),
 }
 
 

@@ -173,17 +173,32 @@ def _sweep(path: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lock(folder: Path) -> int | None:
-    """Lock a folder for as long as this process lives; None if another process has it, or the system has no such locks."""
+def lock(handle: int) -> bool | None:
+    """Lock an open file or folder until it is closed, or this process ends.
+
+    Returns:
+        Whether the lock is ours; False if another process has it, None where the system or the disk has no such locks.
+    """
     if sys.platform == "win32":
         return None
-    handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     except OSError:
-        os.close(handle)
         return None
-    return handle
+    return True
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder for as long as this process lives; None if another process has it, or the system has no such locks."""
+    if sys.platform == "win32":  # it opens no folders either
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    if lock(handle):
+        return handle
+    os.close(handle)
+    return None
 
 
 def _refuse_foreign(path: Path, *, overwrite: bool, kind: str | None) -> None:

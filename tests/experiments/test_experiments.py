@@ -22,7 +22,7 @@ from metakg.errors import ConfigError, DataError, LeakageError, TrainingError
 from metakg.evaluation import Evaluation, evaluate
 from metakg.evaluation.leakage import check_view
 from metakg.experiments import efficiency, leak, measure, parameters, scalability
-from metakg.experiments.lab import Lab, claim, identify, merged, ordered
+from metakg.experiments.lab import Lab, claim, identify, ordered
 from metakg.experiments.rows import read
 from metakg.experiments.runner import Desk
 from metakg.experiments.suite import EXPERIMENTS, chosen, experiment
@@ -30,6 +30,7 @@ from metakg.generator import random_world
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.models.registry import FLOORS, MODELS
+from metakg.nesting import merged
 from metakg.rng import torch_generator
 from metakg.train.loop import watching
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 import metakg
-from metakg.cli.common import merged
 from metakg.data import Support
 from metakg.engine import Engine, fit
 from metakg.errors import CheckpointError, ConfigError, DataError, TrainingError
@@ -21,6 +20,7 @@ from metakg.models.metakg import MetaKG, MetaKGConfig
 from metakg.models.metakg_paper import MetaKG as PaperMetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig as PaperConfig
 from metakg.models.registry import FLOORS, MODELS, config_for
+from metakg.nesting import merged
 from metakg.testing import arriving, planted_split, toy_view
 from metakg.train import fit as training
 from metakg.train.adapt import AdaptConfig, CoAdapting

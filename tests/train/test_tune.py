@@ -15,11 +15,12 @@ pytest.importorskip("optuna", reason="extra `tune`")
 from metakg.data import Split
 from metakg.errors import ConfigError, DataError, TrainingError
 from metakg.models.space import Choice, Span
+from metakg.nesting import nested
 from metakg.testing import planted_split
 from metakg.train import tune as module
 from metakg.train.fit import TRAINING, fit, scenario_mean, settings_for
 from metakg.train.loop import Loop, Progress, watching
-from metakg.train.trials import Trial, as_toml, nested
+from metakg.train.trials import Trial, as_toml
 from metakg.train.tune import space_of, tune
 
 FIXED: dict[str, Any] = {

@@ -10,6 +10,7 @@ A file that is already there is replaced only after its successor has been verif
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -325,24 +326,15 @@ def _alone(folder: Path) -> Iterator[None]:
 
     Where the system has no `flock` (Windows) nothing is held; there a checksum or the lock file shows the damage.
     """
-    try:
-        import fcntl
-    except ImportError:
+    if sys.platform == "win32":  # it opens no folders either
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as err:
-        os.close(handle)
-        raise DataError(
-            str(folder), "another run that is fetching into it", expected="one at a time", fix="Wait for it to end."
-        ) from err
-    except OSError:  # a file system without locks
-        os.close(handle)
-        yield
-        return
-    try:
+        if files.lock(handle) is False:
+            raise DataError(
+                str(folder), "another run that is fetching into it", expected="one at a time", fix="Wait for it to end."
+            )
         yield
     finally:
         os.close(handle)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from metakg.errors import ConfigError, DataError
+from metakg.nesting import merged
 
 if TYPE_CHECKING:
     from metakg.data import Dataset, Split
@@ -148,15 +149,6 @@ def _toml(file: Path) -> dict[str, Any]:
         raise ConfigError(str(file), str(err), expected="a settings file", fix="Check the path.") from err
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         raise ConfigError(str(file), str(err), expected="TOML with one table a model", fix="Mend the line named here.") from err
-
-
-def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Return two nested groups of settings as one; `above` wins."""
-    result = dict(below)
-    for key, value in above.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return result
 
 
 def open_data(folder: Path) -> Dataset:

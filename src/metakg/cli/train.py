@@ -18,13 +18,13 @@ from metakg.cli.common import (
     SetOption,
     SettingsOption,
     SplitArgument,
-    merged,
     model_settings,
     open_data,
     open_split,
     print_json,
     settings_from,
 )
+from metakg.nesting import merged
 
 if TYPE_CHECKING:
     from metakg.train.log import Sink

@@ -16,7 +16,6 @@ from metakg.cli.common import (
     SetOption,
     SettingsOption,
     SplitArgument,
-    merged,
     model_settings,
     open_split,
     print_json,
@@ -24,6 +23,7 @@ from metakg.cli.common import (
     value_of,
 )
 from metakg.errors import ConfigError, DataError
+from metakg.nesting import merged
 from metakg.session import invocation
 
 

@@ -30,6 +30,7 @@ from metakg.experiments import curves
 from metakg.experiments.rows import Journal, key_of, refuse_rows
 from metakg.experiments.runner import Desk
 from metakg.models.registry import FLOORS, MODELS
+from metakg.nesting import merged
 from metakg.session import invocation, machine, today, versions
 from metakg.splits.store import fingerprint
 from metakg.train.checkpoint import view_fingerprint
@@ -213,15 +214,6 @@ def save(found: Evaluation, folder: Path) -> None:
 def quality(found: Evaluation) -> list[Json]:
     """Return the rows of an evaluation's metrics."""
     return [{"what": "quality", **row} for row in found.rows if row["metric"] in METRICS]
-
-
-def merged(below: Json, above: Json) -> Json:
-    """Return two nested groups of settings as one; `above` wins."""
-    result = dict(below)
-    for key, value in above.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return result
 
 
 def ordered(models: Sequence[str]) -> tuple[str, ...]:

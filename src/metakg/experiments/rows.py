@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import RawIOBase
@@ -26,9 +25,6 @@ from typing import Any, cast
 from metakg import files
 from metakg.errors import DataError
 from metakg.types import Json
-
-if sys.platform != "win32":
-    import fcntl
 
 FORMAT = 1
 _FIX = "Restore the file from a copy, or name another folder and run again."
@@ -290,17 +286,13 @@ class Journal:
             )
 
     def _lock(self) -> None:
-        if sys.platform == "win32":
-            return
-        try:
-            fcntl.flock(self._handle.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as err:
+        if files.lock(self._handle.fileno()) is False:
             raise DataError(
                 str(self.path),
                 "another run that is writing here",
                 expected="one run at a time",
                 fix="Wait for it, or name another folder.",
-            ) from err
+            )
 
 
 def refuse_rows(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,27 +73,6 @@ class Searched:
     def converged(self) -> bool:
         """Whether the best trial went on beyond its best epoch and found no better; if not, more epochs may have helped."""
         return self.best is not None and self.best.best_epoch < self.best.epochs[-1]
-
-
-def is_set(settings: Json, name: str) -> bool:
-    """Say whether nested settings hold a dotted name."""
-    for part in name.split("."):
-        if not isinstance(settings, dict) or part not in settings:
-            return False
-        settings = settings[part]
-    return True
-
-
-def nested(values: Mapping[str, Any], below: Json) -> Json:
-    """Return nested settings with some set by dotted name."""
-    result: Json = json.loads(json.dumps(below))
-    for name, value in values.items():
-        *path, last = name.split(".")
-        place = result
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return result
 
 
 def open_log(log: Path | None, about: Json, resume: bool) -> list[Trial]:

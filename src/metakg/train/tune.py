@@ -25,10 +25,11 @@ from metakg.evaluation.result import MASK, TIES
 from metakg.models.base import Recommender
 from metakg.models.registry import MODELS
 from metakg.models.space import Choice, Space, Span
+from metakg.nesting import is_set, nested
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.fit import TRAINING, check_device, fit, scenario_mean, settings_for
 from metakg.train.initialise import sharing_starts
-from metakg.train.trials import Searched, Trial, is_set, log_trial, nested, open_log
+from metakg.train.trials import Searched, Trial, log_trial, open_log
 from metakg.types import Json
 
 if TYPE_CHECKING:
