@@ -75,7 +75,7 @@ class BaselineConfig(BaseModel):
 
     space: ClassVar[Space] = {
         "start": Choice(("bpr", "xavier")),
-        "hardest": Choice((1, 10)),
+        "hardest": Choice((1, 10, 40)),
         "loop.learning_rate": Span(1e-4, 3e-2, log=True),
         "adapt.mode": Choice(("finetune_replay", "finetune")),
         "adapt.learning_rate": Span(1e-4, 3e-1, log=True),
