@@ -209,11 +209,19 @@ def test_samplers_resume_where_they_stood(view: TrainView) -> None:
 def test_the_hardest_negative_of_each_click_is_kept() -> None:
     users, positives, negatives = torch.tensor([4, 4, 4, 7, 7, 7]), torch.tensor([0, 0, 0, 1, 1, 1]), torch.arange(20, 26)
     batch = PairBatch(users, positives, negatives, each=3)
-    found = batch.hardest(torch.tensor([0.1, 0.3, 0.2, -1.0, -3.0, -2.0]))
+    near = {20: 0.1, 21: 0.3, 22: 0.2, 23: -1.0, 24: -3.0, 25: -2.0}
+    asked = []
+
+    def nearness(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        asked.append(users.tolist())
+        return torch.tensor([[near[item] for item in row] for row in items.tolist()])
+
+    found = batch.hardest(nearness)
+    assert asked == [[4, 7]], "a user is asked for once a click"
     assert (found.users.tolist(), found.positives.tolist(), found.negatives.tolist()) == ([4, 7], [0, 1], [21, 23])
     assert found.each == 1
     four = PairBatch(torch.full((4,), 4), torch.zeros(4, dtype=torch.int64), torch.arange(20, 24), each=4)
-    kept = four.hardest(torch.tensor([0.1, 0.3, 0.2, -1.0]), keep=2)
+    kept = four.hardest(nearness, keep=2)
     assert (kept.users.tolist(), kept.negatives.tolist(), kept.each) == ([4, 4], [21, 22], 2), "the best of each half"
 
 

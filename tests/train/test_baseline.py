@@ -230,9 +230,9 @@ def test_hard_negatives_of_the_bpr_start_are_the_best_of_those_drawn_and_never_k
     assert sorted(one.positives.tolist()) == sorted(hard.positives.tolist()), "each click stands there once"
     for user, negative in zip(hard.users.tolist(), hard.negatives.tolist(), strict=True):
         free = [item for item in pool.tolist() if user * 12 + item not in known]
-        scores = factors.nearness(torch.full((len(free),), user), torch.tensor(free))
+        scores = factors.nearness(torch.tensor([user]), torch.tensor([free]))[0]
         assert negative == free[int(scores.argmax())], "of fifty that are drawn from so few, all are there"
-    scored = [factors.nearness(b.users, b.negatives).mean() for b in (one, hard)]
+    scored = [factors.nearness(b.users, b.negatives[:, None]).mean() for b in (one, hard)]
     assert scored[1] > scored[0]
 
 
@@ -261,7 +261,7 @@ def test_hard_negatives_of_a_model_without_rows_of_users_are_near_to_what_they_c
     clicked = torch.from_numpy(pairs.items[pairs.users == user]).long()
     table = model.item_rows()
     assert table is not None
-    found = model.nearness(torch.full((12,), user), torch.arange(12))
+    found = model.nearness(torch.tensor([user]), torch.arange(12)[None])[0]
     torch.testing.assert_close(found, (table[clicked].mean(0) * table[:12]).sum(-1))
 
 
@@ -271,7 +271,7 @@ def test_cfkg_finds_items_near_where_its_scores_do(loss: str) -> None:
     config, _ = settings_for("cfkg", {"dim": 3, "loss": loss})
     model = build(config, view, 1)
     assert isinstance(model, Learnt)
-    near = model.nearness(torch.full((12,), 2), torch.arange(12))
+    near = model.nearness(torch.tensor([2]), torch.arange(12)[None])[0]
     assert near.argsort().tolist() == model.score_all(torch.tensor([2]))[0].argsort().tolist()
 
 

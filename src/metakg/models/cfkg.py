@@ -30,6 +30,7 @@ from metakg.data import Interactions, TrainView
 from metakg.models.learnt import Cold, Feed, Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.bound import bound_lengths
 from metakg.models.nn.ckg import edge_columns, edge_sampler
+from metakg.models.nn.rows import compare_rows
 from metakg.models.space import Choice, Space, Span
 from metakg.sample.pairs import PairsAndFacts
 from metakg.sample.triples import TripleSampler
@@ -136,8 +137,8 @@ class CFKG(Learnt):
 
     @torch.no_grad()
     def nearness(self, users: Tensor, items: Tensor) -> Tensor:
-        """Say how near items lie to where a click moves users: (B,), (B,) -> (B,)."""
-        return self._closeness(self._moved(users), self.node.index_select(0, items + self.view.n_users))
+        """Say how near items lie to where a click moves users: (B,), (B, H) -> (B, H)."""
+        return compare_rows(self._moved(users), self._items(), items, self._closeness)
 
     def fill_cold(self, name: str, table: Tensor, known: Tensor) -> Tensor:
         """Return a table whose cold rows have a start; "transe" places users where their clicks lead back to."""

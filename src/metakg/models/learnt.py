@@ -28,7 +28,7 @@ from metakg import losses
 from metakg.data import Interactions, Support, TrainView
 from metakg.data.view import origin
 from metakg.models.base import ModelConfig, Recommender
-from metakg.models.nn.rows import carry_relations, mean_of_neighbours, named
+from metakg.models.nn.rows import carry_relations, compare_rows, mean_of_neighbours, named
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space, Span
 from metakg.sample.triples import TripleSampler
@@ -176,7 +176,7 @@ class Learnt(Recommender):
 
     @torch.no_grad()
     def nearness(self, users: Tensor, items: Tensor) -> Tensor:
-        """Say how near items lie to users, for choosing hard negatives: (B,), (B,) -> (B,). Cheap, so not always the score.
+        """Say how near items lie to users, for choosing hard negatives: (B,), (B, H) -> (B, H). Cheap, so not always the score.
 
         By default the inner product of the rows that `start_from` fills; a model without rows of users has for each the mean
         of the items he clicked.
@@ -190,7 +190,7 @@ class Learnt(Recommender):
             of_users = losses.mean_rows(of_items.index_select(0, clicked), owners, self.view.n_users)
         else:
             of_users = getattr(self, name)
-        return (of_users.index_select(0, users) * of_items.index_select(0, items)).sum(-1)
+        return compare_rows(of_users.index_select(0, users), of_items, items)
 
     def score_all(self, users: Tensor) -> Tensor:
         """Score every item: (B,) -> (B, I). By default the product of the factors."""

@@ -19,7 +19,7 @@ from metakg.types import Json, Rows
 
 Ints = npt.NDArray[np.int64]
 Nearness = Callable[[Tensor, Tensor], Tensor]
-"""How near items lie to users: (B,), (B,) -> (B,)."""
+"""How near items lie to users: (B,), (B, H) -> (B, H)."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,17 @@ class PairBatch:
             self.each,
         )
 
-    def hardest(self, scores: Tensor, keep: int = 1) -> PairBatch:
-        """Return each click with the negative that scores best (Zhang et al. 2013, "dynamic negative sampling").
+    def hardest(self, nearness: Nearness, keep: int = 1) -> PairBatch:
+        """Return each click with the negative that lies nearest (Zhang et al. 2013, "dynamic negative sampling").
 
         Args:
-            scores: (B,) of each user with each negative.
-            keep: so many negatives of each click, each the best of an equal share of what was drawn; divides `each`.
+            nearness: of users and items.
+            keep: so many negatives of each click, each the nearest of an equal share of what was drawn; divides `each`.
         """
         share = self.each // keep
+        near = nearness(self.users[:: self.each], self.negatives.view(-1, self.each))  # (clicks, each)
         first = torch.arange(0, len(self), share, device=self.users.device)
-        rows = first + torch.unflatten(scores, 0, (len(first), share)).argmax(1)
+        rows = first + near.view(-1, share).argmax(1)
         return PairBatch(self.users[rows], self.positives[rows], self.negatives[rows], keep)
 
     def describe(self, vocabulary: Vocabulary) -> str:
@@ -180,7 +181,7 @@ class ShuffledPairs:
         batch = batch.to(device)
         if self.hardest > 1:
             assert nearness is not None, "hard negatives need something to be hard by"
-            batch = batch.hardest(nearness(batch.users, batch.negatives), self.each)
+            batch = batch.hardest(nearness, self.each)
         return batch
 
     def state_dict(self) -> Json:

@@ -21,7 +21,7 @@ from metakg import rng as random
 from metakg.data import Interactions
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.nn.ckg import CollaborativeGraph, UnifiedGraph, triple_sampler
-from metakg.models.nn.rows import mean_of_neighbours, named
+from metakg.models.nn.rows import compare_rows, mean_of_neighbours, named
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.spectral import leading
 from metakg.models.nn.transr import TransR
@@ -263,8 +263,8 @@ class Factors(nn.Module):
 
     @torch.no_grad()
     def nearness(self, users: Tensor, items: Tensor) -> Tensor:
-        """Return the score of each pair: (B,), (B,) -> (B,)."""
-        return (self.rows[users] * self.rows[items + self.n_users]).sum(1)
+        """Return each user's scores of items: (B,), (B, H) -> (B, H)."""
+        return compare_rows(self.rows.index_select(0, users), self.rows[self.n_users :], items)
 
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the loss of a batch of pairs."""

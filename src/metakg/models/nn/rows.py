@@ -5,6 +5,8 @@ A node that had no edge while training was never moved by anything, so it counts
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -17,6 +19,11 @@ from metakg.types import Rows
 
 _HOPS = 3
 """Rounds in which new entities may learn from new entities that have a vector already."""
+
+_AT_ONCE = 1 << 18
+"""Numbers gathered at a time where rows are compared on a CPU: 1 MB."""
+_AT_ONCE_ELSEWHERE = 1 << 26
+"""The same on an accelerator, which wants few and large pieces: 256 MB."""
 
 
 def carry_nodes(
@@ -122,3 +129,27 @@ def _mean_of_known(rows: Tensor, known: Tensor, graph: CollaborativeGraph) -> tu
     total = spmm(edges, weights, rows)
     count = spmm(edges, weights, rows.new_ones(rows.shape[0], 1)).squeeze(1)
     return total / count.clamp(min=1).unsqueeze(1), count
+
+
+def compare_rows(
+    left: Tensor, table: Tensor, rows: Tensor, compare: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> Tensor:
+    """Compare each vector with rows of a table of its own: (B, D), (n, D), (B, H) -> (B, H).
+
+    In pieces that stay in the cache, which is several times faster than all rows at once.
+
+    Args:
+        left: vectors.
+        table: where the rows are.
+        rows: which they are.
+        compare: (b, 1, D), (b, H, D) -> (b, H); by default the inner product.
+    """
+    found = torch.empty(rows.shape, device=left.device, dtype=left.dtype)
+    at_once = _AT_ONCE if left.device.type == "cpu" else _AT_ONCE_ELSEWHERE
+    step = max(1, at_once // max(1, rows.shape[1] * left.shape[1]))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        one = left[part, None]
+        other = table.index_select(0, rows[part].flatten()).view(len(one), rows.shape[1], table.shape[1])
+        found[part] = (one * other).sum(-1) if compare is None else compare(one, other)
+    return found
