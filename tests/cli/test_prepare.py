@@ -72,7 +72,8 @@ def test_every_option_has_a_flag_that_reaches_it(run, clicks, kg, tmp_path, monk
 
     monkeypatch.setattr("metakg.readers.prepare", remember)
     flags = {
-        "on_bad": "fail", "time_unit": "ms", "value_rule": "max", "min_value": 3.5, "from_time": "2020-01-01",
+        "on_bad": "fail", "time_unit": "auto", "time_format": "%Y", "decimal": ",",
+        "value_rule": "max", "min_value": 3.5, "from_time": "2020-01-01",
         "to_time": "2021-01-01", "k_core": 5, "min_items_per_user": 2, "max_items_per_user": 50, "min_users_per_item": 3,
         "user_column": "u", "item_column": "i", "value_column": "none", "time_column": "t", "delimiter": "tab", "header": False,
         "quote": "none", "encoding": "latin-1", "triple_order": "htr", "label_column": "title", "attributes": ("genre", "year"),

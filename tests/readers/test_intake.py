@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from metakg.errors import DataError, EmptyFileError
+from metakg.errors import ConfigError, DataError, EmptyFileError
 from metakg.readers.intake import take_in
 from metakg.readers.options import ReadOptions
 from metakg.readers.scan import scan_csv, scan_json_lines
@@ -77,6 +77,47 @@ def test_the_unit_is_told_by_size(stage, write, unit, factor):
     assert column(stage, events(stage, write, text), "time_s") == times
     said = events(stage, write, text, ReadOptions(time_unit=unit))
     assert column(stage, said, "time_s") == times
+
+
+@pytest.mark.parametrize(
+    ("written", "given"),
+    [
+        ("23.07.2014 14:00", "%d.%m.%Y %H:%M"),
+        ("07/23/2014 02:00:00 PM", "%m/%d/%Y %I:%M:%S %p"),
+        ("20140723140000", "%Y%m%d%H%M%S"),
+        ("23 Jul 2014 16:00 +0200", "%d %b %Y %H:%M %z"),
+        (" 2014-07-23T14:00 ", "%Y-%m-%dT%H:%M"),
+    ],
+)
+def test_times_as_they_are_written(stage, write, written, given):
+    checked = events(stage, write, f"u,i,1,{written}\nu,j,1,2014/07/23\n", ReadOptions(time_format=given))
+    assert column(stage, checked, "time_s") == [1_406_124_000]
+    assert checked.rejected == {"a bad time": 1}
+
+
+def test_a_format_reads_numbers_too_and_leaves_typed_times_alone(stage):
+    checked = typed(stage, "SELECT 'u' AS user, 'i' AS item, 20140723 AS time", options=ReadOptions(time_format="%Y%m%d"))
+    assert column(stage, checked, "time_s") == [1_406_073_600]
+
+
+def test_typed_times_need_no_format(stage):
+    checked = typed(
+        stage, "SELECT 'u' AS user, 'i' AS item, DATE '2014-07-23' AS time", options=ReadOptions(time_format="%d.%m.%Y")
+    )
+    assert column(stage, checked, "time_s") == [1_406_073_600]
+
+
+@pytest.mark.parametrize("given", ["%d.%q", "%Y %"])
+def test_a_format_that_is_none(stage, write, given):
+    with pytest.raises(ConfigError, match="option time_format"):
+        events(stage, write, "u,i,1,23.07.2014\n", ReadOptions(time_format=given))
+
+
+def test_decimals_behind_a_comma(stage, write):
+    text = 'u,i,"3,5",5\nu,j,-2,5\nu,k,3.5,5\nu,l,"1.234,5",5\nu,m,"1,2,3",5\n'
+    checked = events(stage, write, text, ReadOptions(decimal=","))
+    assert column(stage, checked, "value") == [3.5, -2.0]
+    assert checked.rejected == {"a bad value": 3}, "a point is no decimal comma, and thousands are not guessed at"
 
 
 def test_a_stray_unit_among_many_is_a_bad_time_not_a_distant_future(stage, write):

@@ -23,6 +23,8 @@ def test_a_misspelt_option_is_an_error_that_suggests_the_right_one():
         ("quote", "''", "is no quote character"),
         ("on_bad", "ignore", "'reject' or 'fail'"),
         ("time_unit", "h", "'auto', 's', 'ms', 'us' or 'ns'"),
+        ("time_format", "dd.mm.yyyy", "names no part of a time"),
+        ("decimal", ";", "'.' or ','"),
         ("triple_order", "hhh", "'hrt'"),
     ],
 )
@@ -35,6 +37,8 @@ def test_values_are_checked(option, value, message):
 def test_contradictions_are_found_before_anything_is_read():
     with pytest.raises(ConfigError, match="below the minimum, so that no user could remain"):
         ReadOptions.parse({"max_items_per_user": 5, "k_core": 10})
+    with pytest.raises(ConfigError, match="one of them is too much"):
+        ReadOptions.parse({"time_format": "%Y", "time_unit": "s"})
 
 
 def test_words_for_characters():

@@ -94,6 +94,8 @@ def test_byte_order_marks_line_ends_and_encodings(stage, write):
         ("crlf.csv", text.encode(), None),
         ("u16.csv", text.encode("utf-16"), None),
         ("latin.csv", text.encode("latin-1"), "latin-1"),
+        ("marked.csv", b"\xef\xbb\xbf" + text.encode(), "latin-1"),  # one option for all files; a mark knows better
+        ("marked16.csv", text.encode("utf-16"), "latin-1"),
     ):
         table = open_table(stage, write(name, content), ReadOptions(encoding=encoding), "interactions")
         assert names(table) == ["user", "item"], name

@@ -61,6 +61,10 @@ ValueColumn = Annotated[
 ]
 TimeColumn = Annotated[str | None, _option("--time-column", panel=_COLUMNS, help='Name of the time column; "none" ignores it.')]
 TimeUnit = Annotated[str | None, _option("--time-unit", panel=_COLUMNS, help="auto, s, ms, us or ns; auto goes by size.")]
+TimeFormat = Annotated[
+    str | None, _option("--time-format", panel=_COLUMNS, help="How times are written: %d.%m.%Y %H:%M reads 16.11.2024 12:34.")
+]
+Decimal = Annotated[str | None, _option("--decimal", panel=_COLUMNS, help='What stands before decimals: . (default) or ",".')]
 ValueRule = Annotated[
     str | None, _option("--value-rule", panel=_COLUMNS, help="Value of a repeated pair: last (default), first or max.")
 ]
@@ -134,6 +138,8 @@ def prepare(
     value_column: ValueColumn = None,
     time_column: TimeColumn = None,
     time_unit: TimeUnit = None,
+    time_format: TimeFormat = None,
+    decimal: Decimal = None,
     value_rule: ValueRule = None,
     delimiter: Delimiter = None,
     header: Header = None,

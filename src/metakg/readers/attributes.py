@@ -16,7 +16,7 @@ from metakg.errors import ConfigError, DataError
 from metakg.readers.columns import Column, field_of, find, missing, plain, unread
 from metakg.readers.duck import translated
 from metakg.readers.options import ReadOptions
-from metakg.readers.scan import as_text, literal
+from metakg.readers.scan import as_number, as_text, literal
 from metakg.readers.sniff import Table, open_table
 from metakg.readers.staging import Stage
 from metakg.types import Json
@@ -123,7 +123,7 @@ def _facts(stage: Stage, table: Table, column: Column, options: ReadOptions) -> 
     bins = next((count for name, count in options.bins.items() if plain(name) == plain(column.name)), None)
     relation = literal(column.name)
     if bins is not None:
-        return f"coalesce([{_binned(stage, table, column, bins)}], [])".replace("{r}", relation)
+        return f"coalesce([{_binned(stage, table, column, bins, options.decimal)}], [])".replace("{r}", relation)
     trimmed = f"[trim(x, {_BLANKS}) FOR x IN {_texts(table, column, options)}]"
     texts = f"list_distinct([x FOR x IN {trimmed} IF x <> ''])"
     return f"coalesce([{{'r': {relation}, 'v': x, 'l': x}} FOR x IN {texts}], [])"
@@ -143,9 +143,9 @@ def _texts(table: Table, column: Column, options: ReadOptions) -> str:
     return f"CASE WHEN {cell} LIKE '[%' THEN coalesce(TRY(from_json({cell}, '[\"VARCHAR\"]')), {one}) ELSE {one} END"
 
 
-def _binned(stage: Stage, table: Table, column: Column, bins: int) -> str:
+def _binned(stage: Stage, table: Table, column: Column, bins: int, decimal: str) -> str:
     """Return SQL for the fact of a cell in a column that is cut into bins; a cell that is no number stays as it is."""
-    number = f"TRY_CAST({column.sql} AS DOUBLE)"
+    number = as_number(column.sql, column.type, decimal)
     numbers = f"(SELECT {number} AS x FROM {table.scan.sql}) WHERE isfinite(x)"
     ranked = f"SELECT x, row_number() OVER (ORDER BY x) - 1 AS place, count(*) OVER () AS n FROM {numbers}"
     starts = ", ".join(f"n * {step} // {bins}" for step in range(bins))

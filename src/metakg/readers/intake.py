@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from metakg.errors import DataError, EmptyFileError
+from metakg.errors import ConfigError, DataError, EmptyFileError
 from metakg.readers.duck import translated
 from metakg.readers.options import ReadOptions
 from metakg.readers.report import SHOWN, Place
-from metakg.readers.scan import as_text, compression, identifier, read_through
+from metakg.readers.scan import as_number, as_text, compression, identifier, literal, read_through
 from metakg.readers.staging import KINDS, Part, Stage
 
 LATEST_S = 4_102_444_800
@@ -145,12 +145,12 @@ def _judged(stage: Stage, part: Part, options: ReadOptions) -> tuple[str, list[s
         outer["row"] = "row"
         reasons.append(("a row number that is none", "given AND (row IS NULL OR row < 0)"))
     if "value" in part.columns:
-        inner |= {"value": "TRY_CAST(value AS DOUBLE)", "raw_value": "value"}
+        inner |= {"value": as_number("value", part.columns["value"], options.decimal), "raw_value": "value"}
         outer["value"] = f"CASE WHEN abs(value) <= {_LARGEST} THEN TRY_CAST(value AS FLOAT) END"
         reasons.append(("no value", f"value IS NULL AND {_absent('raw_value', part.columns['value'])}"))
         reasons.append(("a bad value", f"value IS NULL OR NOT isfinite(value) OR abs(value) > {_LARGEST}"))
     if "time" in part.columns:
-        inner |= {"time_s": _seconds(part.columns["time"], _unit(stage, part, options)), "raw_time": "time"}
+        inner |= {"time_s": _time(stage, part, options), "raw_time": "time"}
         outer["time_s"] = "time_s"
         reasons.append(("no time", f"time_s IS NULL AND {_absent('raw_time', part.columns['time'])}"))
         reasons.append(("a bad time", f"time_s IS NULL OR time_s < 0 OR time_s > {LATEST_S}"))
@@ -166,6 +166,29 @@ def _judged(stage: Stage, part: Part, options: ReadOptions) -> tuple[str, list[s
 
 def _absent(column: str, kind: str) -> str:
     return f"({column} IS NULL OR trim({column}, {_BLANKS}) = '')" if kind == "VARCHAR" else f"{column} IS NULL"
+
+
+def _time(stage: Stage, part: Part, options: ReadOptions) -> str:
+    """Return the time column as SQL of whole UTC seconds since 1970.
+
+    Raises:
+        ConfigError: the format that the options give is none.
+    """
+    import duckdb
+
+    kind, given = part.columns["time"], options.time_format
+    if given is None or kind.startswith(("TIMESTAMP", "DATE")):
+        return _seconds(kind, _unit(stage, part, options))
+    try:
+        stage.connection.execute("SELECT try_strptime('', ?)", [given]).fetchall()
+    except duckdb.InvalidInputException as err:
+        raise ConfigError(
+            "option time_format",
+            f"{given!r} ({str(err).rpartition(': ')[2]})",
+            expected="a format as for strptime",
+            fix="Write for example %d.%m.%Y, %m/%d/%Y or %Y%m%d%H%M%S; a per cent sign itself is %%.",
+        ) from err
+    return f"TRY_CAST(floor(epoch(try_strptime(trim(CAST(time AS VARCHAR), {_BLANKS}), {literal(given)}))) AS BIGINT)"
 
 
 def _seconds(kind: str, unit: str) -> str:
@@ -235,11 +258,16 @@ def _places(
 
 _EXPECTED = {
     BROKEN: ("the same columns in every line", "Correct the line; for another encoding or quote see --encoding and --quote."),
-    "a bad value": ("a finite number", 'Name the right column (--value-column), or ignore values (--value-column "none").'),
+    "a bad value": (
+        "a finite number",
+        'Name the right column (--value-column), say that decimals stand behind a comma (--decimal ","), '
+        'or ignore values (--value-column "none").',
+    ),
     "no value": ("a number in every row", 'Fill the gap, or ignore values (--value-column "none").'),
     "a bad time": (
         "ISO 8601, or seconds, milli-, micro- or nanoseconds since 1970, between 1970 and 2100",
-        'Name the right column (--time-column) or unit (--time-unit), or ignore times (--time-column "none").',
+        "Name the right column (--time-column) or unit (--time-unit), say how times are written "
+        '(--time-format "%d.%m.%Y %H:%M"), or ignore times (--time-column "none").',
     ),
     "no time": ("a time in every row", 'Fill the gap, or ignore times (--time-column "none").'),
 }

@@ -29,6 +29,11 @@ class ReadOptions(BaseModel):
     """A row that cannot be used is left out and counted, or stops everything."""
     time_unit: TimeUnit = "auto"
     """Unit of numeric times; `auto` tells them apart by their size."""
+    time_format: str | None = None
+    """How times in words are written, as for `strptime`: "%d.%m.%Y %H:%M" reads 16.11.2024 12:34, in UTC unless there is a %z.
+    By default ISO 8601."""
+    decimal: Literal[".", ","] = "."
+    """What stands before the decimals of values, and of attributes that are cut into bins."""
     value_rule: ValueRule = "last"
     """Value of a pair that occurs more than once: of its last or first row (by time, then by place in the file), or the
     largest. The time of such a pair is always its first."""
@@ -64,7 +69,7 @@ class ReadOptions(BaseModel):
     """Quote character of text tables; "none" where quotes are plain text. By default " between commas and the like, and
     between tabs or blanks only where whole cells are quoted."""
     encoding: Literal["utf-8", "utf-16", "latin-1"] | None = None
-    """Encoding of text tables; by default UTF-8, or UTF-16 after its byte order mark."""
+    """Encoding of text tables without a byte order mark; by default UTF-8."""
     triple_order: Literal["hrt", "htr", "rht", "rth", "thr", "trh"] | None = None
     """Order of head, relation and tail in triple files without a header (default hrt)."""
 
@@ -128,6 +133,19 @@ class ReadOptions(BaseModel):
         if len(text.encode()) > 1:
             raise ValueError(f"{text!r} is no quote character; write one character, or none")
         return text
+
+    @field_validator("time_format")
+    @classmethod
+    def _time_format(cls, text: str | None) -> str | None:
+        if text is not None and "%" not in text:
+            raise ValueError(f"{text!r} names no part of a time; write for example %d.%m.%Y or %m/%d/%Y %H:%M:%S")
+        return text
+
+    @model_validator(mode="after")
+    def _times(self) -> ReadOptions:
+        if self.time_format is not None and self.time_unit != "auto":
+            raise ValueError("time_format is for times in words and time_unit for numbers, so that one of them is too much")
+        return self
 
     @model_validator(mode="after")
     def _window(self) -> ReadOptions:

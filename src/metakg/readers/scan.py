@@ -179,6 +179,13 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def as_number(cell: str, kind: str, decimal: str = ".") -> str:
+    """Return a cell as SQL of a DOUBLE, NULL where it is no number; with a decimal comma, a point makes it none."""
+    if decimal == "." or kind != "VARCHAR":
+        return f"TRY_CAST({cell} AS DOUBLE)"
+    return f"TRY_CAST(translate({cell}, ',.', '.,') AS DOUBLE)"
+
+
 def as_text(column: str, kind: str) -> str:
     """Return a column of any type as SQL text; a whole number never becomes "1.0"."""
     if kind == "VARCHAR":

@@ -83,7 +83,9 @@ def open_table(stage: Stage, path: Path, options: ReadOptions, role: Role) -> Ta
         start = handle.read(4096)
     if start.startswith(b"PAR1"):
         return _parquet(stage, path)
-    encoding = options.encoding or ("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
+    marks = {"utf-8": (b"\xef\xbb\xbf",), "utf-16": (b"\xff\xfe", b"\xfe\xff")}
+    marked = next((name for name, found in marks.items() if start.startswith(found)), None)
+    encoding = marked or options.encoding or "utf-8"  # one option is said of all files; a file's own mark says more
     _check_text(path, start, encoding)
     lines = [line for line in head(path, encoding=encoding) if line.strip()]
     if not lines:
