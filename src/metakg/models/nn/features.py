@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from metakg.data import TrainView
-from metakg.models.nn.sparse import spmm
+from metakg.models.nn.sparse import Transposed, spmm
 from metakg.sample.keys import sorted_set
 from metakg.sample.neighbours import Edges, edge_rows
 from metakg.types import Mask
@@ -104,17 +104,32 @@ class ItemFeatures(nn.Module):
             used, weights = (table, weight) if items is None else (table.index_select(0, items), weight.index_select(0, items))
             return Sums(used, None, weights.squeeze(1), used, weights)
         if items is None:
-            edges, x, used, weights = Edges(self.rowptr, self.cols), self.x, table, weight
+            edges, x, used, weights, turned = Edges(self.rowptr, self.cols), self.x, table, weight, None
         else:
             start = self.rowptr.index_select(0, items)
             counts = self.rowptr.index_select(0, items + 1) - start
             rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
             places = torch.repeat_interleave(start - rowptr[:-1], counts) + torch.arange(int(rowptr[-1]), device=items.device)
-            rows, cols = torch.unique(self.cols.index_select(0, places), return_inverse=True)
-            edges, x = Edges(rowptr, cols), self.x.index_select(0, places)
+            rows, edges, turned = _compacted(rowptr, self.cols.index_select(0, places))
+            x = self.x.index_select(0, places)
             used, weights = table.index_select(0, rows), weight.index_select(0, rows)
-        squares = spmm(edges, x.square(), _squares(used, by_coordinate))
-        return Sums(spmm(edges, x, used), squares, spmm(edges, x, weights).squeeze(1), used, weights)
+        squares = spmm(edges, x.square(), _squares(used, by_coordinate), turned)
+        return Sums(spmm(edges, x, used, turned), squares, spmm(edges, x, weights, turned).squeeze(1), used, weights)
+
+
+def _compacted(rowptr: Tensor, cols: Tensor) -> tuple[Tensor, Edges, Transposed]:
+    """Return the rows that are read, (m,) ascending, the edges to them, and these turned round: (n + 1,), (E,).
+
+    One sort gives all three.
+    """
+    ordered, order = torch.sort(cols.int(), stable=True)
+    new = torch.ones_like(ordered, dtype=torch.bool)
+    torch.ne(ordered[1:], ordered[:-1], out=new[1:])
+    starts = new.nonzero()[:, 0]
+    place = torch.empty_like(cols).index_copy_(0, order, new.cumsum(0) - 1)
+    ends = torch.cat([starts, starts.new_full((1,), len(cols))])
+    turned = Transposed(ends, edge_rows(rowptr).index_select(0, order), order)
+    return ordered.index_select(0, starts).long(), Edges(rowptr, place), turned
 
 
 def _squares(rows: Tensor, by_coordinate: bool) -> Tensor:
