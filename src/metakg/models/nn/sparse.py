@@ -18,8 +18,8 @@ from metakg.sample.neighbours import Edges, edge_rows
 _CHUNK = 1 << 15
 """Edges per block of `edge_dot`: 2 * 32,768 rows of 64 floats stay near the cache."""
 
-_SORT_FROM = 1 << 19
-"""Edges from which sorting them once for the backward beats adding them one by one (and needs no memory for messages)."""
+_SORT_FROM = 1 << 20
+"""Numbers in all messages, 4 MB, from which sorting the edges for the backward beats adding the messages one by one."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Transposed:
 
 def transpose(edges: Edges, n_sources: int) -> Transposed:
     """Sort edges by the row they read, once; `n_sources` is the number of rows that can be read."""
-    order = torch.argsort(edges.cols, stable=True)
+    order = torch.sort(edges.cols.int(), stable=True).indices  # half the time of sorting 64 bits
     counts = torch.bincount(edges.cols, minlength=n_sources)
     rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     return Transposed(rowptr, edge_rows(edges.rowptr)[order], order)
@@ -96,7 +96,7 @@ class _SpmmT(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, weights: Tensor, edges: Edges, transposed: Transposed | None, n_sources: int) -> Tensor:
         ctx.save_for_backward(y if weights.requires_grad else None, weights)
         ctx.edges, ctx.transposed = edges, transposed
-        if transposed is None and len(edges.cols) > _SORT_FROM:
+        if transposed is None and len(edges.cols) * y.shape[1] > _SORT_FROM:
             transposed = transpose(edges, n_sources)
         if transposed is not None:
             return _bag(y, transposed.rows, transposed.rowptr, weights[transposed.order])
