@@ -34,7 +34,7 @@ from metakg.models.nn.facts import Inverse, RippleSets, compact, fact_edges, ite
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
-from metakg.sample.neighbours import Edges
+from metakg.sample.neighbours import Edges, pick
 from metakg.sample.pairs import PairBatch
 from metakg.types import Mask
 
@@ -149,8 +149,8 @@ class CKAN(Learnt):
             items, place = torch.unique(items, return_inverse=True)
         sets = self.users.of(batch.users, training=True), self.items.of(items, training=True)
         graph = self.users.graph
-        used, where = compact(torch.cat([graph.pair[s].flatten() for s in sets]), len(graph.pair_head))
-        logits = self._logits(used)[where]
+        used, where = compact(torch.cat([pick(graph.pair, s).flatten() for s in sets]), len(graph.pair_head))
+        logits = self._logits(used).index_select(0, where)
         cut = sets[0].numel()
         users = self._users(batch.users, sets[0], logits[:cut].view(sets[0].shape))
         of_items = logits[cut:].view(sets[1].shape)
@@ -159,7 +159,8 @@ class CKAN(Learnt):
             of_items[: len(batch), 0] = of_items[: len(batch), 0].masked_fill(hidden, -torch.inf)
         of_items = self._items(items, sets[1], of_items)
         positive, negative = torch.split(of_items.index_select(0, place), len(batch))
-        read, _ = compact(torch.cat([items, graph.pair_head[used], *(graph.tails[s].flatten() for s in sets)]), graph.n_nodes)
+        heads, tails = graph.pair_head.index_select(0, used), [pick(graph.tails, s).flatten() for s in sets]
+        read, _ = compact(torch.cat([items, heads, *tails]), graph.n_nodes)
         l2 = losses.squared_norm(self.entity.index_select(0, read), batch=len(batch), weight=self.config.weight_decay)
         rank = losses.binary((users * positive).sum(-1), (users * negative).sum(-1))
         return {"rank": rank, "l2": l2}
@@ -170,7 +171,7 @@ class CKAN(Learnt):
         Where all do, none is hidden.
         """
         graph, n_items = self.users.graph, self.view.n_items
-        heads = graph.pair_head[graph.pair[edges[:, 0]]]
+        heads = pick(graph.pair_head, pick(graph.pair, edges[:, 0]))
         keys = users.unsqueeze(1) * n_items + heads
         at = torch.searchsorted(self.clicked, keys).clamp_(max=len(self.clicked) - 1)
         hidden = (self.clicked[at] == keys) & (heads < n_items) & (heads != items.unsqueeze(1))
@@ -186,7 +187,7 @@ class CKAN(Learnt):
             parts = []
             for part in torch.split(rows, _ROWS):
                 edges = sets.of(part, training=False)
-                parts.append(vectors(part, edges, logits[graph.pair[edges]]))
+                parts.append(vectors(part, edges, pick(logits, pick(graph.pair, edges))))
             found.append(torch.cat(parts))
         return found[0], found[1]
 
@@ -216,14 +217,14 @@ class CKAN(Learnt):
         if self.config.origin == "seeds":
             return seeds.of(self.entity, rows)
         graph = self.users.graph
-        heads = graph.pair_head[graph.pair[edges[:, 0]]]
-        return self.entity.index_select(0, heads.flatten()).view(*heads.shape, self.config.dim).mean(1)
+        heads = pick(graph.pair_head, pick(graph.pair, edges[:, 0]))
+        return pick(self.entity, heads).mean(1)
 
     def _layers(self, edges: Tensor, logits: Tensor) -> list[Tensor]:
         """Return o_1..o_L: two (n, L, M) -> L times (n, D)."""
         n, n_layers, size = edges.shape
         rowptr = torch.arange(0, edges.numel() + 1, size, device=edges.device)
-        tails = self.users.graph.tails[edges.flatten()]
+        tails = self.users.graph.tails.index_select(0, edges.flatten())
         sums = spmm(Edges(rowptr, tails), torch.softmax(logits, -1).flatten(), self.entity)
         return list(sums.view(n, n_layers, self.config.dim).unbind(1))
 
@@ -238,15 +239,16 @@ class CKAN(Learnt):
     def _logits(self, pairs: Tensor) -> Tensor:
         """Return the scores of some (head, relation) pairs of the graph: (P,) -> (P,). att's first map is taken apart."""
         graph, d = self.users.graph, self.config.dim
-        heads = self.entity.index_select(0, graph.pair_head[pairs]) @ self.att[0][:, :d].T
+        heads = self.entity.index_select(0, graph.pair_head.index_select(0, pairs)) @ self.att[0][:, :d].T
         relations = self._types() @ self.att[0][:, d:].T
-        return self._upper(heads + relations.index_select(0, graph.pair_relation[pairs]))
+        return self._upper(heads + relations.index_select(0, graph.pair_relation.index_select(0, pairs)))
 
     def _attend(self, edges: Tensor) -> Tensor:
         """Return the scores of facts, each from its own head and relation: (n, L, M) -> (n, L, M)."""
         graph = self.users.graph
-        pair = graph.pair[edges]
-        both = torch.cat([self.entity[graph.pair_head[pair]], self._types()[graph.pair_relation[pair]]], -1)
+        pair = pick(graph.pair, edges)
+        heads, relations = pick(self.entity, pick(graph.pair_head, pair)), pick(self._types(), pick(graph.pair_relation, pair))
+        both = torch.cat([heads, relations], -1)
         return self._upper(both @ self.att[0].T)
 
     def _upper(self, h: Tensor) -> Tensor:
@@ -272,8 +274,8 @@ class MeanOf(nn.Module):
 
     def of(self, table: Tensor, rows: Tensor) -> Tensor:
         """Return the mean for each row: (E, D), (n,) -> (n, D)."""
-        starts, counts = self.rowptr[rows], self.rowptr.diff()[rows]
+        starts, counts = self.rowptr.index_select(0, rows), self.rowptr.diff().index_select(0, rows)
         ends = counts.cumsum(0)
         chosen = torch.repeat_interleave(starts - (ends - counts), counts) + torch.arange(int(counts.sum()), device=rows.device)
         weights = torch.repeat_interleave(1 / counts.to(table.dtype), counts)
-        return spmm(Edges(torch.cat([ends.new_zeros(1), ends]), self.cols[chosen]), weights, table)
+        return spmm(Edges(torch.cat([ends.new_zeros(1), ends]), self.cols.index_select(0, chosen)), weights, table)

@@ -36,6 +36,7 @@ from metakg.models.nn.facts import Inverse, RippleSets, compact, fact_edges, use
 from metakg.models.nn.segments import run_ptr, segment_mm
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space, Span
+from metakg.sample.neighbours import pick
 from metakg.sample.pairs import PairBatch
 from metakg.types import Mask
 
@@ -128,41 +129,50 @@ class RippleNet(Learnt):
 
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the losses of a batch of pairs."""
-        edges = self.sets.of(batch.users, training=True)
-        items = torch.stack([batch.positives, batch.negatives], 1)
-        asked, tails, explained = self._memories(edges)
+        edges, items = self.sets.of(batch.users, training=True), torch.stack([batch.positives, batch.negatives], 1)
+        heads, tails = self._ends(edges)
         hidden = None
         if self.config.exclude_target:
-            heads_of = self.sets.graph.pair_head[self.sets.graph.pair[edges[:, 0]]]
-            hidden = heads_of == batch.positives.unsqueeze(1)  # (B, M)
+            hidden = heads[:, 0] == batch.positives.unsqueeze(1)  # (B, M)
             hidden &= ~hidden.all(1, keepdim=True)
-        scores = self._answers(
-            self.entity.index_select(0, items.flatten()).view(*items.shape, self.config.dim), asked, tails, hidden
-        )
-        graph = self.sets.graph
-        read = torch.cat([graph.pair_head[graph.pair[edges]].flatten(), graph.tails[edges].flatten(), items.flatten()])
-        reads = torch.bincount(read, minlength=len(self.entity))
-        l2 = losses.squared_norm(self.entity, reads=reads, batch=len(batch), weight=self.config.weight_decay)
+        # Every reader of a table pays for all of its rows in the backward pass, so a small one is worth a gather.
+        read, rows = compact(torch.cat([part.flatten() for part in (heads, tails, items)]), len(self.entity))
+        table = self.entity.index_select(0, read)
+        parts = torch.split(rows, [heads.numel(), tails.numel(), items.numel()])
+        heads, tails, items = (part.view_as(whole) for part, whole in zip(parts, (heads, tails, items), strict=True))
+        asked, known, explained = self._memories(edges, table, heads, tails)
+        scores = self._answers(pick(table, items), asked, known, hidden)
+        reads = torch.bincount(rows, minlength=len(table))
+        l2 = losses.squared_norm(table, reads=reads, batch=len(batch), weight=self.config.weight_decay)
         terms = {"rank": losses.binary(scores[:, 0], scores[:, 1]), "l2": l2}
         if self.config.kge_weight:
-            terms["kge"] = -self.config.kge_weight * torch.sigmoid((explained * tails).sum(-1)).mean(0).mean(-1).sum()
+            terms["kge"] = -self.config.kge_weight * torch.sigmoid((explained * known).sum(-1)).mean(0).mean(-1).sum()
         return terms
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score each user's own candidates by the definition: (B,), (B, C) -> (B, C)."""
-        asked, tails, _ = self._memories(self.sets.of(users, training=False))
-        return self._answers(self.entity[items.long()], asked, tails)
+        edges = self.sets.of(users, training=False)
+        asked, tails, _ = self._memories(edges, self.entity, *self._ends(edges))
+        return self._answers(pick(self.entity, items.long()), asked, tails)
 
-    def _memories(self, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return R h, t and h R of facts (B, H, M): each (B, H, M, D). A (head, relation) pair is multiplied once."""
+    def _ends(self, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Return heads and tails of facts (B, H, M): each (B, H, M) entity rows."""
+        graph = self.sets.graph
+        return pick(graph.pair_head, pick(graph.pair, edges)), pick(graph.tails, edges)
+
+    def _memories(self, edges: Tensor, table: Tensor, heads: Tensor, tails: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return R h, t and h R of facts (B, H, M), whose ends are rows of a table (n, D): each (B, H, M, D).
+
+        A (head, relation) pair is multiplied once.
+        """
         graph, matrices = self.sets.graph, self._matrices()
-        pairs, place = compact(graph.pair[edges], len(graph.pair_head))
-        heads = self.entity.index_select(0, graph.pair_head[pairs])
-        ptr = run_ptr(graph.pair_relation[pairs], len(matrices))
-        made = [segment_mm(heads, matrices, ptr), segment_mm(heads, matrices.transpose(1, 2), ptr)]
-        asked, explained = (m.index_select(0, place.flatten()).view(*edges.shape, self.config.dim) for m in made)
-        tails = self.entity.index_select(0, graph.tails[edges.flatten()]).view(*edges.shape, self.config.dim)
-        return asked, tails, explained
+        pairs, place = compact(pick(graph.pair, edges), len(graph.pair_head))
+        of_pairs = torch.empty_like(pairs).index_copy_(0, place.flatten(), heads.flatten())  # equal wherever written twice
+        ptr = run_ptr(graph.pair_relation.index_select(0, pairs), len(matrices))
+        vectors = table.index_select(0, of_pairs)
+        made = [segment_mm(vectors, matrices, ptr), segment_mm(vectors, matrices.transpose(1, 2), ptr)]
+        asked, explained = (pick(m, place) for m in made)
+        return asked, pick(table, tails), explained
 
     def _answers(self, v: Tensor, asked: Tensor, tails: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Score candidates hop by hop: (B, C, D), two (B, H, M, D), facts hidden from the first candidate -> (B, C)."""
@@ -198,7 +208,8 @@ class RippleNet(Learnt):
         keeps = w if config.update.startswith("plus") else zero
         scores = items.new_empty(len(users), items.shape[1])
         for start in range(0, len(users), _USERS):
-            asked, tails, _ = self._memories(self.sets.of(users[start : start + _USERS], training=False))
+            edges = self.sets.of(users[start : start + _USERS], training=False)
+            asked, tails, _ = self._memories(edges, self.entity, *self._ends(edges))
             on_item, on_answer = eye, list[Tensor]()  # C_{k-1}, D_{k-1,1..k-1}
             shares: list[Tensor] = []  # p_1..p_k, (b, M, I)
             for hop in range(config.hops):

@@ -122,6 +122,14 @@ class Field:
     hubs: tuple[Hub, ...] = ()
 
 
+def pick(table: Tensor, places: Tensor) -> Tensor:
+    """Return the rows at places of any shape: (n, ...), (m, ...) -> (m, ..., ...).
+
+    What `table[places]` returns, which on a CPU takes up to twelve times as long, and more for its gradient.
+    """
+    return table.index_select(0, places.flatten()).view(*places.shape, *table.shape[1:])
+
+
 def edge_rows(rowptr: Tensor) -> Tensor:
     """Return the row of each edge: (n + 1,) -> (E,)."""
     counts = rowptr.diff()

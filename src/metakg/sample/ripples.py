@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from metakg import rng as random
-from metakg.sample.neighbours import Edges
+from metakg.sample.neighbours import Edges, pick
 
 
 def offsets(seed: int, purpose: str, *sizes: int) -> Tensor:
@@ -47,13 +47,13 @@ def ripples(edges: Edges, seeds: Edges, size: int, offset: Sequence[Tensor], *, 
     hops: list[Tensor] = []
     for draws in offset:
         hops.append(_hop(edges, seeds, size, draws, cap))
-        reached = edges.cols[hops[-1]].flatten()
+        reached = edges.cols.index_select(0, hops[-1].flatten())
         seeds = Edges(torch.arange(0, len(reached) + 1, size, device=reached.device), reached)
     return torch.stack(hops, 1)
 
 
 def _hop(edges: Edges, seeds: Edges, size: int, offset: Tensor, cap: int | None) -> Tensor:
-    degrees = edges.degrees[seeds.cols]
+    degrees = edges.degrees.index_select(0, seeds.cols)
     counts = degrees.to(torch.float64)
     if cap is not None:
         counts = counts.clamp(max=cap)
@@ -63,6 +63,7 @@ def _hop(edges: Edges, seeds: Edges, size: int, offset: Tensor, cap: int | None)
     place = start.unsqueeze(1) + place * ((stop - start) / size).unsqueeze(1)  # (n, size), ascending as a whole
     seed = torch.searchsorted(total, place, right=True) - 1
     seed = torch.minimum(torch.maximum(seed, seeds.rowptr[:-1].unsqueeze(1)), seeds.rowptr[1:].unsqueeze(1) - 1)
-    share = ((place - total[seed]) / counts[seed]).clamp_(min=0)  # how far into the seed's own edges
-    within = torch.minimum((share * degrees[seed]).long(), degrees[seed] - 1)
-    return edges.rowptr[seeds.cols[seed]] + within
+    share = ((place - pick(total, seed)) / pick(counts, seed)).clamp_(min=0)  # how far into the seed's own edges
+    of_seed = pick(degrees, seed)
+    within = torch.minimum((share * of_seed).long(), of_seed - 1)
+    return pick(edges.rowptr, pick(seeds.cols, seed)) + within

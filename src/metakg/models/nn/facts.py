@@ -17,7 +17,7 @@ from metakg.data import Interactions, TrainView
 from metakg.errors import DataError
 from metakg.models.nn.ckg import EdgeSet, edge_keys
 from metakg.sample.keys import Ints, sorted_set
-from metakg.sample.neighbours import Edges
+from metakg.sample.neighbours import Edges, pick
 from metakg.sample.ripples import neighbourhoods, offsets, ripples
 
 Inverse = Literal["own", "same", "none"]
@@ -181,8 +181,8 @@ class RippleSets(nn.Module):
     def _meet(self) -> None:
         edges = self.drawn[self.learns].flatten().long()
         self.met = self.met.clone()
-        self.met[self.graph.tails[edges]] = True
-        self.met[self.graph.pair_head[self.graph.pair[edges]]] = True
+        self.met[pick(self.graph.tails, edges)] = True
+        self.met[pick(self.graph.pair_head, pick(self.graph.pair, edges))] = True
 
 
 class Neighbourhoods(nn.Module):

@@ -42,7 +42,7 @@ def transpose(edges: Edges, n_sources: int) -> Transposed:
     order = torch.sort(edges.cols.int(), stable=True).indices  # half the time of sorting 64 bits
     counts = torch.bincount(edges.cols, minlength=n_sources)
     rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return Transposed(rowptr, edge_rows(edges.rowptr)[order], order)
+    return Transposed(rowptr, edge_rows(edges.rowptr).index_select(0, order), order)
 
 
 def spmm(edges: Edges, weights: Tensor, x: Tensor, transposed: Transposed | None = None) -> Tensor:
@@ -99,7 +99,7 @@ class _SpmmT(torch.autograd.Function):
         if transposed is None and len(edges.cols) * y.shape[1] > _SORT_FROM:
             transposed = transpose(edges, n_sources)
         if transposed is not None:
-            return _bag(y, transposed.rows, transposed.rowptr, weights[transposed.order])
+            return _bag(y, transposed.rows, transposed.rowptr, weights.index_select(0, transposed.order))
         messages = y.index_select(0, edge_rows(edges.rowptr)) * weights.unsqueeze(-1)
         return y.new_zeros(n_sources, y.shape[1]).index_add_(0, edges.cols, messages)
 
