@@ -72,6 +72,20 @@ def test_refusals_neighbours_reach_and_diversity(engine) -> None:
     assert engine.reach("i03", k=2)[0].score == 1.0
 
 
+def test_vectors_are_worked_out_once_however_many_are_answered(engine, monkeypatch) -> None:
+    before, model, asked = lists(engine), engine.recommender, []
+    inner = model.model
+    real = type(inner).factors
+    monkeypatch.setattr(type(inner), "factors", lambda self, users: asked.append(len(users)) or real(self, users))
+    fresh = Engine(model)
+    assert lists(fresh) == before
+    fresh.recommend("ann", k=3, diversity=0.5)
+    if inner.factors(torch.tensor([0])) is not None:
+        assert asked[:-1] == [1, model.view.n_users], "one to see how large they are, then everybody's"
+    monkeypatch.setattr("metakg.engine.answers._VECTORS", 0)
+    assert lists(Engine(model)) == before, "too large to keep: the same, worked out each time"
+
+
 def test_it_takes_nothing_apart(engine) -> None:
     assert not engine.explains
     with pytest.raises(ConfigError, match="no explanations"):

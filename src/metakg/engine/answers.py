@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 from scipy import sparse
+from torch import Tensor
 
 from metakg.data import Support
 from metakg.models.base import Recommender
@@ -31,6 +32,9 @@ ANONYMOUS = "\x00anonymous"
 
 _KEPT = 64
 """Answers of learnt models that are kept: a vector of scores each."""
+
+_VECTORS = 1 << 28
+"""Numbers of all vectors of a learnt model that are kept beside it, at most: 1 GB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +110,8 @@ class LearntAnswers:
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
         self._kept: OrderedDict[tuple[str | None, tuple[str, ...]], Floats] = OrderedDict()
-        self._lock = Lock()
+        self._lock, self._vectors_lock = Lock(), Lock()
+        self._vectors: tuple[Tensor, Tensor] | None = None
         self._floor: ProfileAnswers | None = None
 
     def answer(self, asked: Asked) -> Answer:
@@ -123,8 +128,8 @@ class LearntAnswers:
         if not known:
             way: Way = "adapted" if len(asked.disliked) else "popular"
             return Answer(view.popularity_share.copy(), ~everything, seen, way)
-        with torch.inference_mode():
-            scores = self.recommender.score_all(torch.tensor([asked.row]))[0].numpy().copy()
+        assert asked.row is not None
+        scores = self._scores(asked.row)
         return Answer(scores, everything, seen, "adapted" if len(asked.disliked) else "trained" if len(trained) else "kg-only")
 
     def closeness(self, items: Rows) -> Floats:
@@ -132,13 +137,36 @@ class LearntAnswers:
 
         By the model's own item vectors where it has them, else by its data (the neighbours of `blend`).
         """
-        with torch.inference_mode():
-            pair = self.recommender.factors(torch.zeros(1, dtype=torch.int64)) if self.recommender.view.n_users else None
+        pair = self._factors(0) if self.recommender.view.n_users else None
         if pair is None:
             return self._neighbours().closeness(items)
         vectors = torch.nn.functional.normalize(pair[1].float(), dim=1)
         close = (vectors @ vectors[torch.from_numpy(items.astype(np.int64))].mean(0)).cpu().numpy()
         return _to_unit(np.maximum(close, 0.0), items)
+
+    def _scores(self, row: int) -> Floats:
+        """Return what the model as it stands says to a user: -> (I,)."""
+        pair = self._factors(row)
+        with torch.inference_mode():
+            scores = self.recommender.score_all(torch.tensor([row])) if pair is None else pair[0] @ pair[1].T
+        return scores[0].numpy().copy()
+
+    def _factors(self, row: int) -> tuple[Tensor, Tensor] | None:
+        """Return the vectors that the scores are products of, a user's and all items': (1, F), (I, F); None: there are none.
+
+        A graph network works them out of its whole graph, so all of them are kept, unless they are too large. They stay true:
+        an engine's recommender never changes.
+        """
+        with self._vectors_lock, torch.inference_mode():
+            if self._vectors is None:
+                pair = self.recommender.factors(torch.tensor([row]))
+                n_users = self.recommender.view.n_users
+                if pair is None or (n_users + len(pair[1])) * pair[1].shape[1] > _VECTORS:
+                    return pair
+                self._vectors = self.recommender.factors(torch.arange(n_users))
+        assert self._vectors is not None
+        users, items = self._vectors
+        return users[row : row + 1], items
 
     def _neighbours(self) -> ProfileAnswers:
         if self._floor is None:
