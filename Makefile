@@ -49,7 +49,7 @@ lint: $(VENV)/dev ## Check format and lint rules
 types: $(VENV)/dev ## Check types, strictly
 	$(BIN)/mypy
 
-check: lint types test ## Everything CI checks: format, lint, types, imports, tests
+check: lint types docs test ## Everything CI checks: format, lint, types, imports, documentation, tests
 
 docs: pyproject.toml $(VENV)/core ## Build the documentation site into site/
 	$(BIN)/python -m pip install -q -e ".[docs]"
