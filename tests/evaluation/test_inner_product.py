@@ -78,7 +78,7 @@ def test_equal_to_a_sort_of_exact_scores(sorted_top_k, kind, precision):
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 def test_the_screen_rules_out_nearly_everything(monkeypatch, precision):
     # Random vectors must not fall back to scoring whole rows: that is right, but twenty times slower.
-    monkeypatch.setattr(inner_product, "_exact_rows", lambda *_: pytest.fail("a row was scored as a whole"))
+    monkeypatch.setattr(inner_product, "inner_products", lambda *_: pytest.fail("a row was scored as a whole"))
     rng = np.random.default_rng(0)
     users, items = (torch.from_numpy(rng.normal(size=(n, 64)).astype(np.float32)) for n in (40, 6000))
     counted = []

@@ -67,6 +67,10 @@ def test_candidates_restrict_and_say_in_which_order_ties_stand(dense):
     ranked = rank(model, rows(0), 3, [rows(0, 4)], candidates=rows(4, 2, 1, 2, 0))
     assert ranked.items.tolist() == [[2, 1, -1]]
     assert rank(model, rows(0), 3, candidates=rows(4, 2, 3, 1, 2, 0)).items.tolist() == [[3, 4, 2]]
+    turned = rank(model, rows(0, 0, 0), 3, candidates=rows(4, 2, 3, 1, 0), turns=rows(0, 1, 4))
+    assert turned.items.tolist() == [[3, 4, 2], [3, 2, 1], [3, 0, 4]]
+    with pytest.raises(ValueError, match=r"a place 0\.\.4 for each of 1 users"):
+        rank(model, rows(0), 3, turns=rows(5))
     with pytest.raises(ValueError, match=r"rows 0\.\.4, not 1\.\.5"):
         rank(model, rows(0), 3, candidates=rows(5, 1))
     assert rank(model, rows(0), 2, candidates=rows()).items.tolist() == [[-1, -1]]
@@ -97,6 +101,27 @@ def test_blocks_and_paths_agree(dense, factors, ties):
                     np.testing.assert_array_equal(ranked.items, wanted.items)
                     np.testing.assert_array_equal(ranked.scores, wanted.scores)
                     np.testing.assert_array_equal(ranked.tied, wanted.tied)
+
+
+@pytest.mark.parametrize("n_items", [30, 2600])
+def test_everybody_s_ties_begin_at_a_place_of_his_own(dense, factors, n_items):
+    rng = np.random.default_rng(5)
+    users, items = (
+        rng.integers(-1, 2, size=(23, 3)).astype(np.float32),
+        rng.integers(-1, 2, size=(n_items, 3)).astype(np.float32),
+    )
+    scores, everyone = users @ items.T, np.arange(23, dtype=np.int32)
+    masked = [rng.choice(n_items, 10, replace=False) for _ in users]
+    lot, turns = rng.permutation(n_items).astype(np.int32), rng.integers(n_items, size=23).astype(np.int32)
+    for row in range(23):
+        order = np.roll(lot, -turns[row])
+        left = order[~np.isin(order, masked[row])]
+        wanted = left[np.argsort(-scores[row, left], kind="stable")][:20]
+        for model in (dense(scores), factors(users, items)):
+            for block in (1, 7, 1000):
+                ranked = rank(model, everyone, 20, masked, candidates=lot, turns=turns, block=block)
+                np.testing.assert_array_equal(ranked.items[row], wanted)
+                np.testing.assert_array_equal(ranked.scores[row], scores[row, wanted])
 
 
 def test_permuted_users_permute_the_lists(factors):

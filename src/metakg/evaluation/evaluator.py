@@ -14,8 +14,9 @@ from typing import Literal, Protocol
 import numpy as np
 from scipy import sparse
 
-from metakg import heap
+from metakg import heap, rng
 from metakg.data import IdMap, Interactions, Scenario, Split, TrainView
+from metakg.data.ids import place_by_id
 from metakg.errors import DataError
 from metakg.evaluation import leakage, metrics
 from metakg.evaluation.ranking import rank
@@ -55,7 +56,7 @@ def evaluate(
 
     For each scenario, starting from the same recommender: adapt it to the revealed support, rank all items for every user
     with a query, and compare the lists with the queries. Nobody but this function looks at a query. Equal scores stand in an
-    order drawn by lot over the ids of the items, the same for every user and model.
+    order drawn by lot over the ids of the items, in which every user begins at another place; it is the same for all models.
 
     Args:
         recommender: fitted on `split.train`.
@@ -128,7 +129,9 @@ class _Judge:
         only = by_lot(view.vocabulary.items, _LOTS, "ties of a ranking")
         if self.candidates == "scenario":
             only = only[np.isin(only, _known(view.vocabulary.items, v.items, scenario.candidates, name))]
-        ranked = rank(recommender, rows, max(self.ks), self._masked(name, view), candidates=only, block=self.block)
+        drawn = rng.generator(_LOTS, "ties of users").integers(max(1, len(only)), size=len(v.users), dtype=np.int32)
+        turns, masked = drawn[place_by_id(v.users)[users]], self._masked(name, view)
+        ranked = rank(recommender, rows, max(self.ks), masked, candidates=only, turns=turns, block=self.block)
         hits, relevant = metrics.find_hits(ranked.items, _place(query.users, users), answers)
         values = metrics.compute(hits, relevant, self.ks, self.names)
         n_ranked = len(only)

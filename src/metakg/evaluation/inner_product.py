@@ -96,7 +96,7 @@ def inner_product_top_k(
     redo = whole.nonzero()[:, 0]
     for part in _slices(len(redo), max(1, EXACT_BYTES // (8 * max(1, n_items)))):
         rows = redo[part]
-        dense = _exact_rows(users[rows], items)
+        dense = inner_products(users[rows], items)
         dense[masked.select(rows).within(0, len(rows))] = -torch.inf
         best[rows], scores[rows] = top_k(dense, k)
     return best, scores
@@ -257,7 +257,7 @@ def _exact_pairs(users: Tensor, items: Tensor, user: Tensor, item: Tensor) -> Te
     return scores
 
 
-def _exact_rows(users: Tensor, items: Tensor) -> Tensor:
+def inner_products(users: Tensor, items: Tensor) -> Tensor:
     """Return the inner products of users with all items, rounded once: (B, D), (I, D) -> (B, I) float32."""
     wide = users.double()
     scores = torch.empty(len(users), len(items), device=users.device)

@@ -1,8 +1,9 @@
 """Full ranking: every item for every user, in blocks, with a total order.
 
 Equal scores stand in the order of the candidates, also at the cut-off, and how many there are is reported: a list full of
-ties is a list of whatever comes first. By default that is the lowest row, the item that the files named first; `evaluate`
-gives an order drawn by lot, so that nobody is judged by how a file is sorted.
+ties is a list of whatever comes first. By default that is the lowest row, the item that the files named first. `evaluate`
+gives an order drawn by lot and lets each user begin at another place of it, so that neither the order of a file nor the luck of
+one lot judges anybody.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from metakg.errors import TrainingError
-from metakg.evaluation.inner_product import Precision, inner_product_top_k
+from metakg.evaluation.inner_product import Precision, inner_product_top_k, inner_products
 from metakg.evaluation.masks import Masked, Masks
 from metakg.evaluation.topk import top_k
 from metakg.models.base import Recommender
@@ -49,6 +50,7 @@ def rank(
     masked: Masks = None,
     *,
     candidates: Rows | None = None,
+    turns: Rows | None = None,
     block: int | None = None,
     precision: Precision = "auto",
 ) -> RankedLists:
@@ -64,6 +66,8 @@ def rank(
         masked: what is never shown to whom: a (B, I) sparse matrix whose stored entries count, or B arrays of item rows.
         candidates: (C,) the only item rows that may be shown, in the order in which equal scores stand (the first place of a
             row that is named twice); None for all items, by row.
+        turns: (B,) for each user the place among the candidates, from 0, at which his order of equal scores begins; behind the
+            last comes the first. None begins at the first for everybody.
         block: users scored at a time; the default follows from a memory budget. It never changes the result.
         precision: format in which inner products are screened; it never changes the result.
 
@@ -85,6 +89,9 @@ def rank(
         candidates = candidates[np.sort(first)]
         if len(candidates) and (candidates.min() < 0 or candidates.max() >= n_items):
             raise ValueError(f"candidates must be rows 0..{n_items - 1}, not {candidates.min()}..{candidates.max()}")
+    n_ranked = n_items if candidates is None else len(candidates)
+    if turns is not None and (turns.shape != users.shape or (len(turns) and not 0 <= turns.min() <= turns.max() < n_ranked)):
+        raise ValueError(f"turns must be a place 0..{n_ranked - 1} for each of {len(users)} users")
     device = _device(recommender)
     hidden = Masked.of(masked, len(users), n_items, candidates, device)
     rows = torch.from_numpy(users.astype(np.int64)).to(device)
@@ -95,8 +102,14 @@ def rank(
             of_users, of_items = vectors if columns is None else (vectors[0], vectors[1][columns])
             _check_vectors(recommender, rows, of_users, of_items, columns)
             best, scores = inner_product_top_k(of_users, of_items, k + 1, hidden, precision=precision, block=block)
+            if turns is not None:
+                tied = _tied(scores).nonzero()[:, 0]
+                for part in torch.split(tied, max(1, SCORE_BYTES // (8 * max(1, n_ranked)))):
+                    dense = inner_products(of_users[part], of_items)
+                    dense[hidden.select(part).within(0, len(part))] = -torch.inf
+                    best[part], scores[part] = _turned_top_k(dense, turns[part.cpu().numpy()], k + 1)
         else:
-            best, scores = _rank_scores(recommender, rows, k + 1, hidden, columns, block)
+            best, scores = _rank_scores(recommender, rows, k + 1, hidden, columns, turns, block)
     # An empty place is -1, which picks the last entry: -1 again.
     items = best if columns is None else torch.cat([columns, columns.new_full((1,), -1)])[best]
     return RankedLists(
@@ -105,7 +118,13 @@ def rank(
 
 
 def _rank_scores(
-    recommender: Recommender, users: Tensor, k: int, masked: Masked, columns: Tensor | None, block: int | None
+    recommender: Recommender,
+    users: Tensor,
+    k: int,
+    masked: Masked,
+    columns: Tensor | None,
+    turns: Rows | None,
+    block: int | None,
 ) -> tuple[Tensor, Tensor]:
     """Rank a model by its dense scores: (B,) -> (B, k) positions among the ranked items, (B, k) scores."""
     n_items = recommender.view.n_items
@@ -124,7 +143,29 @@ def _rank_scores(
         scores = scores.contiguous() if columns is None else scores.index_select(1, columns)
         scores[masked.within(start, stop)] = -torch.inf
         best[start:stop], values[start:stop] = top_k(scores, k)
+        if turns is not None:
+            tied = _tied(values[start:stop]).nonzero()[:, 0]
+            of_tied = turns[start:stop][tied.cpu().numpy()]
+            best[start + tied], values[start + tied] = _turned_top_k(scores, of_tied, k, tied)
     return best, values
+
+
+def _turned_top_k(scores: Tensor, turns: Rows, k: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Do what `top_k` does, equal scores in an order that begins at a place of each row's own: (b, n), (r,) -> (r, k), (r, k).
+
+    Args:
+        scores: as for `top_k`.
+        turns: the places.
+        k: length of the lists.
+        rows: (r,) which rows of the scores are ranked; None for all.
+    """
+    n = scores.shape[1]
+    turned = scores.new_empty(len(turns), n)
+    for r, (row, turn) in enumerate(zip(range(len(scores)) if rows is None else rows.tolist(), turns.tolist(), strict=True)):
+        turned[r, : n - turn], turned[r, n - turn :] = scores[row, turn:], scores[row, :turn]
+    best, values = top_k(turned, k)
+    back = (best + torch.from_numpy(turns.astype(np.int64)).to(best.device)[:, None]) % max(1, n)
+    return torch.where(best >= 0, back, best), values
 
 
 def _check_scores(recommender: Recommender, users: Tensor, scores: Tensor) -> None:
