@@ -83,7 +83,8 @@ def test_as_many_threads_as_one_draw_the_same_tasks(monkeypatch: pytest.MonkeyPa
     before, drawn = torch.get_num_threads(), []
     for n_threads in (1, 3):
         torch.set_num_threads(n_threads)
-        drawn.append(practice._worlds(model, config, config.worlds + 1, 1, lambda _: None))
+        lessons, exam = practice._worlds(model, config, 1, lambda _: None, exam=True)
+        drawn.append([*lessons, exam])
     torch.set_num_threads(before)
     assert any(len(tasks) > 8 for tasks, _ in drawn[0][0].values()), "more than a block, or this says nothing"
     for one, other in zip(*drawn, strict=True):
@@ -92,6 +93,39 @@ def test_as_many_threads_as_one_draw_the_same_tasks(monkeypatch: pytest.MonkeyPa
             for name in ("features", "hits", "own", "own_mask"):
                 assert torch.equal(getattr(tasks, name), getattr(other[kind][0], name)), name
             assert torch.equal(answers, other[kind][1])
+
+
+def test_no_lesson_knows_an_answer_of_the_exam(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, config, worlds = model_of(), config_of(), []
+    real = practice.draw_world
+
+    def remember(view, rng, rules, without):
+        worlds.append(real(view, rng, rules, without))
+        return worlds[-1]
+
+    monkeypatch.setattr(practice, "draw_world", remember)
+    few = config.model_copy(update={"tasks_each": 6})
+    lessons, exam = practice._worlds(model, few, 1, lambda _: None, exam=True)
+    assert (len(worlds), len(lessons)) == (few.worlds + 1, few.worlds)
+    n_items, asked = model.view.n_items, 0
+    of_exam = {key for situation in worlds[0] for key in situation.query.keys(n_items).tolist()}
+    for situations in worlds[1:]:
+        for situation in situations:
+            for pairs in (situation.clicks, situation.support, situation.query):
+                asked += len(of_exam & set(pairs.keys(n_items).tolist()))
+    drawn = sum(int(answers.sum()) for _, answers in exam.values())
+    assert 0 < drawn < len(of_exam), "only some users are examined"
+    assert asked > 0, "what is not asked for in the exam may occur"
+    practised = {kind for world in lessons for kind in world}
+    assert practised >= set(exam)
+    worlds.clear()
+    whole = config.model_copy(update={"tasks_each": 10_000, "unclicked": 1.0})
+    practice._worlds(model, whole, 1, lambda _: None, exam=True)
+    of_exam = {key for situation in worlds[0] for key in situation.query.keys(n_items).tolist()}
+    for situations in worlds[1:]:
+        for situation in situations:
+            for pairs in (situation.clicks, situation.support, situation.query):
+                assert of_exam.isdisjoint(pairs.keys(n_items).tolist())
 
 
 def test_another_seed_practises_otherwise() -> None:
@@ -169,7 +203,8 @@ def test_the_exam_is_no_lesson(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_task_holds_the_evidence_of_its_world_alone() -> None:
     model, rng = model_of(), generator(1, "test")
     for situation in draw_world(model.view, np.random.default_rng(3), WorldRules()):
-        tasks, answers = practice._gather(model, situation, 7, rng)
+        situation = situation.of_some(7, rng)
+        tasks, answers = practice._gather(model, situation)
         assert len(tasks) == len(answers) <= 7
         visible = Interactions.concat(situation.clicks, situation.support)
         evidence = Evidence(
@@ -270,11 +305,10 @@ def test_the_exam_is_ndcg_by_hand() -> None:
     assert practice._examine(model, {"known": one, "user_cold": both}) == pytest.approx((gain + gain / 2) / 2, abs=1e-5)
 
 
-@pytest.mark.parametrize("what", ["nothing", "toy"])
-def test_too_few_clicks_are_refused(what: str) -> None:
+@pytest.mark.parametrize("n_clicks", [0, 9])
+def test_too_few_clicks_are_refused(n_clicks: int) -> None:
     view = toy_view()
-    if what == "nothing":
-        view = TrainView(view.vocabulary, Interactions.empty(), view.graph)
+    view = TrainView(view.vocabulary, view.interactions.select(np.arange(n_clicks)), view.graph)
     model = model_of(view)
     before = weights(model)
     with pytest.raises(DataError, match=r"training data: found no user with enough clicks to practise on.*blend"):
@@ -283,7 +317,7 @@ def test_too_few_clicks_are_refused(what: str) -> None:
 
 
 def test_a_world_to_stop_by_that_has_no_task_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    worlds = iter([draw_world(planted_split().train, np.random.default_rng(1), WorldRules()), []])
+    worlds = iter([[], draw_world(planted_split().train, np.random.default_rng(1), WorldRules())])
     monkeypatch.setattr(practice, "draw_world", lambda *_: next(worlds))
     with pytest.raises(DataError, match="training data: found no user with enough clicks"):
         practise(model_of(), config_of(), 1)

@@ -8,7 +8,7 @@ the training view alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,14 @@ class Situation:
     clicks: Interactions
     support: Interactions
     query: Interactions
+
+    def of_some(self, limit: int, rng: np.random.Generator) -> Situation:
+        """Return this situation with the questions to so many users at most, drawn by lot."""
+        users = np.unique(self.query.users)
+        if len(users) <= limit:
+            return self
+        chosen = rng.permutation(users)[:limit]
+        return replace(self, query=self.query.select(np.isin(self.query.users, chosen)))
 
     @property
     def unclicked(self) -> bool:
@@ -64,9 +72,20 @@ class WorldRules:
     sibling_limit: int = 100
 
 
-def draw_world(view: TrainView, rng: np.random.Generator, rules: WorldRules) -> list[Situation]:
-    """Draw one world and its situations; a kind without a single task is left out."""
+def draw_world(
+    view: TrainView, rng: np.random.Generator, rules: WorldRules, without: Interactions | None = None
+) -> list[Situation]:
+    """Draw one world and its situations; a kind without a single task is left out.
+
+    Args:
+        view: what is known.
+        rng: the source of all draws.
+        rules: how it is drawn.
+        without: pairs that do not occur in it; None for none.
+    """
     pairs = view.interactions.pairs_only()
+    if without is not None:
+        pairs = pairs.select(~np.isin(pairs.keys(view.n_items), without.keys(view.n_items)))
     if not len(pairs):
         return []
     _, first = np.unique(pairs.keys(view.n_items), return_index=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor
 
 from metakg import rng as random
-from metakg.data import TrainView
+from metakg.data import Interactions, TrainView
 from metakg.errors import DataError
 from metakg.heap import available_bytes, kept
 from metakg.models.evidence import Evidence
@@ -43,7 +44,7 @@ class PracticeConfig(BaseModel):
     }
 
     worlds: PositiveInt = 5
-    """Worlds to practise in; one more is drawn to stop by."""
+    """Worlds to practise in; one more is drawn to stop by, whose answers occur in none of them."""
     tasks_each: PositiveInt = 1000
     """Tasks of each situation in each world, at most."""
     unclicked: float = Field(0.5, ge=0.0, le=1.0)
@@ -112,8 +113,7 @@ def practise(
     """
     kinds, n_worlds = 4 + 2 * (config.unclicked > 0), config.worlds + (validate is None)
     check_memory(estimate_practice_bytes(model, config.tasks_each, n_worlds, kinds), available_bytes())
-    worlds = _worlds(model, config, n_worlds, seed, report or (lambda _: None))
-    lessons, exam = worlds[: config.worlds], {} if validate is not None else worlds[-1]
+    lessons, exam = _worlds(model, config, seed, report or (lambda _: None), exam=validate is None)
     if validate is None and not exam:
         raise _too_few_clicks()
     source = PracticeBatches([tasks for world in lessons for tasks, _ in world.values()], config, seed)
@@ -229,27 +229,31 @@ def score_tasks(model: MetaKG, batch: EvidenceTasks) -> tuple[Tensor, Tensor]:
     return losses.detach(), torch.cosine_similarity(one, other, dim=1)
 
 
+World = dict[str, tuple[EvidenceTasks, Tensor]]
+"""The tasks of each situation of a world, and the number of answers of each task."""
+
+
 @kept()
-def _worlds(
-    model: MetaKG, config: PracticeConfig, n_worlds: int, seed: int, report: Report
-) -> list[dict[str, tuple[EvidenceTasks, Tensor]]]:
-    """Draw worlds, one after the other: the tasks of each situation and the number of answers of each task."""
-    rng = random.generator(seed, "practice/worlds")
-    sets = []
-    for number in range(1, n_worlds + 1):
+def _worlds(model: MetaKG, config: PracticeConfig, seed: int, report: Report, *, exam: bool) -> tuple[list[World], World]:
+    """Draw worlds to practise in and, first of all, one to stop by, whose answers occur in none of the others."""
+    rng, n_worlds = random.generator(seed, "practice/worlds"), config.worlds + exam
+
+    def draw(number: int, without: Interactions | None) -> tuple[World, list[Situation]]:
         report(f"drawing world {number} of {n_worlds}")
-        situations = draw_world(model.view, rng, WorldRules())
-        asked = [(s, config.tasks_each if not s.unclicked else round(config.unclicked * config.tasks_each)) for s in situations]
-        sets.append({s.kind: _gather(model, s, limit, rng) for s, limit in asked if limit})
-    return sets
+        found = draw_world(model.view, rng, WorldRules(), without)
+        asked = [(s, config.tasks_each if not s.unclicked else round(config.unclicked * config.tasks_each)) for s in found]
+        situations = [situation.of_some(limit, rng) for situation, limit in asked if limit]
+        return {situation.kind: _gather(model, situation) for situation in situations}, situations
+
+    last, situations = draw(1, None) if exam else ({}, [])
+    answers = reduce(Interactions.concat, (situation.query for situation in situations)) if situations else None
+    return [draw(number, answers)[0] for number in range(1 + exam, n_worlds + 1)], last
 
 
-def _gather(model: MetaKG, situation: Situation, limit: int, rng: np.random.Generator) -> tuple[EvidenceTasks, Tensor]:
+def _gather(model: MetaKG, situation: Situation) -> tuple[EvidenceTasks, Tensor]:
     """Return the tasks of a situation, evidence in half precision, and the number of answers of each."""
     base = TrainView(model.view.vocabulary, situation.clicks, model.view.graph)
-    pairs = (
-        situation.clicks if not len(situation.support) else type(base.interactions).concat(situation.clicks, situation.support)
-    )
+    pairs = situation.clicks if not len(situation.support) else Interactions.concat(situation.clicks, situation.support)
     view = replace(base, interactions=pairs)
     config = model.config
     evidence = Evidence(view, base.popularity, model.evidence.kinds, config.max_items, config.vector_dim, model.evidence)
@@ -257,8 +261,6 @@ def _gather(model: MetaKG, situation: Situation, limit: int, rng: np.random.Gene
     recent = situation.support.csr(*shape) if len(situation.support) else None
     query = situation.query.csr(*shape)
     users: Rows = np.unique(situation.query.users)
-    if len(users) > limit:
-        users = np.sort(rng.permutation(users)[:limit])
 
     def gather(rows: Rows) -> tuple[EvidenceTasks, Tensor]:
         profiles = weigh(view.history[rows], None if recent is None else recent[rows], config.history_weight)
