@@ -122,7 +122,7 @@ def test_the_loss_is_a_hinge_against_the_hardest_negative(toy: TrainView, relati
 def test_neighbours_are_compared_in_the_plane_across_their_relation(toy: TrainView) -> None:
     model = build(toy)
     heads, tails = torch.tensor([6, 8]), torch.tensor([[7, 9], [13, 6]])
-    found = model._distances(model._pairs(), heads, tails, drop=False)
+    found = model._distances(model._pairs(), heads, tails, (model.place, model.turn), drop=False)
     for p, i in enumerate(heads.tolist()):
         for k, j in enumerate(tails[p].tolist()):
             assert float(found[p, k]) == pytest.approx(float(undirected(model, i, j)), abs=1e-5)

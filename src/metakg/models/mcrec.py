@@ -40,6 +40,7 @@ from metakg.models.metapaths import MetaPath
 from metakg.models.nn.instances import Chains, Instances
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
+from metakg.sample.neighbours import pick
 from metakg.sample.pairs import PairBatch
 
 _USERS = 16
@@ -120,19 +121,19 @@ class Mcrec(Instanced):
         both = torch.stack([batch.users * n + batch.positives, batch.users * n + batch.negatives])
         keys, places = torch.unique(both, return_inverse=True)
         contexts = self.contexts_of_pairs(keys // n, keys % n)
-        positive, negative = self.logits(contexts)[places]
+        positive, negative = pick(self.logits(contexts), places)
         runs = torch.unique_consecutive(both[0]).shape[0]
         drawn = len(batch) / runs  # items drawn for each click
         if self.config.loss == "bpr":
             rank = losses.bpr(positive - negative).mean()
         else:
             rank = (softplus(-positive).mean() + drawn * softplus(negative).mean()) / (1 + drawn)
-        used = self.user[torch.unique(contexts.users)], self.item[torch.unique(contexts.items)]
+        used = pick(self.user, torch.unique(contexts.users)), pick(self.item, torch.unique(contexts.items))
         return {"rank": rank, "l2": losses.squared_norm(*used, batch=len(batch), weight=self.config.weight_decay)}
 
     def logits(self, contexts: Contexts) -> Tensor:
         """Return y(u, i) of n pairs: -> (n,)."""
-        x, y, c_p = self.user[contexts.users], self.item[contexts.items], contexts.paths
+        x, y, c_p = pick(self.user, contexts.users), pick(self.item, contexts.items), contexts.paths
         d = self.config.dim
         of_pair = x @ self.path_hidden[:, :d].T + y @ self.path_hidden[:, d : 2 * d].T + self.path_bias
         hidden = torch.relu(of_pair.unsqueeze(1) + c_p @ self.path_hidden[:, 2 * d :].T)
@@ -183,12 +184,11 @@ class Mcrec(Instanced):
         over = [(1, chains.item[used] + n), (3, ends)]
         if len(self.chosen[p].links) == 3:
             over.append((2, chains.via[used] + n))
-        chain = sum(
-            (self.feature[torch.from_numpy(rows).to(device)] @ filters[k].T for k, rows in over), torch.zeros(()).to(device)
-        )
-        pair = self.feature[users] @ filters[0].T + self.feature[items + n] @ filters[4].T + self.filter_bias[p]
+        features = ((k, pick(self.feature, torch.from_numpy(rows).long().to(device))) for k, rows in over)
+        chain = sum((rows @ filters[k].T for k, rows in features), torch.zeros(()).to(device))
+        pair = pick(self.feature, users) @ filters[0].T + pick(self.feature, items + n) @ filters[4].T + self.filter_bias[p]
         where = torch.from_numpy(place).to(device)
-        of_chain = chain[where.clamp(min=0)]  # (n, K, D)
+        of_chain = pick(chain, where.clamp(min=0))  # (n, K, D)
         absent = (where < 0).unsqueeze(-1)
         if self.training and self.config.dropout:
             keep = 1 - self.config.dropout

@@ -34,9 +34,11 @@ from metakg.models.learnt import Feed, Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.bound import bound_lengths
 from metakg.models.nn.co_clicks import CoClicks
 from metakg.models.nn.dropout import dropout
+from metakg.models.nn.facts import compact
 from metakg.models.nn.segments import run_ptr, segment_mm
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space, Span
+from metakg.sample.neighbours import pick
 from metakg.sample.pairs import PairsAndFacts
 from metakg.sample.triples import TripleSampler
 
@@ -130,25 +132,26 @@ class UGRec(Learnt):
         heads, relations, tails = (
             rows[:: facts.each].contiguous() for rows in (facts.heads + first, facts.relations, facts.tails + first)
         )
-        terms = {
-            "clicks": self._hinge(self._clicks(), users, items, pairs.negatives.view(-1, pairs.each) + first).mean(),
-        }
-        of_facts = self._hinge(self._facts(relations), heads, tails, facts.corrupted.view(-1, facts.each) + first)
-        if self.config.relations == "each":
-            terms["facts"] = losses.mean_by_group(of_facts, relations, self.view.n_relations).sum()
-        else:
-            terms["facts"] = of_facts.mean()
-        nodes = [users, items, heads, tails]
+        of_all = self._triples(self._clicks(), users, items, pairs.negatives.view(-1, pairs.each) + first)
+        of_facts = self._triples(self._facts(relations), heads, tails, facts.corrupted.view(-1, facts.each) + first)
+        asked = [of_all, of_facts]
         if self.config.co_clicks and len(self.neighbours):
             one, other, false = self.neighbours.draw(len(users), self.config.co_negatives, self.rng)
-            terms["pairs"] = self._hinge(self._pairs(), one + first, other + first, false + first).mean()
-            nodes += [one + first, other + first]
-        used = torch.unique(torch.cat(nodes))
-        rows = self.place.index_select(0, used), self.turn.index_select(0, used)
+            asked.append(self._triples(self._pairs(), one + first, other + first, false + first))
+        # Every reader of a table pays for all of its rows in the backward pass, so what is read is gathered once.
+        used, rows = compact(torch.cat([triples.nodes.flatten() for triples in asked]), len(self.place))
+        tables = self.place.index_select(0, used), self.turn.index_select(0, used)
+        parts = torch.split(rows, [triples.nodes.numel() for triples in asked])
+        places = [part.view_as(triples.nodes) for part, triples in zip(parts, asked, strict=True)]
+        found = [self._hinge(triples.space, nodes, tables) for triples, nodes in zip(asked, places, strict=True)]
+        terms = {name: each.mean() for name, each in zip(("clicks", "facts", "pairs"), found, strict=False)}
+        if self.config.relations == "each":
+            terms["facts"] = losses.mean_by_group(found[1], relations, self.view.n_relations).sum()
+        kept, _ = compact(torch.cat([nodes[:, :2].flatten() for nodes in places]), len(used))  # false tails are not weighed
         shared = [p for name, p in self.named_parameters() if name not in ("place", "turn")]
-        weight = self.config.weight_decay
-        l2 = losses.squared_norm(*rows, batch=len(users), weight=weight) + losses.squared_norm(*shared, batch=1, weight=weight)
-        return terms | {"l2": l2}
+        weight, size = self.config.weight_decay, len(users)
+        l2 = losses.squared_norm(*(table.index_select(0, kept) for table in tables), batch=size, weight=weight)
+        return terms | {"l2": l2 + losses.squared_norm(*shared, batch=1, weight=weight)}
 
     def after_step(self, batch: PairsAndFacts) -> None:
         """Bring rows that the step moved back to length one; Adagrad leaves the others alone."""
@@ -159,18 +162,22 @@ class UGRec(Learnt):
         bound_lengths(self.place)
         bound_lengths(self.turn)
 
-    def _hinge(self, space: _Space, heads: Tensor, tails: Tensor, false: Tensor) -> Tensor:
-        """Return the loss of each pair against the hardest of its corrupted tails: (P,), (P,), (P, K) -> (P,)."""
+    def _triples(self, space: _Space, heads: Tensor, tails: Tensor, false: Tensor) -> _Triples:
+        """Return head, tail and the hardest of the corrupted tails of each pair: (P,), (P,), (P, K) nodes."""
         if false.shape[1] > 1:
             with torch.no_grad():
-                hardest = self._distances(space, heads, false, drop=False).argmin(1, keepdim=True)
+                hardest = self._distances(space, heads, false, (self.place, self.turn), drop=False).argmin(1, keepdim=True)
             false = false.gather(1, hardest)
-        true, wrong = self._distances(space, heads, torch.cat([tails[:, None], false], 1), drop=self.training).unbind(1)
+        return _Triples(space, torch.cat([heads[:, None], tails[:, None], false], 1))
+
+    def _hinge(self, space: _Space, triples: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the loss of each pair against its corrupted tail: (P, 3) rows of the tables -> (P,)."""
+        true, wrong = self._distances(space, triples[:, 0], triples[:, 1:], tables, drop=self.training).unbind(1)
         return torch.relu(self.config.margin + true - wrong)
 
-    def _distances(self, space: _Space, heads: Tensor, tails: Tensor, *, drop: bool) -> Tensor:
-        """Return D of each head and each of its K tails: (P,) nodes, (P, K) nodes -> (P, K)."""
-        h, t = self._into(space, heads[:, None]), self._into(space, tails)  # (P, 1, D), (P, K, D)
+    def _distances(self, space: _Space, heads: Tensor, tails: Tensor, tables: tuple[Tensor, Tensor], *, drop: bool) -> Tensor:
+        """Return D of each head and each of its K tails: (P,), (P, K) rows of tables of places and turns -> (P, K)."""
+        h, t = self._into(space, heads[:, None], tables), self._into(space, tails, tables)  # (P, 1, D), (P, K, D)
         d, k = h.shape[-1], tails.shape[1]
         of_heads = segment_mm(h[:, 0], space.attention[..., :d], space.ptr)[:, None]
         of_tails = segment_mm(t.reshape(-1, d), space.attention[..., d:], [p * k for p in space.ptr]).view_as(t)
@@ -184,12 +191,12 @@ class UGRec(Learnt):
         one, other = (normalize(x - (x * n).sum(-1, keepdim=True) * n, dim=-1) for x in (h, t))
         return (one - other).square().sum(-1)
 
-    def _into(self, space: _Space, nodes: Tensor) -> Tensor:
-        """Return the vectors of nodes in a space: (P, K) -> (P, K, D); without a turn, their places at length one."""
-        x = self.place.index_select(0, nodes.flatten()).view(*nodes.shape, self.config.dim)
+    def _into(self, space: _Space, nodes: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the vectors of rows of places and turns in a space: (P, K) -> (P, K, D); no turn: places at length one."""
+        x = pick(tables[0], nodes)
         if space.turn is None:
             return normalize(x, dim=-1)
-        turned = self.turn.index_select(0, nodes.flatten()).view_as(x)
+        turned = pick(tables[1], nodes)
         return normalize(x + (x * turned).sum(-1, keepdim=True) * space.turn[:, None], dim=-1)
 
     def _clicks(self) -> _Space:
@@ -215,7 +222,7 @@ class UGRec(Learnt):
         """
         space, first, d = self._clicks(), self.view.n_users, self.config.dim
         nodes = torch.arange(first, first + self.view.n_items, device=users.device)
-        left, items = self._into(space, users.long()[:, None])[:, 0], self._into(space, nodes[:, None])[:, 0]
+        left, items = (self._into(space, n[:, None], (self.place, self.turn))[:, 0] for n in (users.long(), nodes))
         of_users = left @ space.attention[0, :, :d].T + space.bias[0]
         of_items = items @ space.attention[0, :, d:].T
         r, scale = space.vector[0], self._scale()
@@ -242,7 +249,8 @@ class UGRec(Learnt):
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score each user's own candidates: (B,), (B, C) -> (B, C)."""
-        return -self._distances(self._clicks(), users.long(), items.long() + self.view.n_users, drop=False)
+        tables = self.place, self.turn
+        return -self._distances(self._clicks(), users.long(), items.long() + self.view.n_users, tables, drop=False)
 
 
 @dataclass(frozen=True)
@@ -254,3 +262,11 @@ class _Space:
     attention: Tensor
     bias: Tensor
     ptr: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Triples:
+    """P pairs in a space, each with a false tail: (P, 3) nodes, heads, tails and false tails."""
+
+    space: _Space
+    nodes: Tensor
