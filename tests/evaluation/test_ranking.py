@@ -6,7 +6,7 @@ import torch
 from scipy import sparse
 
 from metakg.errors import TrainingError
-from metakg.evaluation.ranking import rank
+from metakg.evaluation.ranking import Lots, rank
 
 
 def rows(*numbers: int) -> np.ndarray:
@@ -62,17 +62,10 @@ def test_masked_items_never_appear(dense):
         assert ranked.tied.tolist() == [0, 0]
 
 
-def test_candidates_restrict_and_say_in_which_order_ties_stand(dense):
+def test_candidates_restrict_and_keep_the_order_of_rows(dense):
     model = dense([[1.0, 1.0, 1.0, 5.0, 1.0]])
     ranked = rank(model, rows(0), 3, [rows(0, 4)], candidates=rows(4, 2, 1, 2, 0))
-    assert ranked.items.tolist() == [[2, 1, -1]]
-    assert rank(model, rows(0), 3, candidates=rows(4, 2, 3, 1, 2, 0)).items.tolist() == [[3, 4, 2]]
-    turned = rank(model, rows(0, 0, 0), 3, candidates=rows(4, 2, 3, 1, 0), turns=rows(0, 1, 4))
-    assert turned.items.tolist() == [[3, 4, 2], [3, 2, 1], [3, 0, 4]]
-    with pytest.raises(ValueError, match=r"a place 0\.\.4 for each of 1 users"):
-        rank(model, rows(0), 3, turns=rows(5))
-    with pytest.raises(ValueError, match=r"rows 0\.\.4, not 1\.\.5"):
-        rank(model, rows(0), 3, candidates=rows(5, 1))
+    assert ranked.items.tolist() == [[1, 2, -1]]
     assert rank(model, rows(0), 2, candidates=rows()).items.tolist() == [[-1, -1]]
 
 
@@ -85,9 +78,9 @@ def test_blocks_and_paths_agree(dense, factors, ties):
     users, items = users.astype(np.float32), items.astype(np.float32)
     exact = (users.astype(np.float64) @ items.astype(np.float64).T).astype(np.float32)
     masked = [rng.choice(2600, 30, replace=False) for _ in users]
-    candidates = rng.choice(2600, 1900, replace=False).astype(np.int32)
+    candidates = np.sort(rng.choice(2600, 1900, replace=False)).astype(np.int32)
     everyone = np.arange(23, dtype=np.int32)
-    for only in (None, candidates, rng.permutation(2600).astype(np.int32)):
+    for only in (None, candidates):
         wanted = rank(dense(exact), everyone, 20, masked, candidates=only)
         assert (wanted.tied.max() > 0) == ties
         hidden = np.zeros(exact.shape, np.bool_)
@@ -104,24 +97,47 @@ def test_blocks_and_paths_agree(dense, factors, ties):
 
 
 @pytest.mark.parametrize("n_items", [30, 2600])
-def test_everybody_s_ties_begin_at_a_place_of_his_own(dense, factors, n_items):
+def test_equal_scores_stand_in_the_order_of_lots(dense, factors, n_items):
     rng = np.random.default_rng(5)
     users, items = (
         rng.integers(-1, 2, size=(23, 3)).astype(np.float32),
         rng.integers(-1, 2, size=(n_items, 3)).astype(np.float32),
     )
     scores, everyone = users @ items.T, np.arange(23, dtype=np.int32)
-    masked = [rng.choice(n_items, 10, replace=False) for _ in users]
-    lot, turns = rng.permutation(n_items).astype(np.int32), rng.integers(n_items, size=23).astype(np.int32)
-    for row in range(23):
-        order = np.roll(lot, -turns[row])
-        left = order[~np.isin(order, masked[row])]
-        wanted = left[np.argsort(-scores[row, left], kind="stable")][:20]
-        for model in (dense(scores), factors(users, items)):
-            for block in (1, 7, 1000):
-                ranked = rank(model, everyone, 20, masked, candidates=lot, turns=turns, block=block)
-                np.testing.assert_array_equal(ranked.items[row], wanted)
-                np.testing.assert_array_equal(ranked.scores[row], scores[row, wanted])
+    masked = [rng.choice(n_items, 12, replace=False) for _ in users]
+    lots = Lots(rng.permutation(1000)[:23].astype(np.int32), rng.permutation(n_items).astype(np.int32))
+    for only in (None, np.sort(rng.choice(n_items, n_items // 2, replace=False)).astype(np.int32)):
+        ranked = [
+            rank(model, everyone, 20, masked, candidates=only, lots=lots, block=block)
+            for model in (dense(scores), factors(users, items))
+            for block in (1, 7, 1000)
+        ]
+        for row in range(23):
+            left = np.setdiff1d(np.arange(n_items) if only is None else only, masked[row])
+            wanted = left[np.lexsort((lots.of(row, left), -scores[row, left]))][:20]
+            for found in ranked:
+                assert found.items[row].tolist() == [*wanted, *[-1] * (20 - len(wanted))]
+                np.testing.assert_array_equal(found.scores[row, : len(wanted)], scores[row, wanted])
+
+
+def test_of_two_items_that_tie_for_the_last_place_each_is_drawn_half_of_the_time(dense):
+    """One order for all, or one that all walk from places of their own, would give most users the same of the two."""
+    scores = np.zeros((600, 50), np.float32)
+    scores[:, :2], scores[:, 2] = 1.0, 2.0
+    model, everyone = dense(scores), np.arange(600, dtype=np.int32)
+    for seed in range(5):
+        numbers = np.random.default_rng(seed).permutation(50).astype(np.int32)
+        ranked = rank(model, everyone, 2, lots=Lots(everyone, numbers))
+        assert (ranked.items[:, 0] == 2).all()
+        assert 0.4 < (ranked.items[:, 1] == 0).mean() < 0.6
+        assert set(ranked.items[:, 1].tolist()) == {0, 1}
+
+
+def test_no_two_items_draw_the_same_lot_and_a_user_is_no_item():
+    lots = Lots(rows(3, 4), np.arange(100_000, dtype=np.int32))
+    one, other = (lots.of(user, np.arange(100_000)) for user in (0, 1))
+    assert len(np.unique(one)) == 100_000
+    assert abs(np.corrcoef(one.argsort().argsort(), other.argsort().argsort())[0, 1]) < 0.02
 
 
 def test_permuted_users_permute_the_lists(factors):

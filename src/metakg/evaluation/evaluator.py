@@ -14,21 +14,18 @@ from typing import Literal, Protocol
 import numpy as np
 from scipy import sparse
 
-from metakg import heap, rng
+from metakg import heap
 from metakg.data import IdMap, Interactions, Scenario, Split, TrainView
 from metakg.data.ids import place_by_id
 from metakg.errors import DataError
 from metakg.evaluation import leakage, metrics
-from metakg.evaluation.ranking import rank
+from metakg.evaluation.ranking import Lots, rank
 from metakg.evaluation.result import MASK, CandidateRule, Evaluation, MaskRule, ScenarioResult
 from metakg.models.base import Recommender
 from metakg.splits.leakage import refuse
-from metakg.splits.order import by_lot
 from metakg.types import Rows
 
 _SHOWN = 5
-_LOTS = 0
-"""Seed of the lots that break ties: the same for all models and for every seed of theirs."""
 
 
 class HoldsRecommender(Protocol):
@@ -56,7 +53,7 @@ def evaluate(
 
     For each scenario, starting from the same recommender: adapt it to the revealed support, rank all items for every user
     with a query, and compare the lists with the queries. Nobody but this function looks at a query. Equal scores stand in an
-    order drawn by lot over the ids of the items, in which every user begins at another place; it is the same for all models.
+    order drawn by lot for each user, which depends on his id and those of the items and is the same for all models.
 
     Args:
         recommender: fitted on `split.train`.
@@ -126,15 +123,15 @@ class _Judge:
         users, query = scenario.users, scenario.query
         rows = _known(view.vocabulary.users, v.users, users, name)
         answers = _known(view.vocabulary.items, v.items, query.items, name)
-        only = by_lot(view.vocabulary.items, _LOTS, "ties of a ranking")
+        only = None
         if self.candidates == "scenario":
-            only = only[np.isin(only, _known(view.vocabulary.items, v.items, scenario.candidates, name))]
-        drawn = rng.generator(_LOTS, "ties of users").integers(max(1, len(only)), size=len(v.users), dtype=np.int32)
-        turns, masked = drawn[place_by_id(v.users)[users]], self._masked(name, view)
-        ranked = rank(recommender, rows, max(self.ks), masked, candidates=only, turns=turns, block=self.block)
+            only = _known(view.vocabulary.items, v.items, scenario.candidates, name)
+        lots = Lots(place_by_id(v.users)[users], place_by_id(view.vocabulary.items))  # by ids, whatever the order of the files
+        masked = self._masked(name, view)
+        ranked = rank(recommender, rows, max(self.ks), masked, candidates=only, lots=lots, block=self.block)
         hits, relevant = metrics.find_hits(ranked.items, _place(query.users, users), answers)
         values = metrics.compute(hits, relevant, self.ks, self.names)
-        n_ranked = len(only)
+        n_ranked = view.n_items if only is None else len(np.unique(only))
         coverage = {k: len(np.unique(shown[shown >= 0])) / n_ranked for k in self.ks for shown in [ranked.items[:, :k]]}
         rank_s = time.perf_counter() - start_s
 

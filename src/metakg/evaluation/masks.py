@@ -37,7 +37,7 @@ class Masked:
             masks: item rows by user.
             n_users: number of ranked users B.
             n_items: number of items I of the model.
-            candidates: (C,) different item rows that are ranked at all, or None for every item.
+            candidates: (C,) ascending item rows that are ranked at all, or None for every item.
             device: where the scores are.
         """
         if masks is None:

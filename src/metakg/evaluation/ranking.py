@@ -1,9 +1,8 @@
 """Full ranking: every item for every user, in blocks, with a total order.
 
-Equal scores stand in the order of the candidates, also at the cut-off, and how many there are is reported: a list full of
-ties is a list of whatever comes first. By default that is the lowest row, the item that the files named first. `evaluate`
-gives an order drawn by lot and lets each user begin at another place of it, so that neither the order of a file nor the luck of
-one lot judges anybody.
+Equal scores are ordered by ascending item row, also at the cut-off, and how many there are is reported: a list full of ties
+is a list of whatever comes first in the files. `evaluate` has them ordered by lot instead, drawn for each user and item, so
+that neither the order of a file nor a luck that all users share judges anybody.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,11 +21,15 @@ from metakg.evaluation.inner_product import Precision, inner_product_top_k, inne
 from metakg.evaluation.masks import Masked, Masks
 from metakg.evaluation.topk import top_k
 from metakg.models.base import Recommender
+from metakg.sample.keys import mix
 from metakg.types import Floats, Rows
 
 SCORE_BYTES = 32 << 20
 """Scores that a model is asked for at a time; the number of users in a block follows from it. Larger blocks are slower: they
 leave the caches, and the allocator asks the system for fresh pages every time."""
+
+_OF_USERS = np.uint64(1) << np.uint64(32)
+"""Marks the numbers of users, so that a user and an item of the same number are not the same to a hash."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,23 @@ class RankedLists:
     tied: Floats
 
 
+@dataclass(frozen=True, eq=False)
+class Lots:
+    """What a user's equal scores are ordered by: a hash of two numbers, his and the item's.
+
+    Attributes:
+        users: (B,) a number of each ranked user, below 2^31.
+        items: (I,) a number of each item, no two the same.
+    """
+
+    users: Rows
+    items: Rows
+
+    def of(self, user: int, items: Rows | npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        """Return the lots that the user at a place has drawn for some items: (n,) -> (n,), no two the same."""
+        return mix(mix(self.items[items].astype(np.uint64)) ^ mix(self.users[[user]].astype(np.uint64) ^ _OF_USERS))
+
+
 def rank(
     recommender: Recommender,
     users: Rows,
@@ -50,7 +71,7 @@ def rank(
     masked: Masks = None,
     *,
     candidates: Rows | None = None,
-    turns: Rows | None = None,
+    lots: Lots | None = None,
     block: int | None = None,
     precision: Precision = "auto",
 ) -> RankedLists:
@@ -64,15 +85,13 @@ def rank(
         users: (B,) user rows.
         k: length of the lists.
         masked: what is never shown to whom: a (B, I) sparse matrix whose stored entries count, or B arrays of item rows.
-        candidates: (C,) the only item rows that may be shown, in the order in which equal scores stand (the first place of a
-            row that is named twice); None for all items, by row.
-        turns: (B,) for each user the place among the candidates, from 0, at which his order of equal scores begins; behind the
-            last comes the first. None begins at the first for everybody.
+        candidates: (C,) the only item rows that may be shown; None for all items.
+        lots: what equal scores are ordered by; None orders them by row.
         block: users scored at a time; the default follows from a memory budget. It never changes the result.
         precision: format in which inner products are screened; it never changes the result.
 
     Returns:
-        Items by falling score, equal scores in the order of the candidates.
+        Items by falling score, equal scores by ascending row, or by lot.
 
     Raises:
         TrainingError: a score is NaN or infinite; the message names the user and the model.
@@ -85,13 +104,9 @@ def rank(
     if len(users) and (users.min() < 0 or users.max() >= n_users):
         raise ValueError(f"users must be rows 0..{n_users - 1}, not {users.min()}..{users.max()}")
     if candidates is not None:
-        _, first = np.unique(candidates, return_index=True)
-        candidates = candidates[np.sort(first)]
-        if len(candidates) and (candidates.min() < 0 or candidates.max() >= n_items):
-            raise ValueError(f"candidates must be rows 0..{n_items - 1}, not {candidates.min()}..{candidates.max()}")
-    n_ranked = n_items if candidates is None else len(candidates)
-    if turns is not None and (turns.shape != users.shape or (len(turns) and not 0 <= turns.min() <= turns.max() < n_ranked)):
-        raise ValueError(f"turns must be a place 0..{n_ranked - 1} for each of {len(users)} users")
+        candidates = np.unique(candidates)
+        if len(candidates) and (candidates[0] < 0 or candidates[-1] >= n_items):
+            raise ValueError(f"candidates must be rows 0..{n_items - 1}, not {candidates[0]}..{candidates[-1]}")
     device = _device(recommender)
     hidden = Masked.of(masked, len(users), n_items, candidates, device)
     rows = torch.from_numpy(users.astype(np.int64)).to(device)
@@ -102,14 +117,14 @@ def rank(
             of_users, of_items = vectors if columns is None else (vectors[0], vectors[1][columns])
             _check_vectors(recommender, rows, of_users, of_items, columns)
             best, scores = inner_product_top_k(of_users, of_items, k + 1, hidden, precision=precision, block=block)
-            if turns is not None:
+            if lots is not None:
                 tied = _tied(scores).nonzero()[:, 0]
-                for part in torch.split(tied, max(1, SCORE_BYTES // (8 * max(1, n_ranked)))):
+                for part in torch.split(tied, max(1, SCORE_BYTES // (8 * max(1, len(of_items))))):
                     dense = inner_products(of_users[part], of_items)
                     dense[hidden.select(part).within(0, len(part))] = -torch.inf
-                    best[part], scores[part] = _turned_top_k(dense, turns[part.cpu().numpy()], k + 1)
+                    best[part] = _by_lot(dense, scores[part], part, columns, lots)
         else:
-            best, scores = _rank_scores(recommender, rows, k + 1, hidden, columns, turns, block)
+            best, scores = _rank_scores(recommender, rows, k + 1, hidden, columns, lots, block)
     # An empty place is -1, which picks the last entry: -1 again.
     items = best if columns is None else torch.cat([columns, columns.new_full((1,), -1)])[best]
     return RankedLists(
@@ -123,7 +138,7 @@ def _rank_scores(
     k: int,
     masked: Masked,
     columns: Tensor | None,
-    turns: Rows | None,
+    lots: Lots | None,
     block: int | None,
 ) -> tuple[Tensor, Tensor]:
     """Rank a model by its dense scores: (B,) -> (B, k) positions among the ranked items, (B, k) scores."""
@@ -140,32 +155,31 @@ def _rank_scores(
                 f"not {tuple(scores.shape)} {scores.dtype}"
             )
         _check_scores(recommender, users[start:stop], scores)
-        scores = scores.contiguous() if columns is None else scores.index_select(1, columns)
+        scores = scores.contiguous() if columns is None else scores[:, columns]
         scores[masked.within(start, stop)] = -torch.inf
         best[start:stop], values[start:stop] = top_k(scores, k)
-        if turns is not None:
+        if lots is not None:
             tied = _tied(values[start:stop]).nonzero()[:, 0]
-            of_tied = turns[start:stop][tied.cpu().numpy()]
-            best[start + tied], values[start + tied] = _turned_top_k(scores, of_tied, k, tied)
+            best[start + tied] = _by_lot(scores[tied], values[start + tied], start + tied, columns, lots)
     return best, values
 
 
-def _turned_top_k(scores: Tensor, turns: Rows, k: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Do what `top_k` does, equal scores in an order that begins at a place of each row's own: (b, n), (r,) -> (r, k), (r, k).
-
-    Args:
-        scores: as for `top_k`.
-        turns: the places.
-        k: length of the lists.
-        rows: (r,) which rows of the scores are ranked; None for all.
-    """
-    n = scores.shape[1]
-    turned = scores.new_empty(len(turns), n)
-    for r, (row, turn) in enumerate(zip(range(len(scores)) if rows is None else rows.tolist(), turns.tolist(), strict=True)):
-        turned[r, : n - turn], turned[r, n - turn :] = scores[row, turn:], scores[row, :turn]
-    best, values = top_k(turned, k)
-    back = (best + torch.from_numpy(turns.astype(np.int64)).to(best.device)[:, None]) % max(1, n)
-    return torch.where(best >= 0, back, best), values
+def _by_lot(scores: Tensor, values: Tensor, users: Tensor, columns: Tensor | None, lots: Lots) -> Tensor:
+    """Return the items of lists with the given scores, equal ones by lot: (r, C), (r, k) falling, (r,) -> (r, k) positions."""
+    rows = None if columns is None else columns.cpu().numpy()
+    found = np.full(values.shape, -1, np.int64)
+    for r, (said, falling) in enumerate(zip(scores.cpu().numpy(), values.cpu().numpy(), strict=True)):
+        shown = int((falling > -np.inf).sum())
+        if not shown:
+            continue
+        last, user = falling[shown - 1], int(users[r])
+        items, at_the_end = np.flatnonzero(said > last), np.flatnonzero(said == last)
+        drawn, wanted = lots.of(user, at_the_end if rows is None else rows[at_the_end]), shown - len(items)
+        if wanted < len(at_the_end):
+            at_the_end = at_the_end[np.argpartition(drawn, wanted - 1)[:wanted]]
+        items = np.concatenate([items, at_the_end])
+        found[r, :shown] = items[np.lexsort((lots.of(user, items if rows is None else rows[items]), -said[items]))]
+    return torch.from_numpy(found).to(scores.device)
 
 
 def _check_scores(recommender: Recommender, users: Tensor, scores: Tensor) -> None:

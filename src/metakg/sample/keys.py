@@ -31,6 +31,14 @@ def contains(known: Ints, keys: Ints) -> npt.NDArray[np.bool_]:
     return np.asarray(known[place] == keys)
 
 
+def mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Scramble 64-bit numbers one by one, no two to the same (the finaliser of SplitMix64, Steele et al. 2014)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)  # array arithmetic wraps around
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
 class KeySet:
     """A set that is asked mostly for keys that are not in it, as a sampler of negatives asks: most answers cost one look.
 

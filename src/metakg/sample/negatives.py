@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from metakg.data import Interactions
 from metakg.errors import DataError
-from metakg.sample.keys import Ints, KeySet
+from metakg.sample.keys import Ints, KeySet, mix
 from metakg.types import Json, Rows
 
 _ROUNDS = 16
@@ -99,24 +99,16 @@ class KeyedNegatives:
         """Return one item for each click, -1 where the user is known to like the whole pool: three (n,) -> (n,)."""
         if not len(self.pool):
             return np.full(len(users), -1, np.int64)
-        key = _mix(_mix(_mix(users.astype(np.uint64) ^ self.salt) ^ items.astype(np.uint64)) ^ turns.astype(np.uint64))
+        key = mix(mix(mix(users.astype(np.uint64) ^ self.salt) ^ items.astype(np.uint64)) ^ turns.astype(np.uint64))
         drawn = self.pool[(key % np.uint64(len(self.pool))).astype(np.int64)]
         bad = np.flatnonzero(self.known.has(users * self.n_items + drawn))
         for _ in range(_ROUNDS):
             if not len(bad):
                 return drawn
-            key[bad] = _mix(key[bad])
+            key[bad] = mix(key[bad])
             drawn[bad] = self.pool[(key[bad] % np.uint64(len(self.pool))).astype(np.int64)]
             bad = bad[self.known.has(users[bad] * self.n_items + drawn[bad])]
         for row in bad:  # this user likes nearly the whole pool: list what is left
             free = self.pool[~self.known.has(users[row] * self.n_items + self.pool)]
             drawn[row] = free[int(key[row] % np.uint64(len(free)))] if len(free) else -1
         return drawn
-
-
-def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Scramble 64-bit numbers one by one (the finaliser of SplitMix64, Steele et al. 2014)."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)  # array arithmetic wraps around
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
