@@ -1,6 +1,7 @@
 """`Evaluation` on disk: what is read equals what was written, and damage is named."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -47,8 +48,21 @@ def test_save_and_load(evaluation, tmp_path):
         for name in ("relevant", "revealed", "tied"):
             np.testing.assert_array_equal(getattr(theirs, name), getattr(ours, name))
         assert (theirs.coverage, theirs.n_ranked, theirs.adapt_s) == (ours.coverage, ours.n_ranked, ours.adapt_s)
+    assert loaded.ties == "lot"
     lines = (tmp_path / "run" / "rows.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == evaluation.rows
+
+
+def test_an_evaluation_of_before_says_that_the_order_of_the_data_broke_ties(evaluation, tmp_path):
+    evaluation.save(tmp_path / "run")
+    path = tmp_path / "run" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    del manifest["ties"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    loaded = Evaluation.load(tmp_path / "run")
+    assert loaded.ties == "row"
+    tied = [replace(result, tied=np.ones_like(result.tied)) for result in loaded.results]
+    assert "the order of items in the data decides" in replace(loaded, results=tuple(tied)).notes[-1]
 
 
 def test_results_are_found_by_name(evaluation):

@@ -257,6 +257,14 @@ def test_other_users_or_metrics_are_refused():
         compare_models([evaluation("a", 1, np.arange(20.0))], baseline, metric="map")
 
 
+@pytest.mark.parametrize("name", ["mask", "candidates", "ties"])
+def test_evaluations_by_different_rules_are_not_compared(name: str):
+    baseline = evaluation("blend", 1, np.arange(20.0))
+    other = replace(evaluation("a", 1, np.arange(20.0)), **{name: "another"})
+    with pytest.raises(DataError, match=f"the comparison of a and blend: found {name} 'another' of the one and"):
+        compare_models([other], baseline)
+
+
 def test_scenarios_that_only_one_has_are_left_out():
     baseline = evaluation("blend", 1, np.arange(20.0))
     other = evaluation("a", 1, np.arange(20.0))

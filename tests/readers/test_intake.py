@@ -100,6 +100,18 @@ def test_a_format_reads_numbers_too_and_leaves_typed_times_alone(stage):
     assert column(stage, checked, "time_s") == [1_406_073_600]
 
 
+def test_a_format_reads_whole_numbers_that_became_floats(stage):
+    rows = "SELECT 'u' AS user, i AS item, t AS time FROM (VALUES ('i', 20140723::DOUBLE), ('j', NULL)) AS x(i, t)"
+    checked = typed(stage, rows, options=ReadOptions(time_format="%Y%m%d"))
+    assert column(stage, checked, "time_s") == [1_406_073_600]
+    assert checked.rejected == {"no time": 1}
+
+
+def test_a_time_that_does_not_fit_the_format_is_told_with_it(stage, write):
+    with pytest.raises(DataError, match=r"a bad time .*; expected a time as %d\.%m\.%Y writes it, .*Correct the format"):
+        events(stage, write, "u,i,1,2014-07-23\n", ReadOptions(time_format="%d.%m.%Y"))
+
+
 def test_typed_times_need_no_format(stage):
     checked = typed(
         stage, "SELECT 'u' AS user, 'i' AS item, DATE '2014-07-23' AS time", options=ReadOptions(time_format="%d.%m.%Y")
@@ -118,6 +130,12 @@ def test_decimals_behind_a_comma(stage, write):
     checked = events(stage, write, text, ReadOptions(decimal=","))
     assert column(stage, checked, "value") == [3.5, -2.0]
     assert checked.rejected == {"a bad value": 3}, "a point is no decimal comma, and thousands are not guessed at"
+
+
+def test_json_writes_decimals_behind_a_point_whatever_the_tables_do(stage, write):
+    scan = scan_json_lines(write("e.jsonl", '{"user": "u", "item": "i", "value": 3.5}\n'), ["user", "item", "value"])
+    stage.add("interactions", f"SELECT user, item, value FROM {scan.sql}", scan=scan)
+    assert column(stage, take_in(stage, stage.parts[-1], ReadOptions(decimal=",")), "value") == [3.5]
 
 
 def test_a_stray_unit_among_many_is_a_bad_time_not_a_distant_future(stage, write):

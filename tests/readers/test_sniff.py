@@ -137,11 +137,20 @@ def test_parquet_types_are_kept(stage, tmp_path):
         (b"ARROW1\0\0\xff\xff\xff\xff\x10", "found an Arrow file"),
         (b"SQLite format 3\0\x10\0\x01\x01", "found an SQLite database"),
         ("user,item\nu,i\n".encode("utf-16-le"), "found bytes that are no text; .*--encoding utf-16"),
+        ("\ufeffuser,item\nu,i\n".encode("utf-16-be"), "found UTF-16 with the high byte first; .*UTF-8"),
     ],
 )
 def test_what_is_no_table(stage, write, content, message):
     with pytest.raises(DataError, match=message):
         open_table(stage, write("a.any", content), ReadOptions(), "interactions")
+
+
+@pytest.mark.parametrize("header", [None, False])
+def test_a_decimal_comma_parts_no_columns_where_semicolons_do(stage, write, header):
+    lines = "".join(f"u{n};i{n};{n},5\n" for n in range(30))
+    table = open_table(stage, write("a.csv", lines), ReadOptions(decimal=",", header=header), "interactions")
+    assert (len(table.columns), table.header) == (3, False)
+    assert cells(stage, table)[0] == ("u0", "i0", "0,5")
 
 
 def test_a_byte_that_is_no_text_here_and_there_does_not_make_a_file_binary(stage, write):

@@ -83,7 +83,7 @@ def test_as_many_threads_as_one_draw_the_same_tasks(monkeypatch: pytest.MonkeyPa
     before, drawn = torch.get_num_threads(), []
     for n_threads in (1, 3):
         torch.set_num_threads(n_threads)
-        lessons, exam = practice._worlds(model, config, 1, lambda _: None, exam=True)
+        lessons, exam = practice._worlds(model, config, 1, lambda _: None, examined=True)
         drawn.append([*lessons, exam])
     torch.set_num_threads(before)
     assert any(len(tasks) > 8 for tasks, _ in drawn[0][0].values()), "more than a block, or this says nothing"
@@ -105,7 +105,7 @@ def test_no_lesson_knows_an_answer_of_the_exam(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(practice, "draw_world", remember)
     few = config.model_copy(update={"tasks_each": 6})
-    lessons, exam = practice._worlds(model, few, 1, lambda _: None, exam=True)
+    lessons, exam = practice._worlds(model, few, 1, lambda _: None, examined=True)
     assert (len(worlds), len(lessons)) == (few.worlds + 1, few.worlds)
     n_items, asked = model.view.n_items, 0
     of_exam = {key for situation in worlds[0] for key in situation.query.keys(n_items).tolist()}
@@ -120,7 +120,7 @@ def test_no_lesson_knows_an_answer_of_the_exam(monkeypatch: pytest.MonkeyPatch) 
     assert practised >= set(exam)
     worlds.clear()
     whole = config.model_copy(update={"tasks_each": 10_000, "unclicked": 1.0})
-    practice._worlds(model, whole, 1, lambda _: None, exam=True)
+    practice._worlds(model, whole, 1, lambda _: None, examined=True)
     of_exam = {key for situation in worlds[0] for key in situation.query.keys(n_items).tolist()}
     for situations in worlds[1:]:
         for situation in situations:

@@ -111,6 +111,7 @@ class LearntAnswers:
         self.recommender = recommender
         self._kept: OrderedDict[tuple[str | None, tuple[str, ...]], Floats] = OrderedDict()
         self._lock, self._vectors_lock = Lock(), Lock()
+        self._keeps: bool | None = None  # whether vectors are kept; None: nobody has asked yet
         self._vectors: tuple[Tensor, Tensor] | None = None
         self._floor: ProfileAnswers | None = None
 
@@ -157,16 +158,17 @@ class LearntAnswers:
         A graph network works them out of its whole graph, so all of them are kept, unless they are too large. They stay true:
         an engine's recommender never changes.
         """
-        with self._vectors_lock, torch.inference_mode():
-            if self._vectors is None:
-                pair = self.recommender.factors(torch.tensor([row]))
-                n_users = self.recommender.view.n_users
-                if pair is None or (n_users + len(pair[1])) * pair[1].shape[1] > _VECTORS:
-                    return pair
-                self._vectors = self.recommender.factors(torch.arange(n_users))
-        assert self._vectors is not None
-        users, items = self._vectors
-        return users[row : row + 1], items
+        if self._keeps is None:
+            with self._vectors_lock, torch.inference_mode():
+                if self._keeps is None:
+                    one, n_users = self.recommender.factors(torch.tensor([row])), self.recommender.view.n_users
+                    keeps = one is not None and (n_users + len(one[1])) * one[1].shape[1] <= _VECTORS
+                    self._vectors = self.recommender.factors(torch.arange(n_users)) if keeps else None
+                    self._keeps = keeps
+        if self._vectors is not None:
+            return self._vectors[0][row : row + 1], self._vectors[1]
+        with torch.inference_mode():
+            return self.recommender.factors(torch.tensor([row]))
 
     def _neighbours(self) -> ProfileAnswers:
         if self._floor is None:

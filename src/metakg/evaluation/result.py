@@ -95,6 +95,7 @@ class Evaluation:
         mask: which items were left out of each user's list.
         candidates: whether all items were ranked or only those that can be right in the scenario.
         results: one for each scenario and number of shots.
+        ties: by what equal scores were ordered, a lot of each user's ("lot") or the row ("row", as it once was).
     """
 
     model: str
@@ -103,6 +104,7 @@ class Evaluation:
     mask: MaskRule
     candidates: CandidateRule
     results: tuple[ScenarioResult, ...]
+    ties: str = TIES
 
     def __repr__(self) -> str:
         judged = ", ".join(result.name for result in self.results)
@@ -171,7 +173,8 @@ class Evaluation:
         tied = [(r.name, float(r.tied.mean())) for r in self.results]
         many = [f"{share:.0%} in {name}" for name, share in tied if share > _MANY_TIES]
         if many:
-            notes.append(f"{self.model}: listed scores are tied, so that a lot decides what stands first: {', '.join(many)}.")
+            by = "a lot" if self.ties == "lot" else "the order of items in the data"
+            notes.append(f"{self.model}: listed scores are tied, so that {by} decides what stands first: {', '.join(many)}.")
         return tuple(notes)
 
     def result(self, scenario: str, shots: int | None = None) -> ScenarioResult:
@@ -203,6 +206,7 @@ class Evaluation:
                 "seed": self.seed,
                 "mask": self.mask,
                 "candidates": self.candidates,
+                "ties": self.ties,
                 "metrics": [list(key) for key in (self.results[0].values if self.results else ())],
                 "results": [
                     {
@@ -255,6 +259,7 @@ class Evaluation:
                 manifest["mask"],
                 manifest["candidates"],
                 tuple(results),
+                manifest.get("ties", "row"),
             )
         except (KeyError, TypeError, ValueError) as err:
             found = f"an entry that does not fit ({err!r})"

@@ -231,10 +231,11 @@ def compare_models(
         rows {model, against, scenario, shots, metric, k} and the fields of `Comparison`, p-values corrected.
 
     Raises:
-        DataError: two evaluations judged different users, or lack the metric.
+        DataError: two evaluations judged different users or by different rules, or lack the metric.
     """
     baselines = [against] if not isinstance(against, Sequence) else list(against)
     base_name = baselines[0].model
+    _check_same_rules([*models, *baselines])
     groups: dict[str, list[Evaluation]] = {}
     for evaluation in models:
         groups.setdefault(evaluation.model, []).append(evaluation)
@@ -273,6 +274,19 @@ def _mean_over_seeds(results: Sequence[ScenarioResult], metric: str, k: int) -> 
                 fix="Evaluate with this metric and cut-off.",
             )
     return np.asarray(np.mean([result.values[metric, k] for result in results], axis=0))
+
+
+def _check_same_rules(evaluations: Sequence[Evaluation]) -> None:
+    for name in ("mask", "candidates", "ties"):
+        found = {getattr(evaluation, name): evaluation for evaluation in evaluations}
+        if len(found) > 1:
+            one, other = list(found.values())[:2]
+            raise DataError(
+                f"the comparison of {one.model} and {other.model}",
+                f"{name} {getattr(one, name)!r} of the one and {getattr(other, name)!r} of the other",
+                expected="the same rule for both",
+                fix='Evaluate both again ("metakg evaluate").',
+            )
 
 
 def _check_same_users(first: ScenarioResult, second: ScenarioResult, name: str, other: str) -> None:

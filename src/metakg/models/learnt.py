@@ -184,13 +184,13 @@ class Learnt(Recommender):
         name, of_items = self._table_of("user", "node"), self.item_rows()
         if of_items is None:
             raise NotImplementedError(f"{type(self).__name__} has no rows of items to compare with")
-        if name is None:
-            pairs = self.view.interactions.pairs_only()
-            owners, clicked = (torch.from_numpy(rows.astype(np.int64)).to(items.device) for rows in (pairs.users, pairs.items))
-            of_users = losses.mean_rows(of_items.index_select(0, clicked), owners, self.view.n_users)
-        else:
-            of_users = getattr(self, name)
-        return compare_rows(of_users.index_select(0, users), of_items, items)
+        if name is not None:
+            return compare_rows(getattr(self, name).index_select(0, users), of_items, items)
+        asked, place = torch.unique(users, return_inverse=True)
+        theirs = self.view.history[asked.cpu().numpy()].tocoo()
+        owners, clicked = (torch.from_numpy(rows.astype(np.int64)).to(items.device) for rows in (theirs.row, theirs.col))
+        of_users = losses.mean_rows(of_items.index_select(0, clicked), owners, len(asked))
+        return compare_rows(of_users.index_select(0, place), of_items, items)
 
     def score_all(self, users: Tensor) -> Tensor:
         """Score every item: (B,) -> (B, I). By default the product of the factors."""

@@ -132,9 +132,9 @@ class UGRec(Learnt):
         heads, relations, tails = (
             rows[:: facts.each].contiguous() for rows in (facts.heads + first, facts.relations, facts.tails + first)
         )
-        of_all = self._triples(self._clicks(), users, items, pairs.negatives.view(-1, pairs.each) + first)
+        of_clicks = self._triples(self._clicks(), users, items, pairs.negatives.view(-1, pairs.each) + first)
         of_facts = self._triples(self._facts(relations), heads, tails, facts.corrupted.view(-1, facts.each) + first)
-        asked = [of_all, of_facts]
+        asked = [of_clicks, of_facts]
         if self.config.co_clicks and len(self.neighbours):
             one, other, false = self.neighbours.draw(len(users), self.config.co_negatives, self.rng)
             asked.append(self._triples(self._pairs(), one + first, other + first, false + first))

@@ -145,7 +145,7 @@ def _judged(stage: Stage, part: Part, options: ReadOptions) -> tuple[str, list[s
         outer["row"] = "row"
         reasons.append(("a row number that is none", "given AND (row IS NULL OR row < 0)"))
     if "value" in part.columns:
-        inner |= {"value": as_number("value", part.columns["value"], options.decimal), "raw_value": "value"}
+        inner |= {"value": as_number("value", part.columns["value"], _decimal(part, options)), "raw_value": "value"}
         outer["value"] = f"CASE WHEN abs(value) <= {_LARGEST} THEN TRY_CAST(value AS FLOAT) END"
         reasons.append(("no value", f"value IS NULL AND {_absent('raw_value', part.columns['value'])}"))
         reasons.append(("a bad value", f"value IS NULL OR NOT isfinite(value) OR abs(value) > {_LARGEST}"))
@@ -168,6 +168,10 @@ def _absent(column: str, kind: str) -> str:
     return f"({column} IS NULL OR trim({column}, {_BLANKS}) = '')" if kind == "VARCHAR" else f"{column} IS NULL"
 
 
+def _decimal(part: Part, options: ReadOptions) -> str:
+    return options.decimal if part.scan is None or part.scan.format != "json" else "."  # as JSON writes numbers
+
+
 def _time(stage: Stage, part: Part, options: ReadOptions) -> str:
     """Return the time column as SQL of whole UTC seconds since 1970.
 
@@ -188,7 +192,8 @@ def _time(stage: Stage, part: Part, options: ReadOptions) -> str:
             expected="a format as for strptime",
             fix="Write for example %d.%m.%Y, %m/%d/%Y or %Y%m%d%H%M%S; a per cent sign itself is %%.",
         ) from err
-    return f"TRY_CAST(floor(epoch(try_strptime(trim(CAST(time AS VARCHAR), {_BLANKS}), {literal(given)}))) AS BIGINT)"
+    text = f"trim({as_text('time', kind)}, {_BLANKS})"
+    return f"TRY_CAST(floor(epoch(try_strptime({text}, {literal(given)}))) AS BIGINT)"
 
 
 def _seconds(kind: str, unit: str) -> str:
@@ -300,6 +305,11 @@ def _refuse(checked: Checked, options: ReadOptions, broken: Sequence[tuple[str, 
         reason = min(checked.places, key=lambda name: checked.places[name][0].line or 0)
     place = checked.places[reason][0]
     expected, fix = _EXPECTED.get(reason, ("a value in every column", "Correct the row."))
+    if reason == "a bad time" and options.time_format is not None:
+        expected = f"a time as {options.time_format} writes it, between 1970 and 2100"
+        fix = (
+            'Correct the format (--time-format), name the right column (--time-column), or ignore times (--time-column "none").'
+        )
     rows = f"; the same in {checked.rejected[reason]} of {checked.read} rows" if checked.rejected[reason] > 1 else ""
     instead = "" if hopeless else " To leave such rows out and count them: --on-bad reject."
     raise DataError(place.where, f"{reason} ({place.found}){rows}", expected=expected, fix=fix + instead)

@@ -33,7 +33,7 @@ class ReadOptions(BaseModel):
     """How times in words are written, as for `strptime`: "%d.%m.%Y %H:%M" reads 16.11.2024 12:34, in UTC unless there is a %z.
     By default ISO 8601."""
     decimal: Literal[".", ","] = "."
-    """What stands before the decimals of values, and of attributes that are cut into bins."""
+    """What stands before the decimals of values, and of attributes that are cut into bins; in JSON it is always a point."""
     value_rule: ValueRule = "last"
     """Value of a pair that occurs more than once: of its last or first row (by time, then by place in the file), or the
     largest. The time of such a pair is always its first."""

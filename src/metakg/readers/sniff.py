@@ -39,6 +39,7 @@ _BINARY: dict[bytes, tuple[str, str]] = {
     b"\x93NUMPY": ("a NumPy array", _AS_TABLE),
     **{bytes((0x80, n)): ("a pickle, which is never opened here", _AS_TABLE) for n in range(2, 6)},
     b"Obj\x01": ("an Avro file", _AS_TABLE),
+    b"\xfe\xff": ("UTF-16 with the high byte first", "Save it as UTF-8."),
     b"BZh91AY&SY": ("a file packed with bzip2", "Unpack it, or pack it with gzip or Zstandard."),
     b"\xfd7zXZ": ("a file packed with xz", "Unpack it, or pack it with gzip or Zstandard."),
 }
@@ -83,8 +84,8 @@ def open_table(stage: Stage, path: Path, options: ReadOptions, role: Role) -> Ta
         start = handle.read(4096)
     if start.startswith(b"PAR1"):
         return _parquet(stage, path)
-    marks = {"utf-8": (b"\xef\xbb\xbf",), "utf-16": (b"\xff\xfe", b"\xfe\xff")}
-    marked = next((name for name, found in marks.items() if start.startswith(found)), None)
+    marks = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16"}
+    marked = next((name for mark, name in marks.items() if start.startswith(mark)), None)
     encoding = marked or options.encoding or "utf-8"  # one option is said of all files; a file's own mark says more
     _check_text(path, start, encoding)
     lines = [line for line in head(path, encoding=encoding) if line.strip()]
@@ -153,7 +154,8 @@ def _json_lines(path: Path, lines: Sequence[str]) -> Table:
 
 
 def _text(path: Path, lines: Sequence[str], options: ReadOptions, role: Role, encoding: str) -> Table:
-    delimiter = options.delimiter or _named(lines[0], role, options) or _delimiter(lines)
+    possible = sorted(_DELIMITERS, key=lambda d: d == options.decimal)  # a decimal comma parts no columns, if another does
+    delimiter = options.delimiter or _named(lines[0], role, options, possible) or _delimiter(lines, possible)
     quote = options.quote if options.quote is not None else _quote(lines, delimiter)
     rows = [_cells(line, delimiter, quote) for line in lines]
     header = options.header if options.header is not None else _has_header(rows, role, options)
@@ -170,7 +172,7 @@ def _text(path: Path, lines: Sequence[str], options: ReadOptions, role: Role, en
     return Table(path, scan, columns, header, rows[1:] if header else rows)
 
 
-def _named(first: str, role: Role, options: ReadOptions) -> str | None:
+def _named(first: str, role: Role, options: ReadOptions, possible: Sequence[str]) -> str | None:
     """Return the delimiter that cuts the first line into all names that a table needs, if they are several.
 
     Then the rows may be uneven: those that do not fit are rejected one by one.
@@ -178,14 +180,14 @@ def _named(first: str, role: Role, options: ReadOptions) -> str | None:
     needed = NEEDS[role]
     if len(needed) < 2:
         return None
-    fitting = (d for d in _DELIMITERS if fits(_cells(first, d, '"'), needed, options) == len(needed))
+    fitting = (d for d in possible if fits(_cells(first, d, '"'), needed, options) == len(needed))
     return next(fitting, None)
 
 
-def _delimiter(lines: Sequence[str]) -> str:
+def _delimiter(lines: Sequence[str], possible: Sequence[str]) -> str:
     """Return the first delimiter that cuts all lines into equally many cells, more than one; else the likeliest."""
     likeliest, best = ",", 0.0
-    for delimiter in _DELIMITERS:
+    for delimiter in possible:
         widths = Counter(len(_cells(line, delimiter, '"')) for line in lines)
         widths.pop(1, None)
         if not widths:
@@ -219,7 +221,7 @@ def _has_header(rows: Sequence[Sequence[str]], role: Role, options: ReadOptions)
     known = fits(first, needed, options)
     if known == len(needed) or all(split_type(cell)[1] for cell in first):
         return True
-    if any(_is_number(cell) for cell in first):
+    if any(_is_number(cell if options.decimal == "." else cell.replace(options.decimal, ".")) for cell in first):
         return False
     if role in _POSITIONAL:
         return known >= 2

@@ -330,7 +330,9 @@ def _start(
         if not isinstance(model, NFM):
             raise _unsuited(model, "fm", "its features are not those of a factorisation machine", "nfm")
         machine = FM(model.config.machine(), view, random.torch_generator(seed, "fm/init")).to(device)
-        source = FEEDS["pairs"](machine, Ration(pairs, pairs, config.bpr.batch_size, 0, purpose="fm"), seed)
+        source = FEEDS["pairs"](
+            machine, Ration(pairs, pairs, config.bpr.batch_size, 0, purpose="fm", hardest=config.bpr.hardest), seed
+        )
         fit_start(machine, source, config.bpr, "fm", **about)
         model.start_from_machine(machine)
 

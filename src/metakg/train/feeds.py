@@ -84,7 +84,7 @@ class PairFeed:
         return self.draw(model, step % len(self))
 
     def draw(self, model: Learnt, place: int) -> PairBatch:
-        """Return the pairs that stand at a place of the epoch, and as many replayed ones."""
+        """Return the pairs that stand at a place of the epoch, and as many replayed ones; place 0 begins an epoch."""
         if place == 0:
             model.on_epoch_start()
         return self.pairs.draw(place, self.device, model.nearness)

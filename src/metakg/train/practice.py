@@ -102,25 +102,24 @@ def practise(
         folder: where log and checkpoints go; None keeps nothing.
         resume: go on from the checkpoint in `folder`.
         report: called with one line for each world that is drawn.
-        validate: judges the model, higher is better; by default the world drawn last does.
+        validate: judges the model, higher is better; by default a world of its own does.
         on_progress: called after every step of the loop.
         sinks: further places to log to.
 
     Raises:
         TrainingError: the tasks would not fit into memory, or the numbers exploded.
-        DataError: no world has a task, so there is nothing to learn from; or the last has none, so nothing to stop by.
+        DataError: no world has a task, so there is nothing to learn from; or that to stop by has none.
         CheckpointError: `resume` found another run's checkpoint.
     """
     kinds, n_worlds = 4 + 2 * (config.unclicked > 0), config.worlds + (validate is None)
     check_memory(estimate_practice_bytes(model, config.tasks_each, n_worlds, kinds), available_bytes())
-    lessons, exam = _worlds(model, config, seed, report or (lambda _: None), exam=validate is None)
-    if validate is None and not exam:
-        raise _too_few_clicks()
+    lessons, exam = _worlds(model, config, seed, report or (lambda _: None), examined=validate is None)
     source = PracticeBatches([tasks for world in lessons for tasks, _ in world.values()], config, seed)
     identity: Json = {
         "data": view_fingerprint(model.view),
         "model": model.config.model_dump(mode="json"),
         "practice": config.model_dump(mode="json"),
+        "worlds": "that to stop by first",  # what a seed draws, of which the checkpoint holds places
         "seed": seed,
     }
     loop = Loop(
@@ -234,9 +233,13 @@ World = dict[str, tuple[EvidenceTasks, Tensor]]
 
 
 @kept()
-def _worlds(model: MetaKG, config: PracticeConfig, seed: int, report: Report, *, exam: bool) -> tuple[list[World], World]:
-    """Draw worlds to practise in and, first of all, one to stop by, whose answers occur in none of the others."""
-    rng, n_worlds = random.generator(seed, "practice/worlds"), config.worlds + exam
+def _worlds(model: MetaKG, config: PracticeConfig, seed: int, report: Report, *, examined: bool) -> tuple[list[World], World]:
+    """Draw worlds to practise in and, first of all, one to stop by, whose answers occur in none of the others.
+
+    Raises:
+        DataError: the one to stop by has no task.
+    """
+    rng, n_worlds = random.generator(seed, "practice/worlds"), config.worlds + examined
 
     def draw(number: int, without: Interactions | None) -> tuple[World, list[Situation]]:
         report(f"drawing world {number} of {n_worlds}")
@@ -245,9 +248,11 @@ def _worlds(model: MetaKG, config: PracticeConfig, seed: int, report: Report, *,
         situations = [situation.of_some(limit, rng) for situation, limit in asked if limit]
         return {situation.kind: _gather(model, situation) for situation in situations}, situations
 
-    last, situations = draw(1, None) if exam else ({}, [])
-    answers = reduce(Interactions.concat, (situation.query for situation in situations)) if situations else None
-    return [draw(number, answers)[0] for number in range(1 + exam, n_worlds + 1)], last
+    exam, situations = draw(1, None) if examined else ({}, [])
+    if examined and not exam:
+        raise _too_few_clicks()
+    answers = reduce(Interactions.concat, (situation.query for situation in situations)) if examined else None
+    return [draw(number, answers)[0] for number in range(1 + examined, n_worlds + 1)], exam
 
 
 def _gather(model: MetaKG, situation: Situation) -> tuple[EvidenceTasks, Tensor]:
