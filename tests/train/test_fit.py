@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import metakg
-from metakg.data import Support
+from metakg.data import Support, TrainView
 from metakg.engine import Engine, fit
 from metakg.errors import CheckpointError, ConfigError, DataError, TrainingError
 from metakg.models.metakg import MetaKG, MetaKGConfig
@@ -180,8 +181,10 @@ def test_the_default_model_stops_by_a_judge_if_there_is_one() -> None:
 
 
 def test_too_little_data_is_said() -> None:
+    view = toy_view()
+    few = TrainView(view.vocabulary, view.interactions.select(np.arange(9)), view.graph)
     with pytest.raises(DataError, match="blend"):
-        fit("metakg", toy_view(), hidden=8, training=PRACTICE)
+        fit("metakg", few, hidden=8, training=PRACTICE)
     with pytest.raises(DataError, match="tasks"):
         fit("metakg-paper", toy_view(), training=RECIPE, **PAPER)
 
