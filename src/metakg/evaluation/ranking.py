@@ -165,7 +165,11 @@ def _rank_scores(
 
 
 def _by_lot(scores: Tensor, values: Tensor, users: Tensor, columns: Tensor | None, lots: Lots) -> Tensor:
-    """Return the items of lists with the given scores, equal ones by lot: (r, C), (r, k) falling, (r,) -> (r, k) positions."""
+    """Return the items of lists with the given scores, equal ones by lot: (r, C), (r, k) falling, (r,) -> (r, k) positions.
+
+    List by list: where a score is shared by the whole catalogue, picking the few smallest lots of one user is cheap, and
+    sorting those of a block of users is not.
+    """
     rows = None if columns is None else columns.cpu().numpy()
     found = np.full(values.shape, -1, np.int64)
     for r, (said, falling) in enumerate(zip(scores.cpu().numpy(), values.cpu().numpy(), strict=True)):

@@ -30,8 +30,8 @@ MaskRule = Literal["support", "support+train"]
 MASK: MaskRule = "support+train"
 """What is left out of a user's list unless another rule is asked for (docs/decisions/0008-protocols.md)."""
 TIES = "lot"
-"""Who breaks ties: a lot drawn over the items' ids. Until 2026-11-27 it was the row, and so the order of the files, which is
-seldom drawn by lot."""
+"""Who breaks ties: lots that each user draws for the items (`metakg.evaluation.ranking.Lots`). Until 2026-11-27 it was the row,
+and so the order of the files, which is seldom made by lot."""
 CandidateRule = Literal["all", "scenario"]
 
 _MANY_TIES = 0.05

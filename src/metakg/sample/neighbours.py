@@ -125,7 +125,7 @@ class Field:
 def pick(table: Tensor, places: Tensor) -> Tensor:
     """Return the rows at places of any shape: (n, ...), (m, ...) -> (m, ..., ...).
 
-    What `table[places]` returns, which on a CPU takes up to twelve times as long, and more for its gradient.
+    What `table[places]` returns, which on a CPU takes several times as long, as does its gradient.
     """
     return table.index_select(0, places.flatten()).view(*places.shape, *table.shape[1:])
 

@@ -59,7 +59,8 @@ class PairBatch:
         near = nearness(self.users[:: self.each], self.negatives.view(-1, self.each))  # (clicks, each)
         first = torch.arange(0, len(self), share, device=self.users.device)
         rows = first + near.view(-1, share).argmax(1)
-        return PairBatch(self.users[rows], self.positives[rows], self.negatives[rows], keep)
+        users, positives, negatives = (t.index_select(0, rows) for t in (self.users, self.positives, self.negatives))
+        return PairBatch(users, positives, negatives, keep)
 
     def describe(self, vocabulary: Vocabulary) -> str:
         """Name some of the pairs."""
