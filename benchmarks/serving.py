@@ -2,6 +2,7 @@
 
     python benchmarks/serving.py request SPLIT [--models metakg,blend] [--users 1000] [--clicks 10]
     python benchmarks/serving.py open SPLIT [--models metakg,blend]
+    python benchmarks/serving.py lists SPLIT [--models kgat,kgcn] [--users 200]
     python benchmarks/serving.py retrain SPLIT [--models blend,metakg] [--settings FILE] [--users 1000] [--keep FOLDER]
 
 SPLIT is a split folder (metakg split). `request` takes users of `user_cold` and their first clicks: a new user adapts, gets
@@ -12,6 +13,9 @@ is not trained here: what it learnt does not change what it costs.
 
 `open` writes a bundle of each model and opens it nine times: median seconds, and what it weighs on disk; beside them what the
 matrices that are worked out anew would weigh.
+
+`lists` asks for the lists of users the training data know, one at a time (`recommend`) and all of them together, as `metakg
+lists` does: milliseconds a list. What is worked out once for all (a graph network's vectors) is made by a user before.
 
 `retrain` compares three answers to the same users, whose support has arrived, and with it the new items and their facts:
 *online* (each user's own clicks beside an engine that knows nobody else's new ones), *together* (the model adapted to all
@@ -146,6 +150,25 @@ def opened(split: Split, models: Sequence[str]) -> None:
         print(f"{model:<12}{wall:>10.2f}{processor:>10.2f}{size / 1e6:>12.1f}{weight / 1e6:>14.1f}")
 
 
+def lists(split: Split, models: Sequence[str], n_users: int) -> None:
+    """Time the lists of known users, asked for one by one and together."""
+    torch.set_num_threads(1)
+    with_clicks = np.unique(split.train.interactions.users)
+    print(f"{split.train.n_items:,} items; milliseconds a list, median of one by one and mean of {n_users:,} together")
+    print(f"{'model':<12}{'wall: alone':>13}{'together':>10}{'cpu: alone':>12}{'together':>10}")
+    for model in models:
+        engine = Engine(build(config_for(model), split.train, seed=1).eval())
+        first, *names = split.train.vocabulary.users.ids(with_clicks[: n_users + 1])
+        engine.recommend(first, K)
+        clock = Clock()
+        for name in names[:: max(1, len(names) // 50)]:
+            clock.time("alone", partial(engine.recommend, name, K))
+        clock.time("together", lambda engine=engine, names=names: list(engine.lists(names, K)))
+        alone, together = (1e3 * np.median(clock.taken[how], 0) for how in ("alone", "together"))
+        together /= len(names)
+        print(f"{model:<12}{alone[0]:>13.2f}{together[0]:>10.2f}{alone[1]:>12.2f}{together[1]:>10.2f}")
+
+
 def retrain(split: Split, models: Sequence[str], settings: list[Path] | None, n_users: int, keep: Path) -> None:
     """Compare online answers with those of a model fitted again on everything."""
     some = people(split, n_users, None)
@@ -200,12 +223,13 @@ def main() -> None:
     for name, models in (
         ("request", "metakg,blend,walk,kg-knn,item-knn"),
         ("open", "metakg,blend"),
+        ("lists", "metakg,blend,kgat,ckan,kgcn,mcrec,ugrec,nfm,ripplenet,melu,metahin"),
         ("retrain", "blend,metakg"),
     ):
         command = commands.add_parser(name)
         command.add_argument("split", type=Path)
         command.add_argument("--models", default=models)
-        command.add_argument("--users", type=int, default=1000)
+        command.add_argument("--users", type=int, default=200 if name == "lists" else 1000)
         if name == "request":
             command.add_argument("--clicks", type=int, default=10)
         if name == "retrain":
@@ -219,6 +243,9 @@ def main() -> None:
         return
     if options.command == "open":
         opened(split, names)
+        return
+    if options.command == "lists":
+        lists(split, names, options.users)
         return
     with tempfile.TemporaryDirectory() as folder:
         retrain(split, names, options.settings, options.users, options.keep or Path(folder))

@@ -106,14 +106,15 @@ def test_neighbours_of_every_item(bundle, tmp_path) -> None:
 
 def test_nothing_is_left_of_a_run_that_failed(bundle, tmp_path, monkeypatch) -> None:
     (tmp_path / "a.csv").write_text("what was there")
-    recommend = Engine.recommend
+    lists = Engine.lists
 
-    def failing(self, user, *rest, **more):
-        if user == "gus":
-            raise KeyboardInterrupt
-        return recommend(self, user, *rest, **more)
+    def failing(*given, **more):
+        for user, found in lists(*given, **more):
+            if user == "gus":
+                raise KeyboardInterrupt
+            yield user, found
 
-    monkeypatch.setattr(Engine, "recommend", failing)
+    monkeypatch.setattr(Engine, "lists", failing)
     result = CliRunner().invoke(app, ["lists", str(bundle), "--out", str(tmp_path / "a.csv"), "--overwrite"])
     assert result.exit_code != 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

@@ -86,6 +86,31 @@ def test_vectors_are_worked_out_once_however_many_are_answered(engine, monkeypat
     assert lists(Engine(model)) == before, "too large to keep: the same, worked out each time"
 
 
+def test_lists_of_many_are_what_each_alone_would_get_and_scored_together(engine, monkeypatch) -> None:
+    later = engine.adapt("ben", ["i09"]).adapt("cleo", [], ["i03"]).adapt("zoe", ["i00"])
+    names, model, asked = (*EVERYBODY, "zoe", "ann"), engine.recommender.model, []
+    real = type(model).score_all
+    monkeypatch.setattr(type(model), "score_all", lambda self, users: asked.append(len(users)) or real(self, users))
+    for at_once, parts in ((1 << 23, [8]), (5 * model.view.n_items, [4, 3, 1]), (1, [1] * 8)):
+        alone = [(user, later.recommend(user, k=12)) for user in names]
+        asked.clear()
+        monkeypatch.setattr("metakg.engine.answers._AT_ONCE", at_once)
+        found = list(later.lists(iter(names), k=12))
+        assert [(user, [entry.way for entry in one]) for user, one in found] == [
+            (user, [entry.way for entry in one]) for user, one in alone
+        ]
+        for (_, one), (_, other) in zip(found, alone, strict=True):
+            assert {e.item: e.score for e in one} == pytest.approx({e.item: e.score for e in other}, abs=1e-5)
+        if model.factors(torch.tensor([0])) is None:
+            assert asked == parts, "who has clicked since, or is unknown, is not among them"
+    with pytest.raises(ValueError, match="k is a positive whole number"):
+        next(later.lists(names, k=0))
+    with pytest.raises(ValueError, match="diversity lies between"):
+        next(later.lists(names, diversity=2.0))
+    with pytest.raises(TypeError, match="users takes several ids"):
+        next(later.lists("ann"))
+
+
 def test_it_takes_nothing_apart(engine) -> None:
     assert not engine.explains
     with pytest.raises(ConfigError, match="no explanations"):

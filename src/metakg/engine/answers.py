@@ -7,8 +7,9 @@ model is adapted to this person's clicks and asked for his row; the last answers
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from threading import Lock
 from typing import Literal
 
@@ -32,6 +33,9 @@ ANONYMOUS = "\x00anonymous"
 
 _KEPT = 64
 """Answers of learnt models that are kept: a vector of scores each."""
+
+_AT_ONCE = 1 << 23
+"""Scores that a learnt model is asked for at a time, where many people are answered: 32 MB."""
 
 _VECTORS = 1 << 28
 """Numbers of all vectors of a learnt model that are kept beside it, at most: 1 GB."""
@@ -87,6 +91,10 @@ class ProfileAnswers:
         scores, speaks = model.score_person(person)
         return Answer(scores, speaks, person.seen, self._way(asked, person, speaks))
 
+    def answers(self, many: Iterable[Asked]) -> Iterator[tuple[Asked, Answer]]:
+        """Yield each of many people with his answer."""
+        return ((asked, self.answer(asked)) for asked in many)
+
     def _way(self, asked: Asked, person: Person, speaks: Mask) -> Way:
         recent = self.recommender.recent
         came = asked.row is not None and recent is not None and recent.indptr[asked.row + 1] > recent.indptr[asked.row]
@@ -117,6 +125,27 @@ class LearntAnswers:
 
     def answer(self, asked: Asked) -> Answer:
         """Score every item for one person."""
+        return next(self.answers([asked]))[1]
+
+    def answers(self, many: Iterable[Asked]) -> Iterator[tuple[Asked, Answer]]:
+        """Yield each of many people with his answer; those to whom the model speaks as it stands are scored some at a time."""
+        left, size = iter(many), max(1, _AT_ONCE // max(1, self.recommender.view.n_items))
+        while some := list(islice(left, size)):
+            rows = [asked.row for asked in some if asked.row is not None and self._is_known(asked)]
+            scores = iter(self._scores(rows) if rows else ())
+            for asked in some:
+                yield asked, self._answer(asked, next(scores) if self._is_known(asked) else None)
+
+    def _is_known(self, asked: Asked) -> bool:
+        """Say whether the model as it stands has something to say: it knows the user, and nothing came since."""
+        if asked.row is None or len(asked.liked):
+            return False
+        view = self.recommender.view
+        clicks = view.history.indptr[asked.row + 1] - view.history.indptr[asked.row]
+        return bool(clicks > 0) or len(view.graph.user.of_head(asked.row)) > 0
+
+    def _answer(self, asked: Asked, scores: Floats | None) -> Answer:
+        """Answer one person: by what the model says to him as it stands, or None where it has nothing to say."""
         view = self.recommender.view
         trained = np.empty(0, np.int32)
         if asked.row is not None:
@@ -125,12 +154,9 @@ class LearntAnswers:
         everything = np.ones(view.n_items, np.bool_)
         if len(asked.liked):
             return Answer(self._adapted(asked), everything, seen, "adapted")
-        known = asked.row is not None and (len(trained) > 0 or len(view.graph.user.of_head(asked.row)) > 0)
-        if not known:
+        if scores is None:
             way: Way = "adapted" if len(asked.disliked) else "popular"
             return Answer(view.popularity_share.copy(), ~everything, seen, way)
-        assert asked.row is not None
-        scores = self._scores(asked.row)
         return Answer(scores, everything, seen, "adapted" if len(asked.disliked) else "trained" if len(trained) else "kg-only")
 
     def closeness(self, items: Rows) -> Floats:
@@ -138,22 +164,22 @@ class LearntAnswers:
 
         By the model's own item vectors where it has them, else by its data (the neighbours of `blend`).
         """
-        pair = self._factors(0) if self.recommender.view.n_users else None
+        pair = self._factors([0]) if self.recommender.view.n_users else None
         if pair is None:
             return self._neighbours().closeness(items)
         vectors = torch.nn.functional.normalize(pair[1].float(), dim=1)
         close = (vectors @ vectors[torch.from_numpy(items.astype(np.int64))].mean(0)).cpu().numpy()
         return _to_unit(np.maximum(close, 0.0), items)
 
-    def _scores(self, row: int) -> Floats:
-        """Return what the model as it stands says to a user: -> (I,)."""
-        pair = self._factors(row)
+    def _scores(self, rows: Sequence[int]) -> list[Floats]:
+        """Return what the model as it stands says to some users: (n) -> n of (I,), each an array of its own."""
+        pair = self._factors(rows)
         with torch.inference_mode():
-            scores = self.recommender.score_all(torch.tensor([row])) if pair is None else pair[0] @ pair[1].T
-        return scores[0].numpy().copy()
+            scores = self.recommender.score_all(torch.tensor(rows)) if pair is None else pair[0] @ pair[1].T
+        return [row.copy() for row in scores.numpy()]
 
-    def _factors(self, row: int) -> tuple[Tensor, Tensor] | None:
-        """Return the vectors that the scores are products of, a user's and all items': (1, F), (I, F); None: there are none.
+    def _factors(self, rows: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        """Return the vectors that the scores are products of, some users' and all items': (n, F), (I, F); None: there are none.
 
         A graph network works them out of its whole graph, so all of them are kept, unless they are too large. They stay true:
         an engine's recommender never changes.
@@ -161,14 +187,14 @@ class LearntAnswers:
         if self._keeps is None:
             with self._vectors_lock, torch.inference_mode():
                 if self._keeps is None:
-                    one, n_users = self.recommender.factors(torch.tensor([row])), self.recommender.view.n_users
+                    one, n_users = self.recommender.factors(torch.tensor(rows[:1])), self.recommender.view.n_users
                     keeps = one is not None and (n_users + len(one[1])) * one[1].shape[1] <= _VECTORS
                     self._vectors = self.recommender.factors(torch.arange(n_users)) if keeps else None
                     self._keeps = keeps
         if self._vectors is not None:
-            return self._vectors[0][row : row + 1], self._vectors[1]
+            return self._vectors[0][rows], self._vectors[1]
         with torch.inference_mode():
-            return self.recommender.factors(torch.tensor([row]))
+            return self.recommender.factors(torch.tensor(rows))
 
     def _neighbours(self) -> ProfileAnswers:
         if self._floor is None:

@@ -143,13 +143,16 @@ class Engine:
     ) -> Iterator[tuple[str, list[Recommendation]]]:
         """Yield many users with their lists, one after the other, as `recommend` would give them; by default all `users`.
 
-        For lists that are made ahead (`metakg lists`); nothing is worked out before it is asked for.
+        For lists that are made ahead (`metakg lists`): a learnt model scores some users at a time, which is faster than one by
+        one; nothing else is worked out before it is asked for.
         """
+        _check_list(k, diversity)
         shown = None if allow is None else frozenset(several(allow, "allow"))
         hidden = frozenset(several(deny, "deny"))
-        for user in self.users if users is None else several(users, "users"):
-            found = self.recommend(user, k, filter_seen=filter_seen, allow=shown, deny=hidden, diversity=diversity)
-            yield user, found
+        names = self.users if users is None else several(users, "users")
+        for asked, answer in self._base.answers.answers(self._asked(user, (), ()) for user in names):
+            assert asked.user is not None
+            yield asked.user, self._best_of(asked, self._less_refused(asked, answer), k, filter_seen, shown, hidden, diversity)
 
     def recommend(
         self,
@@ -177,25 +180,9 @@ class Engine:
 
         Unknown item ids are ignored everywhere (see `unknown`).
         """
-        _check_count(k, "k")
-        if not 0 <= diversity <= 1:
-            raise ValueError(f"diversity lies between 0 and 1, not at {diversity}")
+        _check_list(k, diversity)
         asked = self._asked(user, liked, disliked)
-        answer = self._answer(asked)
-        shown = self._may_be_shown(answer, asked, filter_seen, allow, deny)
-        items = self._best(answer, shown, k if not diversity else max(_POOL * k, 50))
-        if diversity and len(items) > 1:
-            items = items[diversify(answer.scores[items], self._close_among(items), k, diversity)]
-        v = self.recommender.view.vocabulary
-        return [
-            Recommendation(
-                v.items.id(item),
-                v.items.label(item),
-                float(answer.scores[item]),
-                answer.way if answer.speaks[item] else "popular",
-            )
-            for item in items[:k].tolist()
-        ]
+        return self._best_of(asked, self._answer(asked), k, filter_seen, allow, deny, diversity)
 
     def way(self, user: str | None, liked: Sequence[str] = (), disliked: Sequence[str] = ()) -> Way:
         """Return how answers for a user are made."""
@@ -598,13 +585,41 @@ class Engine:
         return answers
 
     def _answer(self, asked: Asked) -> Answer:
-        answer = self._base.answers.answer(asked)
+        return self._less_refused(asked, self._base.answers.answer(asked))
+
+    def _less_refused(self, asked: Asked, answer: Answer) -> Answer:
         return Answer(self._refused(asked, answer.scores), answer.speaks, answer.seen, answer.way)
 
     def _refused(self, asked: Asked, scores: Floats) -> Floats:
         if not len(asked.disliked):
             return scores
         return refuse(scores, self._base.answers.closeness(asked.disliked), REFUSAL)
+
+    def _best_of(
+        self,
+        asked: Asked,
+        answer: Answer,
+        k: int,
+        filter_seen: bool,
+        allow: Collection[str] | None,
+        deny: Collection[str],
+        diversity: float,
+    ) -> list[Recommendation]:
+        """Return the list that follows from an answer (see `recommend` for the arguments)."""
+        shown = self._may_be_shown(answer, asked, filter_seen, allow, deny)
+        items = self._best(answer, shown, k if not diversity else max(_POOL * k, 50))
+        if diversity and len(items) > 1:
+            items = items[diversify(answer.scores[items], self._close_among(items), k, diversity)]
+        v = self.recommender.view.vocabulary
+        return [
+            Recommendation(
+                v.items.id(item),
+                v.items.label(item),
+                float(answer.scores[item]),
+                answer.way if answer.speaks[item] else "popular",
+            )
+            for item in items[:k].tolist()
+        ]
 
     def _may_be_shown(
         self, answer: Answer, asked: Asked, filter_seen: bool, allow: Collection[str] | None, deny: Collection[str]
@@ -634,6 +649,13 @@ class Engine:
         users = self.recommender.view.vocabulary.users
         row = users.row(user)
         return user if row is None else users.label(row)
+
+
+def _check_list(k: int, diversity: float) -> None:
+    """Refuse lists of no length, or of no known diversity."""
+    _check_count(k, "k")
+    if not 0 <= diversity <= 1:
+        raise ValueError(f"diversity lies between 0 and 1, not at {diversity}")
 
 
 def _check_count(count: int, name: str) -> None:
