@@ -33,6 +33,7 @@ from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.facts import Neighbourhoods, compact
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
+from metakg.sample.neighbours import pick
 from metakg.sample.pairs import PairBatch
 from metakg.types import Mask
 
@@ -122,7 +123,7 @@ class KGCN(Learnt):
             shares.append(self._shares(asks.gather(1, towards).view(shape)))
             nodes.append(self.sample.tails[nodes[-1]].flatten(-2))
         table, nodes = self._read(nodes)
-        vectors = [table.index_select(0, level.flatten()).view(*level.shape, -1) for level in nodes[:-1]]
+        vectors = [pick(table, level) for level in nodes[:-1]]
         lowest = embedding_bag(nodes[-1].view(-1, k), table, mode="sum", per_sample_weights=shares[-1].view(-1, k))
         for step in range(config.hops):
             last = step == config.hops - 1

@@ -123,8 +123,8 @@ def _facts(stage: Stage, table: Table, column: Column, options: ReadOptions) -> 
     bins = next((count for name, count in options.bins.items() if plain(name) == plain(column.name)), None)
     relation = literal(column.name)
     if bins is not None:
-        decimal = "." if table.scan.format == "json" else options.decimal  # as JSON writes numbers
-        return f"coalesce([{_binned(stage, table, column, bins, decimal)}], [])".replace("{r}", relation)
+        binned = _binned(stage, table, column, bins, options.decimal_in(table.scan.format))
+        return f"coalesce([{binned}], [])".replace("{r}", relation)
     trimmed = f"[trim(x, {_BLANKS}) FOR x IN {_texts(table, column, options)}]"
     texts = f"list_distinct([x FOR x IN {trimmed} IF x <> ''])"
     return f"coalesce([{{'r': {relation}, 'v': x, 'l': x}} FOR x IN {texts}], [])"

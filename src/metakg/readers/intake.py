@@ -145,7 +145,8 @@ def _judged(stage: Stage, part: Part, options: ReadOptions) -> tuple[str, list[s
         outer["row"] = "row"
         reasons.append(("a row number that is none", "given AND (row IS NULL OR row < 0)"))
     if "value" in part.columns:
-        inner |= {"value": as_number("value", part.columns["value"], _decimal(part, options)), "raw_value": "value"}
+        decimal = options.decimal_in("" if part.scan is None else part.scan.format)
+        inner |= {"value": as_number("value", part.columns["value"], decimal), "raw_value": "value"}
         outer["value"] = f"CASE WHEN abs(value) <= {_LARGEST} THEN TRY_CAST(value AS FLOAT) END"
         reasons.append(("no value", f"value IS NULL AND {_absent('raw_value', part.columns['value'])}"))
         reasons.append(("a bad value", f"value IS NULL OR NOT isfinite(value) OR abs(value) > {_LARGEST}"))
@@ -166,10 +167,6 @@ def _judged(stage: Stage, part: Part, options: ReadOptions) -> tuple[str, list[s
 
 def _absent(column: str, kind: str) -> str:
     return f"({column} IS NULL OR trim({column}, {_BLANKS}) = '')" if kind == "VARCHAR" else f"{column} IS NULL"
-
-
-def _decimal(part: Part, options: ReadOptions) -> str:
-    return options.decimal if part.scan is None or part.scan.format != "json" else "."  # as JSON writes numbers
 
 
 def _time(stage: Stage, part: Part, options: ReadOptions) -> str:

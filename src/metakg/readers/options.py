@@ -107,6 +107,10 @@ class ReadOptions(BaseModel):
     overwrite: bool = False
     """Replace an earlier result in the output folder."""
 
+    def decimal_in(self, form: str) -> str:
+        """Return what stands before the decimals in a file of a format: in JSON a point, whatever `decimal` says."""
+        return "." if form == "json" else self.decimal
+
     @field_validator("memory")
     @classmethod
     def _memory_size(cls, text: str) -> str:
