@@ -144,15 +144,18 @@ def test_the_coordinates_of_the_attention_sum_to_one_in_the_authors_form() -> No
     torch.testing.assert_close(model._attended(x, x, "user").sum(1), torch.ones(2))
 
 
-def test_dropout_falls_on_instances_and_in_training_alone() -> None:
+def test_dropout_falls_on_instances_and_in_losses_alone() -> None:
     model = build(toy_view(), dropout=0.5)
     pairs = torch.zeros(4000, dtype=torch.int64), torch.full((4000,), 8)
     still = model.contexts_of_pairs(*pairs).paths[:, 1]
-    assert torch.equal(still, model.contexts_of_pairs(*pairs).paths[:, 1])
-    drawn = model.train().contexts_of_pairs(*pairs).paths[:, 1]
+    assert torch.equal(still, model.train().contexts_of_pairs(*pairs).paths[:, 1])
+    drawn = model.contexts_of_pairs(*pairs, drops=True).paths[:, 1]
     single = still[0]  # one instance: its mean over draws is itself
     torch.testing.assert_close(drawn.mean(0), single, rtol=0.1, atol=0.02)
     assert set(torch.unique((drawn / single.clamp(min=1e-9))[:, single > 0].round()).tolist()) == {0.0, 2.0}
+    batch = PairBatch(pairs[0], pairs[1], pairs[1] + 1)
+    assert model(batch)["rank"] != model(batch)["rank"]
+    assert model.eval()(batch)["rank"] == model(batch)["rank"]
 
 
 def test_the_loss_is_the_cross_entropy_of_a_click_and_its_draws() -> None:

@@ -29,6 +29,7 @@ from metakg.data import TrainView
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.facts import compact
 from metakg.models.nn.features import ItemFeatures, Sums, TailNorm
+from metakg.models.nn.rows import compare_rows
 from metakg.models.space import Choice, Space
 from metakg.sample.pairs import PairBatch
 from metakg.types import Mask
@@ -86,6 +87,11 @@ class FactorisationMachine(Learnt):
         items, places = compact(asked, n_items)
         return self.features.sums(self.entity, self.weight, items, by_coordinate=self.by_coordinate), places
 
+    def candidate_sums(self, items: Tensor) -> tuple[Sums, Tensor]:
+        """Return the sums of items among which negatives are chosen, each once, and where they stand: (B, H) -> (B, H)."""
+        found, places = compact(items, self.view.n_items)
+        return self.features.sums(self.entity, self.weight, found, by_coordinate=self.by_coordinate), places
+
     def length_penalty(self, users: Tensor, sums: Sums, size: int) -> Tensor:
         """Return the penalty on the rows that a batch read, each item's once."""
         weight, of_items = self.config.weight_decay, (sums.used, sums.weights)
@@ -116,7 +122,17 @@ class FM(FactorisationMachine):
 
     def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Return [V_u, 1] of some users and [q_i, c_i] of all items: (B,) -> (B, D + 1), (I, D + 1)."""
-        left, sums = self.user[users.long()], self.features.sums(self.entity, self.weight, by_coordinate=False)
+        return self._sides(users.long(), self.features.sums(self.entity, self.weight, by_coordinate=False))
+
+    @torch.no_grad()
+    def nearness(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score candidates: (B,), (B, H) -> (B, H)."""
+        sums, places = self.candidate_sums(items)
+        left, right = self._sides(users, sums)
+        return compare_rows(left, right, places)
+
+    def _sides(self, users: Tensor, sums: Sums) -> tuple[Tensor, Tensor]:
+        left = self.user.index_select(0, users)
         return torch.cat([left, left.new_ones(len(left), 1)], 1), torch.cat([sums.vectors, _constants(sums)[:, None]], 1)
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:

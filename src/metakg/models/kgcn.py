@@ -37,6 +37,8 @@ from metakg.sample.neighbours import pick
 from metakg.sample.pairs import PairBatch
 from metakg.types import Mask
 
+_USERS = 256
+"""Users whose candidates for a negative are scored at a time."""
 _ROWS = 4096
 """Items worked on at once in the last step of ranking: a megabyte for a table of 64 numbers each."""
 
@@ -107,6 +109,12 @@ class KGCN(Learnt):
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score each user's own candidates, tree by tree: (B,), (B, C) -> (B, C)."""
         return self._scores(users.long(), items.long())[1]
+
+    @torch.no_grad()
+    def nearness(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score candidates: (B,), (B, H) -> (B, H)."""
+        parts = zip(torch.split(users, _USERS), torch.split(items, _USERS), strict=True)
+        return torch.cat([self._scores(some, theirs)[1] for some, theirs in parts])
 
     def _scores(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """Return users' vectors (B, D), scores (B, C), a table of entities, and which of its rows each level of the trees read.

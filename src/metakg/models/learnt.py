@@ -176,10 +176,11 @@ class Learnt(Recommender):
 
     @torch.no_grad()
     def nearness(self, users: Tensor, items: Tensor) -> Tensor:
-        """Say how near items lie to users, for choosing hard negatives: (B,), (B, H) -> (B, H). Cheap, so not always the score.
+        """Say how near items lie to users, for choosing hard negatives: (B,), (B, H) -> (B, H).
 
         By default the inner product of the rows that `start_from` fills; a model without rows of users has for each the mean
-        of the items he clicked.
+        of the items he clicked. Override it where the score is not led by that product: a network whose negatives are near
+        by something else than what it says learns that near is bad.
         """
         name, of_items = self._table_of("user", "node"), self.item_rows()
         if of_items is None:

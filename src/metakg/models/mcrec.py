@@ -120,7 +120,7 @@ class Mcrec(Instanced):
         n = self.view.n_items
         both = torch.stack([batch.users * n + batch.positives, batch.users * n + batch.negatives])
         keys, places = torch.unique(both, return_inverse=True)
-        contexts = self.contexts_of_pairs(keys // n, keys % n)
+        contexts = self.contexts_of_pairs(keys // n, keys % n, drops=self.training)
         positive, negative = pick(self.logits(contexts), places)
         runs = torch.unique_consecutive(both[0]).shape[0]
         drawn = len(batch) / runs  # items drawn for each click
@@ -157,8 +157,8 @@ class Mcrec(Instanced):
 
     # -- instances to contexts -------------------------------------------------------------------------------------------
 
-    def contexts_of_pairs(self, users: Tensor, items: Tensor) -> Contexts:
-        """Return what the paths say of given pairs: (n,), (n,)."""
+    def contexts_of_pairs(self, users: Tensor, items: Tensor, *, drops: bool = False) -> Contexts:
+        """Return what the paths say of given pairs, or what dropout leaves of it: (n,), (n,)."""
         known, rows = np.unique(users.cpu().numpy(), return_inverse=True)
         places = items.cpu().numpy()
         parts = []
@@ -166,10 +166,10 @@ class Mcrec(Instanced):
             chains = half.chains(known, self.own[known])
             found = half.of_pairs(chains, rows, places)
             at = torch.from_numpy(found.pair).to(items.device)
-            parts.append((at, self._encode(p, chains, found, users[at], items[at])))
+            parts.append((at, self._encode(p, chains, found, users[at], items[at], drops=drops)))
         return Contexts(users, items, self._stacked(len(items), parts))
 
-    def _encode(self, p: int, chains: Chains, found: Instances, users: Tensor, items: Tensor) -> Tensor:
+    def _encode(self, p: int, chains: Chains, found: Instances, users: Tensor, items: Tensor, *, drops: bool = False) -> Tensor:
         """Return c_p of pairs that have an instance (eqs. 3-5): -> (n, D).
 
         Only chains that occur are encoded, and each once. The ReLU comes after the maximum, which is the same and cheaper,
@@ -190,7 +190,7 @@ class Mcrec(Instanced):
         where = torch.from_numpy(place).to(device)
         of_chain = pick(chain, where.clamp(min=0))  # (n, K, D)
         absent = (where < 0).unsqueeze(-1)
-        if self.training and self.config.dropout:
+        if drops and self.config.dropout:
             keep = 1 - self.config.dropout
             mask = torch.rand(of_chain.shape, generator=self.rng, device=device) < keep
             hidden = torch.relu(of_chain + pair.unsqueeze(1)) * mask / keep
@@ -256,6 +256,14 @@ class Mcrec(Instanced):
                 pair = torch.tensor([[user], [item]], device=scores.device)
                 scores[b, c] = self.logits(Contexts(pair[0], pair[1], walked.unsqueeze(0)))[0]
         return scores
+
+    @torch.no_grad()
+    def nearness(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score candidates, their instances included: (B,), (B, H) -> (B, H)."""
+        whose = users.unsqueeze(1).expand_as(items)
+        keys, places = torch.unique(whose * self.view.n_items + items, return_inverse=True)
+        contexts = self.contexts_of_pairs(keys // self.view.n_items, keys % self.view.n_items)
+        return pick(self.logits(contexts), places)
 
     def _walked(self, p: int, user: int, item: int) -> Tensor:
         """Return c_p of one pair, instance by instance: -> (D,)."""

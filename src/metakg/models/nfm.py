@@ -27,6 +27,7 @@ from metakg.models.learnt import LearntConfig, embedding
 from metakg.models.nn.dense import linear
 from metakg.models.nn.dropout import dropout
 from metakg.models.nn.features import TailNorm
+from metakg.models.nn.rows import compare_rows
 from metakg.models.space import Choice, Space
 from metakg.sample.pairs import PairBatch
 
@@ -89,6 +90,23 @@ class NFM(FactorisationMachine):
         l2 = self.length_penalty(users, sums, len(batch)) + network
         return {"rank": losses.bpr(positive - negative).mean(), "l2": l2}
 
+    @torch.no_grad()
+    def nearness(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score candidates by the whole network: (B,), (B, H) -> (B, H).
+
+        What is near by the rows alone would be a negative whatever the network says of it, and the network would learn that
+        near is bad.
+        """
+        sums, places = self.candidate_sums(items)
+        among, d = sums.among(), self.config.dim
+        parts = [sums.vectors, sums.linear[:, None], *([] if among is None else [among])]
+
+        def compare(one: Tensor, other: Tensor) -> Tensor:
+            z = one * other[..., :d] if among is None else torch.addcmul(other[..., d + 1 :], one, other[..., :d])
+            return self._network(z.flatten(0, 1)).view(other.shape[:2]) + other[..., d]
+
+        return compare_rows(self.user.index_select(0, users), torch.cat(parts, 1), places, compare)
+
     def score_all(self, users: Tensor) -> Tensor:
         """Score every item: (B,) -> (B, I). One product a user and piece of items reads what fits the cache."""
         sums = self.features.sums(self.entity, self.weight)
@@ -130,6 +148,12 @@ class NFM(FactorisationMachine):
         for layer, bias in zip(self.layers, self.biases, strict=True):
             z = torch.relu(layer @ z + bias)
         return self.top @ z + x @ self.weight[features, 0]
+
+    def _network(self, z: Tensor) -> Tensor:
+        """Return h . z_L of interactions z_0, nothing dropped: (n, D) -> (n,)."""
+        for layer, bias in zip(self.layers, self.biases, strict=True):
+            z = linear(z, layer, bias, relu=True)
+        return z @ self.top
 
     def _drop(self, z: Tensor) -> Tensor:
         return dropout(z, self.config.dropout, self.rng) if self.training else z

@@ -155,6 +155,13 @@ class RippleNet(Learnt):
         asked, tails, _ = self._memories(edges, self.entity, *self._ends(edges))
         return self._answers(pick(self.entity, items.long()), asked, tails)
 
+    @torch.no_grad()
+    def nearness(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score candidates from the sets of the epoch: (B,), (B, H) -> (B, H)."""
+        edges = self.sets.of(users, training=True)
+        asked, tails, _ = self._memories(edges, self.entity, *self._ends(edges))
+        return self._answers(pick(self.entity, items), asked, tails)
+
     def _ends(self, edges: Tensor) -> tuple[Tensor, Tensor]:
         """Return heads and tails of facts (B, H, M): each (B, H, M) entity rows."""
         graph = self.sets.graph

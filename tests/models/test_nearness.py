@@ -1,0 +1,49 @@
+"""What a negative is near by: a model's own score, where the product of its rows would say something else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from metakg.models.learnt import Learnt
+from metakg.models.registry import build, config_for
+from metakg.testing import toy_view
+
+SCORED: dict[str, dict[str, Any]] = {
+    "fm": {},
+    "fm, ids alone": {"features": "ui"},
+    "nfm": {},
+    "nfm, ids alone": {"features": "ui"},
+    "cke": {},
+    "cfkg": {},
+    "cfkg, plain distances": {"loss": "margin_l1"},
+    "cfkg, inner": {"loss": "inner"},
+    "ripplenet": {"resample": False},
+    "kgcn": {"hops": 1},
+    "kgcn, two hops": {"hops": 2},
+    "mcrec": {},
+}
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_candidates_are_as_near_as_they_are_scored(name: str, monkeypatch) -> None:
+    monkeypatch.setattr("metakg.models.kgcn._USERS", 3)
+    view = toy_view()
+    model = build(config_for(name.split(",")[0], {"dim": 8, **SCORED[name]}), view, 1)
+    assert isinstance(model, Learnt)
+    with torch.no_grad():
+        for parameter in model.parameters():  # also what begins at zero
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    users = torch.tensor([5, 0, 7, 5, 2])
+    items = torch.tensor([[0, 11, 3, 3], [11, 10, 9, 8], [1, 2, 3, 4], [4, 4, 2, 0], [9, 1, 5, 6]])
+    drawn = model.rng.get_state()
+    near = model.train().nearness(users, items)
+    assert torch.equal(drawn, model.rng.get_state()), "nothing is dropped"
+    assert not near.requires_grad
+    with torch.inference_mode():
+        scores = model.eval().score_pairs(users, items)
+    assert scores.std(1).min() > 1e-3
+    gap = (near - near[:, :1]) - (scores - scores[:, :1])  # a part of a score that is one for all items decides nothing
+    assert gap.abs().max() < 1e-5 * max(1.0, float(scores.abs().max()))
