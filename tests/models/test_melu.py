@@ -29,7 +29,7 @@ class TestMelu(LearntContract):
     config = MeluConfig(dim=16, hidden=32, features="kg+id", inner_steps=8, inner_lr=1.0, order="second")
     needs_facts = True
     training = TaskConfig(loop=LoopConfig(learning_rate=0.01, epochs=8))
-    overfit = TaskConfig(batch_size=10, loop=LoopConfig(learning_rate=0.01, epochs=350, log_every=1000))
+    overfit = TaskConfig(batch_size=10, loop=LoopConfig(learning_rate=0.005, epochs=400, log_every=1000))
 
 
 def build(view: TrainView, **settings: object) -> Melu:

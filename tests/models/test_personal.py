@@ -11,6 +11,7 @@ import torch
 from metakg.models.melu import Melu, MeluConfig
 from metakg.models.metahin import MetaHin, MetaHinConfig
 from metakg.models.metapaths import USERS, Link, MetaPath
+from metakg.models.nn.decision import Decision, rank
 from metakg.models.personal import Chosen, Personal
 from metakg.sample.episodes import Episodes, TaskBatch
 from metakg.testing import toy_view
@@ -80,3 +81,36 @@ def test_orders_agree_in_the_loss_and_differ_in_the_gradient(kind: str) -> None:
     assert first.first.grad is not None
     assert second.first.grad is not None
     assert not torch.allclose(first.first.grad, second.first.grad, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_the_hardest_is_what_each_users_own_network_scores_highest(kind: str) -> None:
+    model, tasks = build(kind, inner_steps=2), batch()
+    q, each = tasks.query, 3
+    several = Episodes(
+        q.users,
+        q.tasks.repeat_interleave(each),
+        q.positives.repeat_interleave(each),
+        torch.tensor([8, 6, 9, 0, 10, 6, 10, 0, 8]),
+    )
+    seen: list[tuple[Decision, Episodes]] = []
+    real = model.hardest
+
+    def noted(query: Episodes, each: int, decision: Decision) -> Episodes:
+        seen.append((decision, real(query, each, decision)))
+        return seen[-1][1]
+
+    model.hardest = noted  # type: ignore[method-assign]
+    loss = model(TaskBatch(tasks.support, several, each))["query"]
+    decision, kept = seen[0]
+    assert kept.users is q.users
+    assert (kept.tasks.tolist(), kept.positives.tolist()) == (q.tasks.tolist(), q.positives.tolist())
+    with torch.no_grad():
+        every = rank(model.items(torch.arange(12)), decision)  # (2, 12)
+    drawn = several.negatives.view(-1, each)
+    best = torch.stack([drawn[row, every[task, drawn[row]].argmax()] for row, task in enumerate(q.tasks.tolist())])
+    assert kept.negatives.tolist() == best.tolist()
+    assert loss.item() == pytest.approx(model(TaskBatch(tasks.support, kept))["query"].item(), rel=1e-6)
+    assert seen[1][1] is kept, "with one candidate each nothing is chosen"
+    loss.backward()
+    assert model.first.grad is not None

@@ -182,6 +182,16 @@ def test_a_support_can_be_resampled(view: TrainView) -> None:
     assert set(support.positives[support.tasks == 0].tolist()) <= {0, 1}
 
 
+def test_a_query_pair_may_have_candidates_for_its_negatives(view: TrainView) -> None:
+    support, query = EpisodeSampler(view, np.random.default_rng(0), negatives=2, hardest=3).draw(np.array([1, 0]))
+    assert support.positives.tolist() == [2, 2, 0, 0, 1, 1]
+    assert query.positives.tolist() == [3] * 6 + [2] * 6
+    assert query.tasks.tolist() == [0] * 6 + [1] * 6
+    few = query.rows(torch.tensor([1, 4, 9]))
+    assert (few.users is query.users, few.tasks.tolist(), few.positives.tolist()) == (True, [0, 0, 1], [3, 3, 2])
+    assert few.negatives.tolist() == query.negatives[[1, 4, 9]].tolist()
+
+
 def test_a_task_without_support_is_named(view: TrainView) -> None:
     tasks = view.tasks
     assert tasks is not None

@@ -168,7 +168,8 @@ def test_a_feed_goes_on_where_it_stood(feed: str) -> None:
     model = plain(view)
 
     def columns(batch: Any) -> list[list[int]]:
-        parts = list(vars(batch).values()) if isinstance(batch, PairsAndFacts | TaskBatch) else [batch]
+        parts = [batch.support, batch.query] if isinstance(batch, TaskBatch) else [batch]
+        parts = [batch.pairs, batch.facts] if isinstance(batch, PairsAndFacts) else parts
         return [value.tolist() for part in parts for value in vars(part).values() if isinstance(value, Tensor)]
 
     first = FEEDS[feed](model, ration(view), 1)
@@ -275,20 +276,15 @@ def test_cfkg_finds_items_near_where_its_scores_do(loss: str) -> None:
     assert near.argsort().tolist() == model.score_all(torch.tensor([2]))[0].argsort().tolist()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in LEARNT if kind not in ("melu", "metahin")])
+@pytest.mark.parametrize("kind", LEARNT)
 def test_every_model_trains_and_adapts_with_hard_negatives(kind: str) -> None:
-    view = toy_view()
+    view = toy_view(tasks=True)
     learnt = {**QUICK, "bpr": {"epochs": 1}}
     one, hard = (fit(kind, view, seed=3, dim=6, training={**learnt, "hardest": hardest}) for hardest in (1, 3))
     support = arriving()
     scores = [engine.recommender.adapt(support).score_all(torch.arange(view.n_users)) for engine in (one, hard)]
     assert bool(torch.isfinite(scores[1]).all())
     assert not torch.equal(*scores), "other negatives teach something else"
-
-
-def test_a_model_of_tasks_has_no_hard_negatives() -> None:
-    with pytest.raises(ConfigError, match="hardest"):
-        settings_for("melu", {"training": {"hardest": 3}})
 
 
 def test_with_cold_content_what_nobody_clicked_starts_from_its_neighbours() -> None:

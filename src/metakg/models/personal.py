@@ -27,7 +27,7 @@ from metakg.models.learnt import Feed, Kind, Learnt, LearntConfig
 from metakg.models.metapaths import Link, MetaPath, MetaPathConfig, kept_paths
 from metakg.models.nn.ckg import training_edges
 from metakg.models.nn.content import ItemContent
-from metakg.models.nn.decision import Comparisons, Decision, rank, task_losses
+from metakg.models.nn.decision import Comparisons, Decision, rank, scores, task_losses
 from metakg.models.nn.transr import xavier
 from metakg.models.pathfinder import PathFinder
 from metakg.models.space import Choice, Space, Span
@@ -170,20 +170,35 @@ class Personal(Learnt):
         clicks = sparse.csr_array((np.ones(len(tasks), np.float32), (tasks, liked)), shape=(len(users), self.view.n_items))
         clicks.data[:] = 1.0  # a click that several items are compared with stands there several times
         context = self.context(clicks)
-        sides = torch.cat([support.positives, support.negatives, query.positives, query.negatives])
+        sides = torch.cat([support.positives, support.negatives])
         wanted = [sides] if context is None else [sides, torch.from_numpy(np.unique(context.indices)).to(sides)]
         items, found = torch.unique(torch.cat(wanted), return_inverse=True)
         places = np.full(self.view.n_items, -1, np.int64)
         places[items.cpu().numpy()] = np.arange(len(items))
-        s_pos, s_neg, q_pos, q_neg = torch.split(found[: len(sides)], [len(support.tasks)] * 2 + [len(query.tasks)] * 2)
-        content = self.items(items)
-        learners = Learners(users, clicks, Comparisons.of(support, s_pos, s_neg), context, places)
-        decision = self.adapted(content, learners)
-        terms = {"query": task_losses(content, Comparisons.of(query, q_pos, q_neg), decision).mean()}
+        learners = Learners(users, clicks, Comparisons.of(support, *found[: len(sides)].chunk(2)), context, places)
+        decision = self.adapted(self.items(items), learners)
+        query = self.hardest(query, batch.each, decision)
+        judged, found = torch.unique(torch.cat([query.positives, query.negatives]), return_inverse=True)
+        comparisons = Comparisons.of(query, *found.chunk(2))
+        terms = {"query": task_losses(self.items(judged), comparisons, decision).mean()}
         if self.config.weight_decay:
-            used = self.entity.index_select(0, self.content.used(items))
+            used = self.entity.index_select(0, self.content.used(torch.unique(torch.cat([items, judged]))))
             terms["l2"] = losses.squared_norm(used, batch=len(query.tasks), weight=self.config.weight_decay)
         return terms
+
+    @torch.no_grad()
+    def hardest(self, query: Episodes, each: int, decision: Decision) -> Episodes:
+        """Return the query with one pair of every `each` in a row, whose negative each user's own network scores highest."""
+        if each == 1:
+            return query
+        items, places = torch.unique(query.negatives, return_inverse=True)
+        content, best, begin = self.items(items), [], 0
+        for task, size in enumerate(torch.bincount(query.tasks, minlength=query.n_tasks).tolist()):  # they differ in size
+            own = Decision(*(part[task : task + 1].detach() for part in decision))
+            near = scores(content[places[begin : begin + size]].unsqueeze(0), own)[0, 0].view(-1, each)
+            best.append(near.argmax(1) + torch.arange(begin, begin + size, each, device=near.device))
+            begin += size
+        return query.rows(torch.cat(best))
 
     def items(self, items: Tensor) -> Tensor:
         """Return what some items are made of: (n,) -> (n, W)."""

@@ -52,6 +52,11 @@ class Episodes:
         keep = new[self.tasks] >= 0
         return Episodes(self.users[chosen], new[self.tasks[keep]], self.positives[keep], self.negatives[keep])
 
+    def rows(self, chosen: Tensor) -> Episodes:
+        """Return the same tasks with some of their pairs: (p,) ascending places among the P."""
+        parts = (part.index_select(0, chosen) for part in (self.tasks, self.positives, self.negatives))
+        return Episodes(self.users, *parts)
+
     def seeds(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return what must be looked up: (M + 2P,) tasks, and (M,) user rows and (2P,) item rows in that order."""
         owners = torch.arange(self.n_tasks, device=self.users.device)
@@ -69,6 +74,7 @@ class EpisodeSampler:
             later would otherwise be learnt as a negative, and as nothing else).
         support_size: draw so many support pairs with replacement, as the authors' code does; None takes each once.
         negatives: items drawn for each pair; with several, a pair stands several times in a row.
+        hardest: so many times as many are drawn for a query pair, for a model to choose among (see `TaskBatch.each`).
 
     Raises:
         DataError: the view has no tasks, or a task has no support or no query.
@@ -82,6 +88,7 @@ class EpisodeSampler:
         all_items: bool = False,
         support_size: int | None = None,
         negatives: int = 1,
+        hardest: int = 1,
     ) -> None:
         if view.tasks is None or not len(view.tasks):
             raise DataError(
@@ -91,7 +98,7 @@ class EpisodeSampler:
                 fix="Split the data with meta-training tasks (metakg split), or lower its minimum number of items.",
             )
         self.users = view.tasks.users.astype(np.int64)
-        self.support_size, self.negatives = support_size, negatives
+        self.support_size, self.drawn = support_size, {"support": negatives, "query": negatives * hardest}
         self.rng = rng
         self._support = _by_task(view.tasks, view.tasks.support, view.n_users, "support")
         self._query = _by_task(view.tasks, view.tasks.query, view.n_users, "query")
@@ -128,8 +135,8 @@ class EpisodeSampler:
         else:
             tasks = np.repeat(np.arange(len(chosen)), counts)
             picked = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts) + starts[tasks]
-        if self.negatives > 1:
-            tasks, picked = np.repeat(tasks, self.negatives), np.repeat(picked, self.negatives)
+        if self.drawn[side] > 1:
+            tasks, picked = np.repeat(tasks, self.drawn[side]), np.repeat(picked, self.drawn[side])
         users = self.users[chosen]
         negatives = self._negatives[side].draw(users[tasks])
         return Episodes(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (users, tasks, items[picked], negatives)))
@@ -161,7 +168,13 @@ def _by_task(tasks: Tasks, pairs: Interactions, n_users: int, side: str) -> tupl
 
 @dataclass(frozen=True)
 class TaskBatch:
-    """One outer step of a model that learns to adapt: what each task may adapt on, and what it is then judged on."""
+    """One outer step of a model that learns to adapt: what each task may adapt on, and what it is then judged on.
+
+    Attributes:
+        support, query: the pairs.
+        each: so many pairs of the query in a row are one comparison, each with another candidate for its negative.
+    """
 
     support: Episodes
     query: Episodes
+    each: int = 1

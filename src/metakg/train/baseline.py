@@ -98,8 +98,8 @@ class BaselineConfig(BaseModel):
     negatives: PositiveInt = 1
     """Items drawn for each pair, and false tails for each fact."""
     hardest: PositiveInt = 1
-    """Items drawn for each of these negatives, of which the one whose vector lies nearest to the user's is learnt from, in
-    training and in adapting (as in the BPR start; Zhang et al., SIGIR 2013)."""
+    """Items drawn for each of these negatives, of which the one that the model scores highest (see `Learnt.nearness`) is
+    learnt from, in training and in adapting (as in the BPR start; Zhang et al., SIGIR 2013)."""
     pool: Literal["seen", "all"] = "seen"
     """Draw negative items from those with a training (or support) pair, or from all; an item that is new later would then be
     learnt as a negative and as nothing else."""
@@ -157,15 +157,19 @@ class NoSteps(AdaptRule):
 class TaskConfig(BaselineConfig):
     """The same for models that learn to adapt (`feed = "tasks"`): they take their steps for each user when they score him."""
 
-    space: ClassVar[Space] = {"loop.learning_rate": Span(1e-4, 1e-2, log=True)}
+    space: ClassVar[Space] = {
+        "hardest": BaselineConfig.space["hardest"],
+        "loop.learning_rate": Span(1e-4, 1e-2, log=True),
+    }
     start: Literal["xavier", "bpr"] = "xavier"
     """Where vectors start: at random, or items by BPR on the training pairs; these models have no rows of users."""
     bpr: BprConfig = BprConfig()
     """Settings of the BPR start."""
     batch_size: PositiveInt = 32
     """Tasks of a step."""
-    hardest: Literal[1] = 1
-    """Negatives of tasks are as they are drawn."""
+    hardest: PositiveInt = 1
+    """Items drawn for each negative of a query pair, of which the one is learnt from that the network scores highest once it
+    is adapted to the user. What it adapts on is drawn as it is when a user is scored."""
     loop: LoopConfig = LoopConfig(learning_rate=3e-3, epochs=20)
     """Settings of the training loop."""
     adapt: NoSteps = NoSteps()

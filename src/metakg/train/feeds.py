@@ -195,7 +195,8 @@ class TaskFeed:
         self.ration, self.view, self.device = ration, model.view, next(model.parameters()).device
         self.rng = random.generator(seed, f"{ration.purpose}/tasks")
         every = ration.pool == "all"
-        self.episodes = EpisodeSampler(model.view, self.rng, all_items=every, negatives=ration.negatives)
+        more = {"negatives": ration.negatives, "hardest": ration.hardest}
+        self.episodes = EpisodeSampler(model.view, self.rng, all_items=every, **more)
         self.order = np.arange(len(self.episodes))
         self.presented = 0
 
@@ -209,8 +210,8 @@ class TaskFeed:
             self.order = self.rng.permutation(len(self.order))
             model.on_epoch_start()
         support, query = self.episodes.draw(np.sort(self.order[place * size : (place + 1) * size]))
-        self.presented += (len(support.tasks) + len(query.tasks)) // self.ration.negatives
-        return TaskBatch(support.to(self.device), query.to(self.device))
+        self.presented += (len(support.tasks) + len(query.tasks) // self.ration.hardest) // self.ration.negatives
+        return TaskBatch(support.to(self.device), query.to(self.device), self.ration.hardest)
 
     def learn(self, model: Learnt, batch: TaskBatch) -> Json:
         """Let the model restore its bounds, and note how many pairs were presented so far."""
