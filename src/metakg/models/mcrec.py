@@ -21,10 +21,10 @@ out, and features and neighbours come from data that include the test.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -37,7 +37,9 @@ from metakg.data import TrainView
 from metakg.models.instanced import Instanced, InstancedConfig
 from metakg.models.learnt import Kind, LearntConfig
 from metakg.models.metapaths import MetaPath
+from metakg.models.nn.facts import compact
 from metakg.models.nn.instances import Chains, Instances
+from metakg.models.nn.rows import compare_rows
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
 from metakg.sample.neighbours import pick
@@ -217,27 +219,32 @@ class Mcrec(Instanced):
     def _contexts_of_users(self, users: Tensor) -> tuple[Contexts, Tensor]:
         """Return what the paths say of all pairs with an instance, and the cells they fill: position of the user * I + item."""
         known, n_items = users.cpu().numpy(), self.view.n_items
-        found = []
-        for half in self.halves:
-            chains = half.chains(known, self.own[known])
-            found.append((chains, half.of_users(chains)))
-        cells = np.unique(np.concatenate([instances.pair for _, instances in found]))
-        parts = []
+        found = [(chains := half.chains(known, self.own[known]), half.of_users(chains)) for half in self.halves]
+        return self._contexts(found, lambda pairs: (users[pairs // n_items], pairs % n_items))
+
+    def _contexts(
+        self, found: Sequence[tuple[Chains, Instances]], named: Callable[[Tensor], tuple[Tensor, Tensor]]
+    ) -> tuple[Contexts, Tensor]:
+        """Return what the paths say of those pairs that have an instance, and which these are.
+
+        Args:
+            found: the chains and instances of each path.
+            named: the users and items of pairs: (n,) -> (n,), (n,).
+        """
+        device = self.user.device
+        pairs = np.unique(np.concatenate([instances.pair for _, instances in found]))
+        where, parts = torch.from_numpy(pairs).to(device), []
+        users, items = named(where)
         for p, (chains, instances) in enumerate(found):
-            row, item = (torch.from_numpy(part).to(users.device) for part in np.divmod(instances.pair, n_items))
-            at = torch.from_numpy(np.searchsorted(cells, instances.pair)).to(users.device)
-            parts.append((at, self._encode(p, chains, instances, users[row], item)))
-        where = torch.from_numpy(cells).to(users.device)
-        return Contexts(users[where // n_items], where % n_items, self._stacked(len(cells), parts)), where
+            at = torch.from_numpy(np.searchsorted(pairs, instances.pair)).to(device)
+            parts.append((at, self._encode(p, chains, instances, users[at], items[at])))
+        return Contexts(users, items, self._stacked(len(pairs), parts)), where
 
     def _without_paths(self, users: Tensor) -> Tensor:
         """Score every item as if no path led there: (B,) -> (B, I). The first layer is a sum of two parts."""
-        d = self.config.dim
-        first = self.tower[0]
-        left = self._attended(self.user[users], None, "user") @ first[:, :d].T  # (B, H)
-        right = self._attended(self.item, None, "item") @ first[:, 2 * d :].T + self.tower_bias[0]  # (I, H)
+        left, right = self._sides(self.user[users], self.item)
         if len(self.tower) == 1:
-            return cast(Tensor, left + right.T)
+            return left + right.T
         scores = left.new_empty(len(users), len(right))
         step = max(1, _CELLS // right[:1024].numel())
         for start in range(0, len(users), step):
@@ -245,7 +252,13 @@ class Mcrec(Instanced):
             for begin in range(0, len(right), 1024):
                 hidden = some + right[begin : begin + 1024]  # (b, i, H)
                 scores[start : start + step, begin : begin + 1024] = self._tower(hidden.flatten(0, 1)).view(hidden.shape[:2])
-        return cast(Tensor, scores)
+        return scores
+
+    def _sides(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what users and items add to the first layer where no path joins them: (n, D), (m, D) -> (n, H), (m, H)."""
+        d, first = self.config.dim, self.tower[0]
+        left = self._attended(users, None, "user") @ first[:, :d].T
+        return left, self._attended(items, None, "item") @ first[:, 2 * d :].T + self.tower_bias[0]
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score each user's own candidates, walking from one node to the next: (B,), (B, C) -> (B, C)."""
@@ -259,11 +272,19 @@ class Mcrec(Instanced):
 
     @torch.no_grad()
     def nearness(self, users: Tensor, items: Tensor) -> Tensor:
-        """Score candidates, their instances included: (B,), (B, H) -> (B, H)."""
-        whose = users.unsqueeze(1).expand_as(items)
-        keys, places = torch.unique(whose * self.view.n_items + items, return_inverse=True)
-        contexts = self.contexts_of_pairs(keys // self.view.n_items, keys % self.view.n_items)
-        return pick(self.logits(contexts), places)
+        """Score candidates: (B,), (B, H) -> (B, H). To most of them no path leads."""
+        asked, rows = torch.unique(users, return_inverse=True)
+        shown, columns = compact(items, self.view.n_items)
+        left, right = self._sides(pick(self.user, asked), pick(self.item, shown))
+        scores = compare_rows(
+            pick(left, rows), right, columns, lambda one, other: self._tower((one + other).flatten(0, 1)).view(other.shape[:2])
+        )
+        known, each, flat = asked.cpu().numpy(), items.shape[1], items.flatten()
+        of_pairs = rows.repeat_interleave(each).cpu().numpy(), flat.cpu().numpy()
+        found = [(chains := half.chains(known, self.own[known]), half.of_pairs(chains, *of_pairs)) for half in self.halves]
+        contexts, where = self._contexts(found, lambda pairs: (users[pairs // each], flat[pairs]))
+        scores.view(-1)[where] = self.logits(contexts)
+        return scores
 
     def _walked(self, p: int, user: int, item: int) -> Tensor:
         """Return c_p of one pair, instance by instance: -> (D,)."""
