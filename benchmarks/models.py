@@ -127,7 +127,7 @@ def train_some(model: Recommender, training: Any, view: TrainView, steps: int) -
             config = training.model_copy(update={"loop": training.loop.model_copy(update={"epochs": 1})})
             practise(model, config, 1, validate=lambda _: 0.0)
         phase = watch.phases[-1]
-        return phase.step_s * phase.steps, phase.steps, {"steps": phase.step_s * 1e3}
+        return phase.epoch_s, phase.steps, {"steps": phase.epoch_s / phase.steps * 1e3}
     if isinstance(training, Recipe):
         assert isinstance(model, PaperMetaKG)
         source: Any = TaskBatches(model, view, training.meta, seed=1)
