@@ -131,18 +131,19 @@ class LearntAnswers:
         """Yield each of many people with his answer; those to whom the model speaks as it stands are scored some at a time."""
         left, size = iter(many), max(1, _AT_ONCE // max(1, self.recommender.view.n_items))
         while some := list(islice(left, size)):
-            rows = [asked.row for asked in some if asked.row is not None and self._is_known(asked)]
-            scores = iter(self._scores(rows) if rows else ())
-            for asked in some:
-                yield asked, self._answer(asked, next(scores) if self._is_known(asked) else None)
+            rows = [self._row_as_it_stands(asked) for asked in some]
+            known = [row for row in rows if row is not None]
+            scores = iter(self._scores(known) if known else ())
+            for asked, row in zip(some, rows, strict=True):
+                yield asked, self._answer(asked, None if row is None else next(scores))
 
-    def _is_known(self, asked: Asked) -> bool:
-        """Say whether the model as it stands has something to say: it knows the user, and nothing came since."""
+    def _row_as_it_stands(self, asked: Asked) -> int | None:
+        """Return the row of somebody the model knows something of and who has clicked nothing since, else None."""
         if asked.row is None or len(asked.liked):
-            return False
+            return None
         view = self.recommender.view
         clicks = view.history.indptr[asked.row + 1] - view.history.indptr[asked.row]
-        return bool(clicks > 0) or len(view.graph.user.of_head(asked.row)) > 0
+        return asked.row if clicks > 0 or len(view.graph.user.of_head(asked.row)) > 0 else None
 
     def _answer(self, asked: Asked, scores: Floats | None) -> Answer:
         """Answer one person: by what the model says to him as it stands, or None where it has nothing to say."""

@@ -84,11 +84,10 @@ class FactorisationMachine(Learnt):
         if not self.features.facts and asked.numel() >= n_items:  # as many reads as rows: from the table, not from a part of it
             there = torch.zeros(n_items, device=asked.device).index_fill_(0, asked.flatten(), 1.0)
             return replace(self.features.sums(self.entity, self.weight), there=there), asked
-        items, places = compact(asked, n_items)
-        return self.features.sums(self.entity, self.weight, items, by_coordinate=self.by_coordinate), places
+        return self.sums_of(asked)
 
-    def candidate_sums(self, items: Tensor) -> tuple[Sums, Tensor]:
-        """Return the sums of items among which negatives are chosen, each once, and where they stand: (B, H) -> (B, H)."""
+    def sums_of(self, items: Tensor) -> tuple[Sums, Tensor]:
+        """Return the sums of some items, each once, and where they stand: any shape -> the same shape."""
         found, places = compact(items, self.view.n_items)
         return self.features.sums(self.entity, self.weight, found, by_coordinate=self.by_coordinate), places
 
@@ -127,7 +126,7 @@ class FM(FactorisationMachine):
     @torch.no_grad()
     def nearness(self, users: Tensor, items: Tensor) -> Tensor:
         """Score candidates: (B,), (B, H) -> (B, H)."""
-        sums, places = self.candidate_sums(items)
+        sums, places = self.sums_of(items)
         left, right = self._sides(users, sums)
         return compare_rows(left, right, places)
 

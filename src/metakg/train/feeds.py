@@ -195,8 +195,9 @@ class TaskFeed:
         self.ration, self.view, self.device = ration, model.view, next(model.parameters()).device
         self.rng = random.generator(seed, f"{ration.purpose}/tasks")
         every = ration.pool == "all"
-        more = {"negatives": ration.negatives, "hardest": ration.hardest}
-        self.episodes = EpisodeSampler(model.view, self.rng, all_items=every, **more)
+        self.episodes = EpisodeSampler(
+            model.view, self.rng, all_items=every, negatives=ration.negatives, hardest=ration.hardest
+        )
         self.order = np.arange(len(self.episodes))
         self.presented = 0
 
