@@ -108,6 +108,27 @@ def test_a_trial_that_the_budget_ends_counts_with_the_best_it_reached(split: Spl
     assert found.best.score == max(found.best.scores)
 
 
+def test_a_trial_that_the_budget_ends_before_it_was_judged_is_tried_again(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    line = [{"weight_decay": 0.02}]
+    log = tmp_path / "log.jsonl"
+
+    def out_of_time(words: str) -> None:
+        nonlocal now
+        if words.startswith("trial 1"):
+            now = 601.0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.time, "monotonic", lambda: now)
+        first = tune(split, "fm", minutes=10, every=6, settings=FIXED, enqueue=line, log=log, report=out_of_time)
+    assert [(trial.state, len(trial.scores)) for trial in first.trials] == [("done", 1), ("cut", 0)]
+    both = tune(split, "fm", minutes=30, trials=3, every=6, settings=FIXED, enqueue=line, log=log, resume=True)
+    assert both.trials[2].values == first.trials[1].values
+    assert both.trials[2].state == "done"
+
+
 def test_trials_share_their_start_which_is_that_of_a_fit_alone(split: Split) -> None:
     fitted: list[str] = []
 

@@ -88,7 +88,8 @@ def tune(
     Args:
         split: with a validation split.
         model: registry name of a model that learns by gradient.
-        minutes: budget; the trial that it ends in counts with the best it reached.
+        minutes: budget; the trial that it ends in counts with the best it reached. Only where no trial was judged before does
+            one run on to its first validation.
         trials: stop after so many.
         every: epochs between two validations.
         seed: of the search and of every training.
@@ -138,7 +139,8 @@ def tune(
     )
     for trial in past:
         study.add_trial(_as_past(search, trial, space))
-    tried = [{name: _encode(value) for name, value in trial.values.items()} for trial in past]
+    ended = [trial for trial in past if trial.state != "cut" or trial.scores]  # one cut before it was judged is tried again
+    tried = [{name: _encode(value) for name, value in trial.values.items()} for trial in ended]
     for values in in_line:
         if values not in tried:
             study.enqueue_trial(values)
@@ -148,7 +150,8 @@ def tune(
         while time.monotonic() < ends and (trials is None or len(done) < trials):
             asked = study.ask(_distributions(search, space))
             trial = Trial(len(done), {name: _decode(value) for name, value in asked.params.items()}, device=device)
-            _run(search, asked, trial, split.validation, model, fixed, every, seed, ends, report)
+            judged = any(other.scores for other in done)
+            _run(search, asked, trial, split.validation, model, fixed, every, seed, ends, judged, report)
             if trial.state == "failed" or trial.score is None:
                 study.tell(asked, state=search.trial.TrialState.FAIL)
             else:
@@ -180,9 +183,10 @@ def _run(
     every: int,
     seed: int,
     ends: float,
+    judged: bool,
     report: Report | None,
 ) -> None:
-    """Train and judge one setting; what came of it goes into `trial`."""
+    """Train and judge one setting; what came of it goes into `trial`. `judged`: a trial before it was."""
     began = time.monotonic()
     last = every  # the epoch a trial ends with, which may come before the next turn to validate
 
@@ -200,7 +204,7 @@ def _run(
     def tell(words: str) -> None:
         if report is not None:
             report(f"trial {trial.number}: {words}")
-        if time.monotonic() > ends and trial.scores:
+        if time.monotonic() > ends and (trial.scores or judged):
             raise _CutShort
 
     try:
