@@ -137,6 +137,7 @@ def train_some(model: Recommender, training: Any, view: TrainView, steps: int) -
         assert isinstance(model, Learnt)
         pairs = view.interactions.pairs_only()
         ration = Ration(pairs, pairs, training.batch_size, training.facts, training.negatives, training.pool)
+        model.begin()
         source = FEEDS[model.feed](model, ration, 1)
         loop = training.loop.model_copy(update={"epochs": 1})
     model.rng = torch_generator(1, "model")

@@ -70,6 +70,11 @@ class NonFiniteLoss(TrainingError):  # noqa: N818 - the name users see in a log 
     """A loss became NaN or infinite."""
 
 
+def is_out_of_memory(err: BaseException) -> bool:
+    """Say whether an error means that memory was too small: torch on a CPU has no kind of its own for that."""
+    return isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(err)
+
+
 _WANTED = {
     "extra_forbidden": "a setting that there is",
     "missing": "a value",

@@ -21,7 +21,8 @@ from metakg.cli.main import run as main_run
 from metakg.errors import ConfigError, DataError
 from metakg.evaluation.report import read_rows
 from metakg.generator import PlantedConfig, planted
-from metakg.splits import save, split
+from metakg.models.registry import build, config_for
+from metakg.splits import load, save, split
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +262,15 @@ def test_metapaths_are_printed_for_people_and_machines(folder) -> None:
     assert all(entry["examples"] == [] for entry in entries if entry["fate"] != "chosen")
     only = json.loads(run("metapaths", folder / "split", "--json", "--no-dropped"))
     assert {entry["fate"] for entry in only} == {"chosen"}
+
+
+@pytest.mark.parametrize("name", ["mcrec", "metahin"])
+def test_the_printed_meta_paths_are_those_that_the_model_takes(folder, name) -> None:
+    taken = json.loads(run("metapaths", folder / "split", "--model", name, "--json", "--no-dropped", "--examples", "0"))
+    view = load(folder / "split").train
+    chosen = build(config_for(name, {"dim": 4}), view, seed=1).chosen
+    paths = chosen.paths if name == "metahin" else chosen
+    assert [entry["path"] for entry in taken] == [path.text(view.vocabulary) for path in paths]
 
 
 def test_an_unknown_user_gets_the_popular_items(bundle) -> None:

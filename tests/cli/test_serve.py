@@ -38,6 +38,15 @@ def test_a_new_key_is_shown_once_and_kept_as_its_digest(tmp_path) -> None:
     assert file.read_text() == text
 
 
+def test_a_key_file_whose_last_line_does_not_end_keeps_it(tmp_path) -> None:
+    file = tmp_path / "keys"
+    first = json.loads(run("keys", "new", "shop", "--file", file, "--json"))
+    file.write_text(file.read_text().rstrip())
+    second = json.loads(run("keys", "new", "other", "--file", file, "--json"))
+    keys = Keys.load(file, None)
+    assert [keys.find(one["key"]).name for one in (first, second)] == ["shop", "other"]
+
+
 def test_words_become_settings(tmp_path, monkeypatch) -> None:
     seen: list[server.Settings] = []
     monkeypatch.setattr(server, "run", lambda settings, **_: seen.append(settings))

@@ -188,6 +188,9 @@ def test_removed_facts_lead_nowhere_any_more(view: TrainView) -> None:
     assert {entry.way for entry in less.recommend("new", k=4)} == {"popular"}
     assert [fact.entity for fact in less.facts("d")] == []
     assert less.remove_facts([("d", "by", "y")]) is less
+    every = [(head, "by", tail) for head in ("a", "b", "c", "d") for tail in ("x", "y")]
+    assert not len(engine.remove_facts(every).recommender.view.graph.entity)
+    assert engine.remove_facts([]) is engine
 
 
 def test_new_labels_are_shown_and_found(view: TrainView) -> None:

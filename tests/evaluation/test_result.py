@@ -85,6 +85,9 @@ def test_an_earlier_result_is_kept_unless_allowed(evaluation, tmp_path):
     with pytest.raises(DataError, match="an earlier result"):
         evaluation.save(tmp_path / "run")
     evaluation.save(tmp_path / "run", overwrite=True)
+    damaged(tmp_path / "run", lambda manifest: manifest.update(kind="dataset"))
+    with pytest.raises(DataError, match="a folder of kind 'dataset'; expected a new folder, or one of kind 'evaluation'"):
+        evaluation.save(tmp_path / "run", overwrite=True)
 
 
 def test_an_evaluation_of_nothing(tmp_path):

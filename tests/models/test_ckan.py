@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from metakg.models.ckan import CKAN, CkanConfig, MeanOf
 from metakg.models.nn.facts import RippleSets, item_seeds
 from metakg.sample.neighbours import Edges
 from metakg.sample.pairs import PairBatch
-from metakg.testing import LearntContract, toy_view
+from metakg.testing import LearntContract
 
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 
@@ -163,12 +162,3 @@ def test_means_of_seeds() -> None:
     table = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 0.0]])
     mean = MeanOf(Edges(torch.tensor([0, 2, 3]), torch.tensor([0, 2, 1])))
     assert mean.of(table, torch.tensor([1, 0, 1])).tolist() == [[3, 4], [3, 1], [3, 4]]
-
-
-def test_a_row_is_trained_if_it_stood_in_a_set_of_a_user_or_an_item() -> None:
-    view = toy_view()
-    model = build(view, user_memory=100, item_memory=100, layers=1, cap=None)
-    trained = model.trained_rows("entity")
-    assert trained[np.unique(view.interactions.items)].all()
-    assert not trained[10], "nobody has clicked The Unread Star, and it is two facts away from what was clicked"
-    assert build(view, user_memory=100, item_memory=100, layers=2, cap=None).trained_rows("entity")[10]

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from metakg.data import Support, TrainView
-from metakg.models.registry import build, config_for
+from metakg.data import KnowledgeGraph, Support, TrainView, Triples
+from metakg.errors import CheckpointError
+from metakg.models.learnt import Learnt
+from metakg.models.registry import MODELS, build, config_for
 from metakg.testing import planted_split, toy_view
 from metakg.train import baseline
 from metakg.train.baseline import BaselineConfig, TaskConfig, train_baseline
+from metakg.train.fit import TRAINING, settings_for
 from metakg.train.initialise import BprConfig
 from metakg.train.loop import LoopConfig
 
@@ -46,25 +49,104 @@ def test_a_new_item_with_a_row_of_its_own_starts_at_what_is_around_it(name: str,
     assert torch.equal(found[items.row("n0")], found[items.row("n1")])
 
 
-@pytest.mark.parametrize("name", ["ripplenet", "ckan"])
+STAR = 10
+"""The Unread Star: an item that nobody has clicked, two facts away from items that somebody has."""
+
+
+def fitted(name: str, view: TrainView, settings: dict[str, Any], training: dict[str, Any] | None = None) -> Learnt:
+    """Return a model after two epochs from random vectors."""
+    config, how = settings_for(
+        name, {"dim": 4, **settings, "training": {"start": "xavier", "loop": {"epochs": 2}, **(training or {})}}
+    )
+    model = build(config, view, seed=1)
+    assert isinstance(model, Learnt)
+    assert isinstance(how, BaselineConfig)
+    train_baseline(model, how, 1)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "training", "reached"),
+    [
+        ("fm", {}, {}, False),
+        ("fm", {}, {"pool": "all"}, True),
+        ("cke", {}, {}, True),
+        ("kgcn", {"neighbours": 8, "hops": 1}, {}, False),
+        ("kgcn", {"neighbours": 8, "hops": 2}, {}, True),
+        ("ckan", {"user_memory": 100, "item_memory": 100, "layers": 1, "cap": None}, {}, False),
+        ("ckan", {"user_memory": 100, "item_memory": 100, "layers": 2, "cap": None}, {}, True),
+        ("kgat", {"dims": (4,)}, {}, True),
+        ("melu", {"features": "kg+id"}, {}, False),
+        ("metahin", {"features": "kg+id"}, {}, True),
+    ],
+)
+def test_a_row_is_trained_if_a_step_moved_it(
+    name: str, settings: dict[str, Any], training: dict[str, Any], reached: bool
+) -> None:
+    """And it is not given another start: by the rule `cold`, all rows that are cold stand at one vector here."""
+    view = toy_view(tasks=name in ("melu", "metahin"))
+    model = fitted(name, view, {"cold": "zero", **settings}, training)
+    table = "node" if name == "kgat" else "entity"
+    first = view.n_users if name == "kgat" else 0
+    rows, trained = getattr(model, table).detach(), model.trained_rows(table)
+    assert trained[first + STAR] == reached
+    assert trained[first + np.unique(view.interactions.items)].all()
+    assert torch.equal(rows.ne(0).any(1), trained)
+
+
+def test_a_row_that_facts_name_and_no_step_reads_has_a_start() -> None:
+    """ugrec learns from facts whose head is an item; an item that is nothing but a tail is cold."""
+    view = toy_view()
+    facts = view.graph.entity
+    turned = facts.heads == STAR
+    assert turned.any()
+    heads, tails = np.where(turned, facts.tails, facts.heads), np.where(turned, facts.heads, facts.tails)
+    graph = KnowledgeGraph(Triples(heads, facts.relations, tails), view.graph.user)
+    for start in ("xavier", "bpr"):
+        model = fitted("ugrec", TrainView(view.vocabulary, view.interactions, graph), {"cold": "mean"}, {"start": start})
+        items = view.n_users + np.unique(view.interactions.items)
+        for name in ("place", "turn"):
+            table = getattr(model, name).detach()
+            torch.testing.assert_close(table[view.n_users + STAR], table[items].mean(0))
+
+
+@pytest.mark.parametrize("name", sorted(name for name in TRAINING if issubclass(MODELS[name], Learnt)))
 def test_what_was_trained_stays_through_one_arrival_after_the_other(name: str) -> None:
-    """Sets that training drew and no later set holds are trained all the same."""
-    small = {"ripplenet": {"memory": 1, "hops": 1}, "ckan": {"user_memory": 1, "item_memory": 1, "layers": 1}}
     view = planted_split().train
-    model = build(config_for(name, {"dim": 4, "cold": "mean", **small[name]}), view, seed=1)
-    for _ in range(30):
-        model.on_epoch_start()
-    trained = model.trained_rows("entity")
-    ids = view.vocabulary.entities.ids(np.flatnonzero(trained).astype(np.int32))
-    rows = model.entity.detach()[torch.from_numpy(trained)]
+    model = build(config_for(name, {"dim": 4, "cold": "mean"}), view, seed=1)
+    assert isinstance(model, Learnt)
+    model.begin()
+    table = next(table for table, kind in model.rows.items() if kind in ("entity", "node"))
+    first = view.n_users if model.rows[table] == "node" else 0
+    chosen = torch.arange(0, view.n_entities, 3)
+    with torch.no_grad():
+        getattr(model, table)[first + chosen] *= 0.5
+    ids = view.vocabulary.entities.ids(chosen.numpy().astype(np.int32))
+    rows = getattr(model, table).detach()[first + chosen].clone()
     known = view.vocabulary.items.id(0)
-    first = model.extend(Support.clicks(view.vocabulary.users.id(0), [known]))
-    second = first.extend(Support.of(items={"n0": None}, facts=[("n0", view.vocabulary.relations.id(0), ids[-1])]))
-    third = second.over(TrainView(second.view.vocabulary, second.view.interactions, second.view.graph))
-    for later in (first, second, third.extend(Support.clicks("new", [known]))):
-        places = later.view.vocabulary.entities.rows(ids)
-        assert later.trained_rows("entity")[places].all()
-        assert torch.equal(later.entity.detach()[torch.from_numpy(places).long()], rows)
+    one = model.extend(Support.clicks(view.vocabulary.users.id(0), [known]))
+    two = one.extend(Support.of(items={"n0": None}, facts=[("n0", view.vocabulary.relations.id(0), ids[-1])]))
+    kept = two.from_tensors(two.config, two.view, torch.Generator(), two.tensors())
+    three = kept.over(TrainView(two.view.vocabulary, two.view.interactions, two.view.graph))
+    for later in (one, two, three.extend(Support.clicks("new", [known]))):
+        assert isinstance(later, Learnt)
+        places = torch.from_numpy(later.view.vocabulary.entities.rows(ids)).long()
+        places += later.view.n_users if first else 0
+        assert later.trained_rows(table)[places].all()
+        assert torch.equal(getattr(later, table).detach()[places], rows)
+
+
+def test_bundles_of_before_say_nothing_of_trained_rows() -> None:
+    model = build(config_for("ripplenet", {"dim": 4}), toy_view(), seed=1)
+    assert isinstance(model, Learnt)
+    named = model.trained_rows("entity")
+    model.begin()
+    assert not model.trained_rows("entity").any()
+    tensors = {name: tensor for name, tensor in model.tensors().items() if not name.startswith("trained.")}
+    model.load_tensors({**tensors, "sets.met": named})
+    assert torch.equal(model.trained_rows("entity"), named)
+    with pytest.raises(CheckpointError, match="which rows were trained"):
+        model.load_tensors({**tensors, "trained.entity": named[1:]})
 
 
 @pytest.mark.parametrize("name", ["melu", "metahin"])

@@ -111,10 +111,3 @@ def test_a_batch_that_reads_more_rows_than_there_are_costs_and_teaches_the_same(
     torch.testing.assert_close(model.entity.grad, vectors.grad)
     torch.testing.assert_close(model.weight.grad, weights.grad)
     torch.testing.assert_close(model.user.grad, other.grad)
-
-
-def test_a_row_is_trained_if_a_clicked_item_is_made_of_it(toy: TrainView) -> None:
-    model = build(toy)
-    assert model.trained_rows("user").tolist() == [True] * 5 + [False]
-    assert np.flatnonzero(model.trained_rows("entity")).tolist() == [0, 1, 2, 3, 4, 5, 6, 8, 9, 10]
-    assert np.flatnonzero(build(toy, features="ui").trained_rows("weight")).tolist() == [0, 1, 2, 3, 4, 5, 6]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from metakg.data import TrainView
 from metakg.models.kgcn import KGCN, KgcnConfig
 from metakg.models.nn.facts import Neighbourhoods
 from metakg.sample.pairs import PairBatch
-from metakg.testing import LearntContract, toy_view
+from metakg.testing import LearntContract
 from metakg.train.baseline import BaselineConfig
 from metakg.train.loop import LoopConfig
 
@@ -140,11 +139,3 @@ def test_a_neighbourhood_is_sampled_evenly_in_both_directions(toy: TrainView) ->
         assert max(drawn.count(fact) for fact in facts) - min(drawn.count(fact) for fact in facts) <= 1
     few = Neighbourhoods(toy, 2)
     assert all(len(set(few.tails[8].tolist())) == 2 or few.tails[8].tolist() == [0, 0] for _ in range(1))
-
-
-def test_a_row_is_trained_if_a_clicked_item_sees_it() -> None:
-    view = toy_view()
-    one, two = (build(view, neighbours=8, hops=hops).trained_rows("entity") for hops in (1, 2))
-    assert not one[10], "nobody has clicked The Unread Star"
-    assert two[10], "it has an author whose other books were clicked"
-    assert one[np.unique(view.interactions.items)].all()

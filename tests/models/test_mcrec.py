@@ -160,7 +160,7 @@ def test_dropout_falls_on_instances_and_in_losses_alone() -> None:
 
 def test_the_loss_is_the_cross_entropy_of_a_click_and_its_draws() -> None:
     model = build(toy_view(), weight_decay=0.5)
-    batch = PairBatch(torch.tensor([0, 0, 3, 3]), torch.tensor([1, 1, 5, 5]), torch.tensor([8, 9, 0, 2]))
+    batch = PairBatch(torch.tensor([0, 0, 3, 3]), torch.tensor([1, 1, 5, 5]), torch.tensor([8, 9, 0, 2]), each=2)
     terms = model(batch)
     scores = model.score_pairs(torch.tensor([0, 3]), torch.tensor([[1, 8, 9], [5, 0, 2]]))
     labels = torch.tensor([[1.0, 0, 0], [1, 0, 0]])

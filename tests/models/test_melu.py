@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from metakg.data import KnowledgeGraph, Support, TrainView
+from metakg.data import KnowledgeGraph, Support, TrainView, Triples
 from metakg.errors import CheckpointError, DataError
 from metakg.models.melu import Melu, MeluConfig
 from metakg.models.metapaths import Link
@@ -84,6 +84,23 @@ def test_items_of_one_kind_are_made_of_the_same() -> None:
     assert alone.first.tolist() == list(range(12)), "with a vector of their own, all items differ"
 
 
+def test_users_by_facts_need_some() -> None:
+    view = toy_view()
+    bare = TrainView(view.vocabulary, view.interactions, KnowledgeGraph(view.graph.entity, Triples.empty()))
+    with pytest.raises(DataError, match="facts about users"):
+        build(bare, user="facts")
+    other = build(view, user="facts").over(bare)
+    assert torch.isfinite(other.score_all(torch.arange(view.n_users))).all()
+
+
+def test_what_users_are_made_of_is_regularised() -> None:
+    model = build(toy_view(), user="facts")
+    items = torch.tensor([0])
+    of_items = model.content.used(items)
+    assert model.used(np.array([0, 7]), items).tolist() == sorted({*of_items.tolist(), 18, 19})
+    assert model.used(np.array([5]), items).tolist() == of_items.tolist()
+
+
 def test_users_by_facts_and_by_activity() -> None:
     model = build(toy_view(), user="facts")
     learners = model.learners(np.array([0, 7, 2]), model.support_of(np.array([0, 7, 2])))
@@ -91,7 +108,6 @@ def test_users_by_facts_and_by_activity() -> None:
     torch.testing.assert_close(of_users[0], model.entity[19])  # ann is 25 to 34
     torch.testing.assert_close(of_users[1], (model.entity[19] + model.entity[18]) / 2)  # hal too, and lives in Lisbon
     torch.testing.assert_close(of_users[2], model.user[0])
-    assert model.trained_rows("entity")[[18, 19]].all()
 
     model = build(toy_view(), user="activity")
     learners = model.learners(np.array([0, 7]), model.support_of(np.array([0, 7])))

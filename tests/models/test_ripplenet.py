@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from metakg.data import Interactions, KnowledgeGraph, TrainView
+from metakg.data import Interactions, TrainView
 from metakg.errors import DataError
 from metakg.models.nn.facts import compact, fact_edges, user_seeds
 from metakg.models.ripplenet import RippleNet, RippleNetConfig
@@ -134,13 +134,6 @@ def test_who_is_described_by_what() -> None:
     assert np.bincount(of(5), minlength=12).tolist() == np.bincount(view.interactions.items[no_clicks_of_finn]).tolist()
     with pytest.raises(DataError, match="no click"):
         user_seeds(view, Interactions.empty())
-
-
-def test_a_row_is_trained_if_it_is_clicked_or_stood_in_a_set(toy: TrainView) -> None:
-    model = build(toy, memory=40, cap=None)
-    assert np.flatnonzero(~model.trained_rows("entity")).tolist() == [12], "entity 12 is isolated"
-    alone = TrainView(toy.vocabulary, toy.interactions, KnowledgeGraph.empty())
-    assert np.flatnonzero(build(alone).trained_rows("entity")).tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_facts_as_edges(toy: TrainView) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from metakg.data import Dataset
 from metakg.errors import DataError
+from metakg.generator import generate
 from metakg.readers import prepare, read
 
 CLICKS = "user,item,rating,time\nu,a,1,100\nv,b,2,200\n"
@@ -142,6 +143,11 @@ def test_a_foreign_folder_is_left_alone(clicks, tmp_path, write):
     with pytest.raises(DataError, match="something that metakg did not write"):
         prepare(interactions=clicks, out=tmp_path / "mine", overwrite=True)
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep me"
+    write("bundle/manifest.json", '{"kind": "bundle"}')
+    with pytest.raises(DataError, match="a folder of kind 'bundle'; expected a new folder, or one of kind 'dataset'"):
+        prepare(interactions=clicks, out=tmp_path / "bundle", overwrite=True)
+    with pytest.raises(DataError, match="a folder of kind 'bundle'"):
+        generate(tmp_path / "bundle", "demo", 1, overwrite=True)
 
 
 def test_a_failed_run_leaves_the_earlier_result(clicks, tmp_path, write):

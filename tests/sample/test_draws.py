@@ -136,10 +136,11 @@ def test_the_columns_of_facts_for_the_triple_loss_stand_where_they_belong(clicks
 
 
 def test_facts_that_nothing_makes_false_are_left_out() -> None:
-    batch = facts((0, 2, 0), (0, 2, 1), (2, 1, 5)).corrupt(np.array([0, 1, 2, 0]))
-    assert batch.relations.tolist() == [1]
+    sampler = facts((0, 2, 0), (0, 2, 1), (2, 1, 5))
+    assert sampler.heads.tolist() == [2]
+    assert sampler.corrupt(np.array([0, 0])).relations.tolist() == [1, 1]
     with pytest.raises(DataError, match="no other tail makes false"):
-        facts((0, 2, 0), (0, 2, 1)).draw(5)
+        facts((0, 2, 0), (0, 2, 1))
     with pytest.raises(DataError, match="no facts"):
         TripleSampler(*(np.empty(0, np.int64),) * 3, kinds=(0, 1, 2, 3), wide=np.ones(1, bool), rng=np.random.default_rng(0))
 

@@ -161,7 +161,8 @@ def test_what_is_gone_is_named_by_nobody_while_it_is_being_taken_out(client, set
     assert after["users"] == [user for user in before["users"] if user["user"] != "ann"]
     assert after["similar"] == [item for item in before["similar"] if item["item"] != "i00"]
     assert client.get("/api/explain/cleo/i00").status_code == 404
-    assert client.post("/api/session/explain", json={"liked": ["i01"], "item": "i00"}).status_code == 404
+    refused = client.post("/api/session/explain", json={"liked": ["i01"], "item": "i00"})
+    assert (refused.status_code, refused.json()["error"]["field"]) == (404, "body.item")
     for item in range(1, 12):
         for path in (f"/api/items/i{item:02d}", f"/api/items/i{item:02d}/reach", f"/api/items/i{item:02d}/neighbors"):
             assert not any(word in client.get(path).text for word in ('"i00"', '"ann"')), path

@@ -141,6 +141,34 @@ def test_clicks_that_come_while_a_base_is_made_are_in_it(bundles, tmp_path, monk
     store.close()
 
 
+def test_a_start_ends_though_items_never_stop_coming(bundles, tmp_path, monkeypatch) -> None:
+    """Every pass finds one more; the last ones wait in line, as they do while a service runs."""
+    store = Store(str(tmp_path / "store.sqlite"))
+    told = 0
+
+    def tell() -> None:
+        nonlocal told
+        body = {"label": None, "entity": None, "facts": [["written_by", "e1", None]]}
+        store.append([Append((Draft("item", item=f"n{told}", body=body),))])
+        told += 1
+
+    slow = Fold.world_onto
+
+    def world_onto(fold: Fold, engine):
+        tell()
+        return slow(fold, engine)
+
+    tell()
+    monkeypatch.setattr(Fold, "world_onto", world_onto)
+    live = Live(store, gather_s=0.0)
+    state = live.swap(bundles / "one")
+    assert state.seq == told == live.behind[0] + 3
+    monkeypatch.undo()
+    live._build()
+    assert live.state.engine.unknown([f"n{number}" for number in range(told)]) == []
+    store.close()
+
+
 def test_an_impossible_change_is_left_out_and_stops_no_other(bundles, tmp_path, monkeypatch, caplog) -> None:
     store = Store(str(tmp_path / "store.sqlite"))
     right = Fold.world_onto

@@ -63,6 +63,13 @@ def test_known_and_unknown_users_are_answered_and_told_apart(client) -> None:
     assert get(client, "/api/recommend/hal?n=2")["way"] == "kg-only"
 
 
+def test_a_kept_answer_says_how_far_its_process_is_now(client) -> None:
+    before = get(client, "/api/recommend/ann")["version"]
+    post(client, "/api/feedback", [{"user": "somebody", "item": "i03", "kind": "like"}])
+    after = get(client, "/api/recommend/ann")["version"]
+    assert int(after.rpartition(".")[2]) == int(before.rpartition(".")[2]) + 1
+
+
 def test_options_of_a_recommendation(client) -> None:
     assert "i00" in items(get(client, "/api/recommend/ann?n=12&filter_seen=false"))
     assert "i00" not in items(get(client, "/api/recommend/ann?n=12"))

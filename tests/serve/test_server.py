@@ -67,6 +67,15 @@ def test_a_head_without_end_is_cut_off(server) -> None:
     assert raw(server, head("GET", "/" + "a" * 100_000)).split(b"\r\n")[0].split()[1] in (b"400", b"404", b"431")
 
 
+@pytest.mark.parametrize("size", [20_000, 40_000, 200_000, 1_000_000])
+def test_a_large_body_is_no_head(server, size: int) -> None:
+    body = (b'{"liked":["i03"],"n":3' + b" " * (size - 23)) + b"}"
+    request = head("POST", "/api/session/recommend", Content_Type="application/json", Content_Length=len(body))
+    answer = raw(server, request + body + head("GET", "/api/health/ready", Connection="close"))
+    assert answer.count(b"HTTP/1.1 200 ") == 2, "one answer to each of two requests on a connection"
+    assert b'"items":[' in answer
+
+
 def test_headers_cannot_be_injected(server) -> None:
     answer = raw(server, head("GET", "/api/recommend/a%0d%0aX-Evil:%201", Connection="close"))
     assert b"\r\nx-evil" not in answer.lower()
@@ -159,6 +168,13 @@ def ask_until_refused(server: Running) -> None:
     for _ in range(200):  # until it has heard that it is to stop
         server.ask("GET", "/api/health/live", timeout_s=3)
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_as_soon_as_the_address_is_told_ends_it(bundles, number) -> None:
+    with Running(bundles / "one", ready=False) as server:
+        server.process.send_signal(number)
+        assert server.process.wait(30) == 0
 
 
 def test_what_has_begun_is_finished_when_told_to_stop(bundles, tmp_path) -> None:

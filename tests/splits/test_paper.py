@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metakg.errors import ConfigError
-from metakg.splits import split
+from metakg.splits import order, split
 
 
 def new_ones(clicks, column, share):
@@ -149,6 +149,22 @@ def test_validation_is_cut_from_the_training_part(cut, clicks):
     assert set(grouped(inner.scenarios["user_cold"].query, inner.dataset)) <= new_users
     assert {i for items in grouped(inner.scenarios["item_cold"].query, inner.dataset).values() for i in items} <= new_items
     assert not set(grouped(inner.pairs, inner.dataset)) & new_users
+
+
+def test_warm_users_of_the_validation_are_drawn_by_a_lot_of_their_own(build, some_clicks, monkeypatch):
+    """Whoever the first lot drew and the rule sent back must not stand first again: he is unlike the others."""
+    drawn, draw = [], order.draw
+
+    def recording(*arguments):
+        drawn.append(draw(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr(order, "draw", recording)
+    cut = split(build(some_clicks(5, users=400, items=60)), "paper", warm_users=0.3, **RULE, **VALIDATION)
+    first, second = drawn
+    sent_back = first & (np.bincount(cut.pairs.users, minlength=400) > 0)
+    assert sent_back.sum() > 30
+    assert second[sent_back].mean() < 0.5, "three in ten are drawn, whoever they are"
 
 
 def test_a_scenario_that_few_can_enter_is_cut_by_the_rule_scaled_down(build, clicks):

@@ -22,6 +22,7 @@ from metakg.train.initialise import InitConfig
 from metakg.train.loop import LoopConfig
 from metakg.train.memory import check_memory, estimate_bytes, graph_sizes
 from metakg.train.meta import MetaConfig
+from metakg.train.online import OnlineConfig
 from metakg.train.recipe import Recipe, train_metakg
 from metakg.train.scheduler import SchedulerConfig
 
@@ -68,6 +69,15 @@ def test_an_item_without_triples_is_recommended_by_its_clicks(world, trained: Co
     row = arrived.view.vocabulary.items.row("bare")
     assert row == 60
     assert torch.isfinite(arrived.score_all(EVERYONE)[:, row]).all()
+
+
+def test_newcomers_beside_one_users_clicks_are_known_too(world, trained: CoAdapting) -> None:
+    stepping = CoAdapting(trained.model, trained.settings, trained.seed, OnlineConfig())
+    item = world.view.vocabulary.items.id(0)
+    support = replace(Support.clicks("new", [item]), newcomers=pa.array(["other"], pa.string()))
+    users = stepping.adapt(support).view.vocabulary.users
+    assert users.row("new") is not None
+    assert users.row("other") is not None
 
 
 def test_a_user_who_arrives_without_a_click_stands_where_the_average_user_stands(world, trained: CoAdapting) -> None:

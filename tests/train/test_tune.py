@@ -167,7 +167,12 @@ def test_a_trial_behind_the_median_is_pruned(split: Split, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "error", [TrainingError("step 1", "nan", expected="a number", fix="Lower the learning rate."), MemoryError("step 1")]
+    "error",
+    [
+        TrainingError("step 1", "nan", expected="a number", fix="Lower the learning rate."),
+        MemoryError("step 1"),
+        RuntimeError("step 1: DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."),
+    ],
 )
 def test_settings_that_explode_or_do_not_fit_are_a_failed_trial(
     split: Split, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -177,6 +182,15 @@ def test_settings_that_explode_or_do_not_fit_are_a_failed_trial(
 
     monkeypatch.setattr(module, "fit", fit)
     with pytest.raises(TrainingError, match="no trial that reached a validation; the last one failed: step 1"):
+        tune(split, "fm", minutes=5, trials=2, settings=FIXED)
+
+
+def test_another_fault_ends_the_search(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(*_: Any, **__: Any) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(module, "fit", fit)
+    with pytest.raises(RuntimeError, match="shapes"):
         tune(split, "fm", minutes=5, trials=2, settings=FIXED)
 
 

@@ -41,7 +41,7 @@ def evaluate(
 
     check_rules(mask, candidates)
     if out is not None:
-        files.check_folder(out, overwrite=overwrite)
+        files.check_folder(out, overwrite=overwrite, kind="evaluation")
     found = judge(
         load(bundle),
         open_split(folder),

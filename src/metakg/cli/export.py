@@ -28,7 +28,7 @@ def export(
     from metakg.engine import load
     from metakg.evaluation.report import read_rows
 
-    files.check_folder(out, overwrite=overwrite)
+    files.check_folder(out, overwrite=overwrite, kind="bundle")
     engine = load(source)
     if figures is not None:
         file = figures / "rows.jsonl" if figures.is_dir() else figures

@@ -30,7 +30,7 @@ from metakg.cli.store import store
 from metakg.cli.train import train
 from metakg.cli.tune import tune
 from metakg.cli.validate import validate
-from metakg.errors import MetakgError
+from metakg.errors import MetakgError, is_out_of_memory
 
 app = typer.Typer(
     name="metakg",
@@ -83,6 +83,13 @@ def run() -> None:
         app()
     except MetakgError as err:
         print(f"metakg: {type(err).__name__}: {err}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as err:
+        if not is_out_of_memory(err):
+            raise
+        first = str(err).splitlines()[0] if str(err) else type(err).__name__
+        fix = "Lower training.batch_size or the sizes that the model's settings name, or take a larger machine."
+        print(f"metakg: memory: found too little ({first}); expected room for the run. {fix}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # the reader of our output (head, less) has seen enough
         sys.stderr.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from pydantic import ValidationError
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 def metapaths(
     folder: SplitArgument,
+    model: Annotated[
+        Literal["mcrec", "metahin", "melu"],
+        typer.Option(
+            help="For which model: metahin and melu leave the tasks' query pairs out, and take no path over two entities."
+        ),
+    ] = "mcrec",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the search, such as one_hop=3; repeat for more."),
@@ -28,16 +34,20 @@ def metapaths(
     dropped: Annotated[bool, typer.Option("--dropped/--no-dropped", help="Show the paths that are not taken too.")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the meta-paths found in the training part: coverage, lift, fate, and instances with their labels.
+    """Print the meta-paths that a model finds in the training part: coverage, lift, fate, and instances with their labels.
 
     Coverage is the share of the items from which a path leads to another item. Lift is how many more users clicked both of two
     items that it joins than would if clicks were independent.
     """
+    from metakg.models.learnt import Learnt
     from metakg.models.nn.ckg import training_edges
     from metakg.models.pathfinder import PathFinder
+    from metakg.models.registry import MODELS
 
-    view = open_split(Path(folder)).train
-    finder = PathFinder(view, training_edges(view), _config(settings))
+    view, kind = open_split(Path(folder)).train, MODELS[model]
+    assert issubclass(kind, Learnt)
+    pairs = training_edges(view) if kind.feed == "tasks" else view.interactions.pairs_only()
+    finder = PathFinder(view, pairs, _config(model, settings))
     found = finder.find()
     shown = {path: finder.examples(path, examples) for path in found.chosen}
     kept = [c for c in found.candidates if dropped or c.path in shown]
@@ -53,11 +63,13 @@ def metapaths(
             typer.echo(f"    {instance.text(path, view.vocabulary)}{clicked}")
 
 
-def _config(settings: list[str] | None) -> MetaPathConfig:
+def _config(model: str, settings: list[str] | None) -> MetaPathConfig:
     from metakg.models.metapaths import MetaPathConfig
+    from metakg.models.registry import config_for
 
+    default: MetaPathConfig = config_for(model, {}).paths  # type: ignore[attr-defined]
     try:
-        return MetaPathConfig.model_validate(settings_from(settings))
+        return MetaPathConfig.model_validate(default.model_dump() | settings_from(settings))
     except ValidationError as err:
         first = err.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

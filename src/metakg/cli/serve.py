@@ -113,15 +113,17 @@ def new(
     secret, digest = new_key()
     line = f"{role}:{name}:{digest}"
     earlier: list[str] = []
+    ends = True
     if file is not None and file.exists():
         with files.writing(file):
-            earlier = file.read_text(encoding="utf-8").splitlines()
+            text = file.read_text(encoding="utf-8")
+        earlier, ends = text.splitlines(), text.endswith("\n")
     Keys([*earlier, line], where="the key file with the new key")  # refuses a wrong name, and one that is taken
     if file is not None:
         with files.writing(file):
             handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             with open(handle, "a", encoding="utf-8") as out:  # noqa: PTH123 - a descriptor
-                out.write(line + "\n")
+                out.write(("" if ends or not earlier else "\n") + line + "\n")
     if as_json:
         print_json({"key": secret, "line": line})
         return

@@ -97,7 +97,7 @@ def rebuild(
     from metakg.serve.live import Live
 
     if out is not None:
-        files.check_folder(out, overwrite=overwrite)
+        files.check_folder(out, overwrite=overwrite, kind="bundle")
     with _opened(address) as opened:
         live = Live(opened)
         state = live.swap(bundle)

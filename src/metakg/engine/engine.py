@@ -470,10 +470,12 @@ class Engine:
         """Return an engine without these facts, given as (head, relation, tail) ids of entities; unknown ones do nothing."""
         view = self.recommender.view
         v, entity = view.vocabulary, view.graph.entity
+        asked = {(v.entities.row(head), v.relations.row(relation), v.entities.row(tail)) for head, relation, tail in facts}
+        heads = [head for head, _, _ in asked if head is not None]
+        near = np.flatnonzero(np.isin(entity.heads, heads))  # one look at all facts, however many are asked for
+        columns = (column[near].tolist() for column in (entity.heads, entity.relations, entity.tails))
         lost = np.zeros(len(entity), np.bool_)
-        for head, relation, tail in facts:
-            rows = v.entities.row(head), v.relations.row(relation), v.entities.row(tail)
-            lost |= (entity.heads == rows[0]) & (entity.relations == rows[1]) & (entity.tails == rows[2])
+        lost[near] = [fact in asked for fact in zip(*columns, strict=True)]
         if not lost.any():
             return self
         less = TrainView(v, view.interactions.pairs_only(), KnowledgeGraph(entity.select(~lost), view.graph.user))

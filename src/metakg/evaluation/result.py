@@ -194,7 +194,7 @@ class Evaluation:
         Raises:
             DataError: the folder exists (and `overwrite` is off), or cannot be written.
         """
-        with files.atomic_folder(Path(folder), overwrite=overwrite) as temporary:
+        with files.atomic_folder(Path(folder), overwrite=overwrite, kind="evaluation") as temporary:
             lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows]
             (temporary / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
             tables.write(temporary, "users", self._users())

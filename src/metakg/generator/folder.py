@@ -59,7 +59,7 @@ def generate(
     """
     made = world.build(preset(config) if isinstance(config, str) else config, seed)
     noise = 0
-    with files.atomic_folder(Path(out), overwrite=overwrite) as temporary:
+    with files.atomic_folder(Path(out), overwrite=overwrite, kind="dataset") as temporary:
         _write_nouns(temporary, made)
         with ExitStack() as open_files:
             sink = open_files.enter_context(_writer(temporary / "interactions.parquet", _INTERACTIONS))

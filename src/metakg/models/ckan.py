@@ -34,9 +34,8 @@ from metakg.models.nn.facts import Inverse, RippleSets, compact, fact_edges, ite
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
-from metakg.sample.neighbours import Edges, pick
+from metakg.sample.neighbours import Edges, pick, places_of
 from metakg.sample.pairs import PairBatch
-from metakg.types import Mask
 
 _ROWS = 8192
 """Users or items worked out at once."""
@@ -105,17 +104,13 @@ class CKAN(Learnt):
         graph = fact_edges(view, config.inverse)
         seeds, whose = user_seeds(view, pairs)
         self.user_seeds = MeanOf(seeds)
-        learns = torch.zeros(seeds.n_rows, dtype=torch.bool)
-        learns[torch.from_numpy(np.unique(pairs.users)).long()] = True
         clicked = np.unique(pairs.keys(view.n_items))
         self.register_buffer("clicked", torch.from_numpy(clicked), persistent=False)
-        self.users = RippleSets("sets/users", graph, seeds, whose, learns, config.layers, config.user_memory, config.cap)
+        self.users = RippleSets("sets/users", graph, seeds, whose, config.layers, config.user_memory, config.cap)
         seeds = item_seeds(view, pairs, config.item_memory)
         self.item_seeds = MeanOf(seeds)
-        learns = torch.zeros(view.n_items, dtype=torch.bool)
-        learns[torch.from_numpy(np.unique(pairs.items)).long()] = True
         every = torch.arange(view.n_items)
-        self.items = RippleSets("sets/items", graph, seeds, every, learns, config.layers, config.item_memory, config.cap)
+        self.items = RippleSets("sets/items", graph, seeds, every, config.layers, config.item_memory, config.cap)
         self.to(self.entity.device)
 
     @torch.no_grad()
@@ -124,20 +119,6 @@ class CKAN(Learnt):
         if self.config.resample:
             self.users.redraw(self.rng)
             self.items.redraw(self.rng)
-
-    def remember(self, old: CKAN) -> None:
-        """Take over what stood in the sets that were drawn before."""
-        came = torch.from_numpy(old._origin("entity", self.view)).to(self.users.met.device)
-        self.users.remember(old.users, came)
-        self.items.remember(old.items, came)
-
-    def trained_rows(self, name: str) -> Mask:
-        """Say which rows training moved: for entities, the items with a pair and what stood in their and their users' sets."""
-        if self.rows[name] != "entity":
-            return super().trained_rows(name)
-        seen: Mask = (self.users.met | self.items.met).cpu().numpy().copy()
-        seen[self.view.interactions.items] = True
-        return seen
 
     # -- vectors of users and of items -----------------------------------------------------------------------------------
 
@@ -274,8 +255,7 @@ class MeanOf(nn.Module):
 
     def of(self, table: Tensor, rows: Tensor) -> Tensor:
         """Return the mean for each row: (E, D), (n,) -> (n, D)."""
-        starts, counts = self.rowptr.index_select(0, rows), self.rowptr.diff().index_select(0, rows)
-        ends = counts.cumsum(0)
-        chosen = torch.repeat_interleave(starts - (ends - counts), counts) + torch.arange(int(counts.sum()), device=rows.device)
+        rowptr, places = places_of(self.rowptr, rows)
+        counts = rowptr.diff()
         weights = torch.repeat_interleave(1 / counts.to(table.dtype), counts)
-        return spmm(Edges(torch.cat([ends.new_zeros(1), ends]), self.cols.index_select(0, chosen)), weights, table)
+        return spmm(Edges(rowptr, self.cols.index_select(0, places)), weights, table)

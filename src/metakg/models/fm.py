@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +31,6 @@ from metakg.models.nn.features import ItemFeatures, Sums, TailNorm
 from metakg.models.nn.rows import compare_rows
 from metakg.models.space import Choice, Space
 from metakg.sample.pairs import PairBatch
-from metakg.types import Mask
 
 
 class FmConfig(LearntConfig):
@@ -69,14 +67,6 @@ class FactorisationMachine(Learnt):
         self.user = embedding(view.n_users, config.dim, rng)  # V of users, (U, D)
         self.entity = embedding(n, config.dim, rng)  # V of items and entities, (E, D), or (I, D)
         self.weight = nn.Parameter(torch.zeros(n, 1))  # w, (E, 1), or (I, 1)
-
-    def trained_rows(self, name: str) -> Mask:
-        """Say which rows training moved: users with a pair, and the features of items with a pair."""
-        if self.rows[name] == "user":
-            return super().trained_rows(name)
-        clicked = np.zeros(self.view.n_items, np.bool_)
-        clicked[self.view.interactions.items] = True
-        return self.features.read_by(clicked, len(self.entity))
 
     def batch_sums(self, batch: PairBatch) -> tuple[Sums, Tensor]:
         """Return the sums of the items of a batch, and where its positives and negatives stand: (2, B)."""

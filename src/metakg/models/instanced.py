@@ -23,7 +23,6 @@ from metakg.models.metapaths import MetaPath, MetaPathConfig, kept_paths
 from metakg.models.nn.instances import Limits, PathIndex, start_items
 from metakg.models.nn.rows import mean_of_neighbours
 from metakg.models.pathfinder import PathFinder
-from metakg.types import Mask
 
 
 class InstancedConfig(LearntConfig):
@@ -70,7 +69,11 @@ class Instanced(Learnt):
         self.register_buffer("paths", torch.tensor([path.codes() for path in self.chosen]))
 
     def features(self, rng: torch.Generator) -> nn.Parameter:
-        """Return random features of all nodes, of length 1 or so; training does not move them: (U + E, D)."""
+        """Return random features of all nodes, of length 1 or so: (U + E, D).
+
+        Training does not move them. Those of users and items with a click stay, and the others follow from them.
+        """
+        self.fitted("feature")
         d = self.config.dim
         drawn = torch.randn(self.view.n_users + self.view.n_entities, d, generator=rng) * d**-0.5
         return nn.Parameter(drawn, requires_grad=False)
@@ -100,18 +103,8 @@ class Instanced(Learnt):
         n = self.view.n_users
         with torch.no_grad():
             self.feature[:n], self.feature[n : n + len(items)] = users, items
-            known = torch.from_numpy(self.trained_rows("feature")).to(self.feature.device)
-            self.feature.copy_(self.fill_cold("feature", self.feature.detach(), known))
+            self.feature.copy_(self.fill_cold("feature", self.feature.detach(), self.trained_rows("feature")))
         self._index()
-
-    def trained_rows(self, name: str) -> Mask:
-        """Say which rows training moved; features belong to users and items with a click, and spread from there."""
-        if name != "feature":
-            return super().trained_rows(name)
-        known = np.zeros(len(self.feature), np.bool_)
-        known[self.view.interactions.users] = True
-        known[self.view.n_users + self.view.interactions.items] = True
-        return known
 
     def fill_cold(self, name: str, table: Tensor, known: Tensor) -> Tensor:
         """Return a table whose cold rows have a start; features come from neighbours, a user's from the items he clicked."""

@@ -10,10 +10,11 @@ numbers are the paper's. Nodes are users and entities; every click and every fac
 Loss: BPR on pairs (13) and a pairwise loss of TransR energies on edges (2), in passes of their own: all pairs, then all
 edges, then the attention is computed anew, which no gradient passes.
 
-Differs from the paper: of the parameters, the vectors that a batch reads are regularised and not the matrices. Differs from
-the authors' code: the attention is a softmax over all edges of a node from the first epoch on (theirs begins with rows
-normalised by relation); facts are drawn by edge, not by head; LeakyReLU falls by 0.01, theirs by 0.2; one Adam serves both
-passes; no vectors from outside (theirs start from BPR-MF; `training.start = "bpr"`, on training pairs).
+Differs from the paper: the biases in (8) and the scaling of layers in (11, 12) are those of the authors' code; of the
+parameters, the vectors that a batch reads are regularised and not the matrices. Differs from the authors' code: the
+attention is a softmax over all edges of a node from the first epoch on (theirs begins with rows normalised by relation);
+facts are drawn by edge, not by head; LeakyReLU falls by 0.01, theirs by 0.2; one Adam serves both passes; no vectors from
+outside (theirs start from BPR-MF; `training.start = "bpr"`, on training pairs).
 """
 
 from __future__ import annotations

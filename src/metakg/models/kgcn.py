@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -35,7 +34,6 @@ from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
 from metakg.sample.neighbours import pick
 from metakg.sample.pairs import PairBatch
-from metakg.types import Mask
 
 _USERS = 256
 """Users whose candidates for a negative are scored at a time."""
@@ -82,17 +80,6 @@ class KGCN(Learnt):
         self.b = nn.ParameterList(torch.zeros(d) for _ in range(config.hops))
         self.sample = Neighbourhoods(view, config.neighbours)
         self.prepare(view.interactions.pairs_only())
-
-    def trained_rows(self, name: str) -> Mask:
-        """Say which rows training moved: for entities, those that the items with a pair see."""
-        if self.rows[name] != "entity":
-            return super().trained_rows(name)
-        seen = np.zeros(self.view.n_entities, np.bool_)
-        seen[self.view.interactions.items] = True
-        tails = self.sample.tails.cpu().numpy()
-        for _ in range(self.config.hops):
-            seen[tails[seen].ravel()] = True
-        return seen
 
     # -- one pair at a time: training, and the reference for ranking -----------------------------------------------------
 

@@ -25,14 +25,14 @@ from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from metakg import losses
-from metakg.data import Interactions, Support, TrainView
+from metakg.data import Interactions, Support, TrainView, Triples
 from metakg.data.view import origin
+from metakg.errors import CheckpointError, DataError
 from metakg.models.base import ModelConfig, Recommender
-from metakg.models.nn.rows import carry_relations, compare_rows, mean_of_neighbours, named
+from metakg.models.nn.rows import carry_relations, compare_rows, mean_of_neighbours, named, signatures
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space, Span
 from metakg.sample.triples import TripleSampler
-from metakg.types import Mask
 
 Kind = Literal["user", "item", "entity", "node", "relation", "edge"]
 """What the rows of a table are: users, items, entities (items first), nodes (users, then entities), relations (R), or edge
@@ -47,6 +47,12 @@ what is around them (for entities the mean of the neighbours in the knowledge gr
 stretched as trained users are), what TransE implies for a user's clicks, or zero."""
 
 
+_FEW = ("relation", "edge")
+"""Kinds of which all rows count as trained: a new one comes from `carry_relations`."""
+_TRAINED = "trained."
+"""What the names of such tensors in a bundle begin with."""
+_OLDER = ".met"
+"""How tensors end that bundles held in place of these."""
 _BY_NEIGHBOURS = ("content", "transe")
 """Rules by which entities start at what is around them; they differ in where users start."""
 
@@ -80,6 +86,11 @@ class Learnt(Recommender):
 
     config: LearntConfig
 
+    def __init__(self, config: LearntConfig, view: TrainView, rng: torch.Generator) -> None:
+        super().__init__(config, view, rng)
+        self._fitted: dict[str, Tensor] = {}  # table -> (n,) bool: rows that a start, or earlier steps, have fitted
+        self._before: dict[str, Tensor] = {}  # table -> (n,) signatures of the rows as they stood before the steps of today
+
     # -- what a subclass may say -----------------------------------------------------------------------------------------
 
     def prepare(self, pairs: Interactions) -> None:
@@ -104,29 +115,67 @@ class Learnt(Recommender):
         Raises:
             DataError: there are none.
         """
-        known = self.view.graph.entity
+        return self.sampler_of(self.view.graph.entity, rng, fix="Give a knowledge graph, or choose a model that needs none.")
+
+    def sampler_of(self, known: Triples, rng: np.random.Generator, *, fix: str) -> TripleSampler:
+        """Return a sampler over some of the knowledge graph's facts, between entity rows.
+
+        Raises:
+            DataError: there are none; `fix` says what to do.
+        """
+        if not len(known):
+            where = f"the facts that {self.config.kind} learns from"
+            raise DataError(where, "none", expected="at least one", fix=fix)
         columns = (known.heads.astype(np.int64), known.relations.astype(np.int64), known.tails.astype(np.int64))
         bounds, wide = (0, self.view.n_items, self.view.n_entities), np.zeros(self.view.n_relations, np.bool_)
         return TripleSampler(*columns, kinds=bounds, wide=wide, rng=rng)
 
-    def trained_rows(self, name: str) -> Mask:
-        """Say which rows of a table training moved; the others are cold. By default those that a pair or a fact names."""
-        view, kind = self.view, self.rows[name]
+    # -- what was trained ------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Remember how all rows stand, so that those which steps move from here on can be told; what starts fitted stays so.
+
+        Call it after the start and before the first step.
+        """
+        for name, kind in self.rows.items():
+            if kind not in _FEW:
+                table = getattr(self, name)
+                self._fitted.setdefault(name, torch.zeros(len(table), dtype=torch.bool))
+                self._before[name] = signatures(table)
+
+    def trained_rows(self, name: str) -> Tensor:
+        """Say which rows of a table training has fitted: (n,) bool. The others are cold, whatever is known of them.
+
+        They are those that steps have moved since `begin`, and those that a start or an earlier training gave. Relations are
+        few, and all of them count. Of a model that never began, these are the rows that a pair or a fact names.
+        """
+        table = getattr(self, name)
+        if self.rows[name] in _FEW:
+            return torch.ones(len(table), dtype=torch.bool, device=table.device)
+        fitted = self._fitted.get(name, self._named(self.rows[name])).to(table.device)
+        if name not in self._before:
+            return fitted
+        return fitted | (signatures(table) != self._before[name].to(table.device))
+
+    def fitted(self, name: str, rows: Tensor | None = None) -> None:
+        """Take note that rows of a table were fitted elsewhere: (n,) bool; by default those of users and items with a click."""
+        self._fitted[name] = self._named(self.rows[name], facts=False) if rows is None else rows
+
+    def _named(self, kind: Kind, *, facts: bool = True) -> Tensor:
+        """Say which rows of a kind pairs name, or facts: (n,) bool."""
+        view = self.view
         users, entities = np.zeros(view.n_users, np.bool_), np.zeros(view.n_entities, np.bool_)
         users[view.interactions.users] = True
         entities[view.interactions.items] = True
-        if kind == "user":
-            return users
-        if kind == "item":
-            return entities[: view.n_items]
-        entities[view.graph.entity.heads] = entities[view.graph.entity.tails] = True
-        if kind == "entity":
-            return entities
-        if kind == "node":
+        if facts and kind in ("entity", "node"):
+            entities[view.graph.entity.heads] = entities[view.graph.entity.tails] = True
+        if facts and kind == "node":
             users[view.graph.user.heads] = True
             entities[view.graph.user.tails] = True
-            return np.concatenate([users, entities])
-        return np.ones(getattr(self, name).shape[0], np.bool_)  # relations are few: a new one comes from `carry_relations`
+        rows = {"user": users, "item": entities[: view.n_items], "entity": entities, "node": np.concatenate([users, entities])}
+        return torch.from_numpy(rows[kind])
+
+    # -- where rows start ------------------------------------------------------------------------------------------------
 
     def fill_cold(self, name: str, table: Tensor, known: Tensor) -> Tensor:
         """Return a table whose cold rows have a start: (n, ...), (n,) bool -> (n, ...). Override for a rule of one's own."""
@@ -161,9 +210,11 @@ class Learnt(Recommender):
         with torch.no_grad():
             if (name := self._table_of("user", "node")) is not None:
                 getattr(self, name)[: view.n_users] = users
+                self.fitted(name)
             if (name := self._table_of("item", "entity", "node")) is not None:
                 table = getattr(self, name)[view.n_users if self.rows[name] == "node" else 0 :]
                 table[: view.n_items] = items
+                self.fitted(name)
                 if self.config.cold in _BY_NEIGHBOURS:
                     table.copy_(self._from_neighbours(table, named(view.interactions.items, len(table), items.device))[0])
 
@@ -210,9 +261,6 @@ class Learnt(Recommender):
         """Return a fresh model of the same settings over another view; override to pass on what was decided in training."""
         return type(self)(self.config, view, rng)
 
-    def remember(self, old: Self) -> None:
-        """Take over what an older model of a smaller or equal view knows beside its parameters; by default nothing."""
-
     def extend(self, support: Support) -> Self:
         """Return a copy over the larger view: trained rows stay bit for bit, cold ones start as `config.cold` says.
 
@@ -224,7 +272,6 @@ class Learnt(Recommender):
         new = self.anew(view, torch.Generator().manual_seed(self.rng.initial_seed()))
         new = new.to(next(self.parameters()).device)
         new.use_generator(torch.Generator(self.rng.device).manual_seed(self.rng.initial_seed()))
-        new.remember(self)
         same = view.vocabulary is old.vocabulary and view.interactions is old.interactions and view.graph is old.graph
         known = {}
         with torch.no_grad():
@@ -238,6 +285,7 @@ class Learnt(Recommender):
             if not same:
                 new._settle(known)
         new.on_epoch_start()
+        new._know(known)
         return new.train(self.training)
 
     def over(self, view: TrainView) -> Self:
@@ -248,23 +296,57 @@ class Learnt(Recommender):
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 new.get_parameter(name).copy_(parameter)
-        new.remember(self)
         new.on_epoch_start()
+        new._know({name: self.trained_rows(name) for name in self.rows})
         return new.train(self.training)
 
     def settle(self) -> None:
         """Give the rows that training did not move the start that `config.cold` says, and refresh the buffers."""
+        known = {name: self.trained_rows(name) for name in self.rows}
         with torch.no_grad():
-            self._settle({name: torch.from_numpy(self.trained_rows(name)) for name in self.rows})
+            self._settle(known)
         self.on_epoch_start()
+        self._know(known)
 
     def use_generator(self, rng: torch.Generator) -> None:
         """Draw dropout and the like from another generator; it must live on the model's device."""
         self.rng = rng
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return parameters, buffers, and which rows were trained."""
+        trained = {f"{_TRAINED}{name}": self.trained_rows(name) for name, kind in self.rows.items() if kind not in _FEW}
+        return super().tensors() | trained
+
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` of an equal model returned."""
-        super().load_tensors({name: tensor.to(next(self.parameters()).device) for name, tensor in tensors.items()})
+        """Take over what `tensors` of an equal model returned.
+
+        Raises:
+            CheckpointError: a tensor is missing, unexpected, or of another shape.
+        """
+        device = next(self.parameters()).device
+        parts = {name: tensor.to(device) for name, tensor in tensors.items() if not name.endswith(_OLDER)}
+        known = {name.removeprefix(_TRAINED): parts.pop(name) for name in list(parts) if name.startswith(_TRAINED)}
+        tables = {name for name, kind in self.rows.items() if kind not in _FEW}
+        super().load_tensors(parts)
+        if not known:  # an older bundle does not say
+            known = {name: self._named(self.rows[name]) for name in tables}
+        fits = set(known) == tables and all(
+            rows.dtype == torch.bool and rows.shape == (len(getattr(self, name)),) for name, rows in known.items()
+        )
+        if not fits:
+            raise CheckpointError(
+                f"tensors of {self.config.kind}",
+                "no word on which rows were trained",
+                expected="those of an equal model",
+                fix="Save the bundle again.",
+            )
+        self._know(known)
+
+    def _know(self, trained: Mapping[str, Tensor]) -> None:
+        """Take these rows for the trained ones, until steps move others: table -> (n,) bool."""
+        for name, rows in trained.items():
+            self.fitted(name, rows)
+        self.begin()
 
     def _carried(self, name: str, fresh: Tensor, view: TrainView) -> tuple[Tensor, Tensor]:
         """Return a table with the rows of a larger view, and which of them training had moved."""
@@ -280,7 +362,7 @@ class Learnt(Recommender):
         came = torch.from_numpy(self._origin(kind, view)).to(table.device)
         there = came >= 0
         known = torch.zeros(len(came), dtype=torch.bool, device=table.device)
-        known[there] = torch.from_numpy(self.trained_rows(name)).to(table.device)[came[there]]
+        known[there] = self.trained_rows(name)[came[there]]
         rows = fresh.clone()
         rows[there] = table[came[there]]
         return rows, known

@@ -124,12 +124,10 @@ class Mcrec(Instanced):
         keys, places = torch.unique(both, return_inverse=True)
         contexts = self.contexts_of_pairs(keys // n, keys % n, drops=self.training)
         positive, negative = pick(self.logits(contexts), places)
-        runs = torch.unique_consecutive(both[0]).shape[0]
-        drawn = len(batch) / runs  # items drawn for each click
         if self.config.loss == "bpr":
             rank = losses.bpr(positive - negative).mean()
         else:
-            rank = (softplus(-positive).mean() + drawn * softplus(negative).mean()) / (1 + drawn)
+            rank = (softplus(-positive).mean() + batch.each * softplus(negative).mean()) / (1 + batch.each)
         used = pick(self.user, torch.unique(contexts.users)), pick(self.item, torch.unique(contexts.items))
         return {"rank": rank, "l2": losses.squared_norm(*used, batch=len(batch), weight=self.config.weight_decay)}
 

@@ -17,7 +17,7 @@ gradient is neither that of MAML nor of its first-order form: here `order` says 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -26,11 +26,12 @@ from scipy import sparse
 from torch import Tensor
 
 from metakg.data import Interactions, TrainView
+from metakg.errors import DataError
 from metakg.models.nn.ckg import training_edges
 from metakg.models.nn.content import EntityMeans
-from metakg.models.nn.decision import Comparisons, Decision, decide, task_losses
+from metakg.models.nn.decision import Decision, decide, task_losses
 from metakg.models.personal import Chosen, Learners, Personal, PersonalConfig, vectors
-from metakg.types import Mask
+from metakg.sample.keys import Ints
 
 _COUNTS, _LIKED = 8, 16
 """Buckets of the number of clicks and of their mean popularity, each twice as wide as the one before."""
@@ -53,6 +54,9 @@ class Melu(Personal):
     config: MeluConfig
 
     def __init__(self, config: MeluConfig, view: TrainView, rng: torch.Generator, *, chosen: Chosen | None = None) -> None:
+        if chosen is None and config.user == "facts" and not len(view.graph.user):
+            asked, fix = 'at least one, as user = "facts" asks', 'Set user = "activity".'
+            raise DataError("the facts about users", "none", expected=asked, fix=fix)
         super().__init__(config, view, rng, chosen=chosen)
         if config.user == "activity":
             self.count = vectors(_COUNTS, config.dim, rng)
@@ -72,12 +76,13 @@ class Melu(Personal):
         super().prepare(pairs)
         self.popularity = np.bincount(pairs.items, minlength=self.view.n_items).astype(np.float32)
 
-    def trained_rows(self, name: str) -> Mask:
-        """Say which entities training moved: those that clicked items and known users are made of."""
-        trained = super().trained_rows(name)
-        if self.config.user == "facts":
-            trained[self.view.graph.user.tails] = True
-        return trained
+    def used(self, users: Ints, items: Tensor) -> Tensor:
+        """Return the entity rows that users and items are made of, each once."""
+        of_items = super().used(users, items)
+        if self.config.user != "facts":
+            return of_items
+        of_users = self.about.edges(torch.from_numpy(users).to(items)).cols
+        return cast(Tensor, torch.unique(torch.cat([of_items, of_users])))
 
     def adapted(self, content: Tensor, learners: Learners) -> Decision:
         """Return each user's network after his steps.
@@ -125,7 +130,7 @@ class Melu(Personal):
         return result
 
     def _score_alone(self, learner: Learners, items: list[int]) -> Tensor:
-        p, pairs = self.of_users(learner)[0], _listed(learner.comparisons)
+        p, pairs = self.of_users(learner)[0], learner.comparisons.listed()
         theta = [t.detach().clone() for t in self.theta()]
 
         def score(item: int, weights: list[Tensor]) -> Tensor:
@@ -140,8 +145,3 @@ class Melu(Personal):
                 steps = torch.autograd.grad(-torch.nn.functional.logsigmoid(margins).mean(), trial)
             theta = [(t - self.config.inner_lr * step).detach() for t, step in zip(trial, steps, strict=True)]
         return torch.stack([score(item, theta) for item in items])
-
-
-def _listed(comparisons: Comparisons) -> list[tuple[int, int]]:
-    """Return the comparisons of a single user as pairs of item rows."""
-    return list(zip(comparisons.positives[0].tolist(), comparisons.negatives[0].tolist(), strict=True))

@@ -162,7 +162,7 @@ class MetaHin(Personal):
     def _score_alone(self, learner: Learners, items: list[int]) -> Tensor:
         rate, steps = self.config.inner_lr, self.config.inner_steps
         table = self.items(torch.arange(self.view.n_items, device=self.entity.device))
-        pairs = list(zip(learner.comparisons.positives[0].tolist(), learner.comparisons.negatives[0].tolist(), strict=True))
+        pairs = learner.comparisons.listed()
 
         def score(c: Tensor, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
             first, b1, w2, b2, out = weights

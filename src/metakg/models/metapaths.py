@@ -9,11 +9,11 @@ two ("by an artist whom this artist influenced"). Published meta-path models nam
 2. a candidate must lead from enough items to another one (`min_coverage`);
 3. what is left is ranked by lift * sqrt(coverage). The lift says how many more users clicked both of two items that the
    path joins than would if clicks were independent: sum of c_ij / sum of n_i n_j / U over draws of the path's instances,
-   with n_i the users of item i, c_ij those of both, and U all users;
+   with n_i the users of item i, c_ij those of both, and U all users with a click;
 4. a candidate whose pairs are nearly those of a better one (Jaccard above `max_overlap`) is skipped.
 
 (How many pairs *some* user clicked both of would not do: in dense data that is nearly every pair.) The draws come from a
-generator of their own (`seed`), so that `metakg metapaths` prints exactly what every model takes.
+generator of their own (`seed`), so that `metakg metapaths --model` prints exactly what that model takes.
 """
 
 from __future__ import annotations

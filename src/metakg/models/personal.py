@@ -34,7 +34,6 @@ from metakg.models.space import Choice, Space, Span
 from metakg.sample.episodes import Episodes, TaskBatch
 from metakg.sample.keys import Ints
 from metakg.sample.negatives import KeyedNegatives
-from metakg.types import Mask
 
 _PAIRS = 1 << 14
 """Comparisons of the users adapted at a time, padding included: two gathers of 16 MB at W = 256."""
@@ -182,7 +181,7 @@ class Personal(Learnt):
         comparisons = Comparisons.of(query, *found.chunk(2))
         terms = {"query": task_losses(self.items(judged), comparisons, decision).mean()}
         if self.config.weight_decay:
-            used = self.entity.index_select(0, self.content.used(torch.unique(torch.cat([items, judged]))))
+            used = self.entity.index_select(0, self.used(users, torch.unique(torch.cat([items, judged]))))
             terms["l2"] = losses.squared_norm(used, batch=len(query.tasks), weight=self.config.weight_decay)
         return terms
 
@@ -200,15 +199,13 @@ class Personal(Learnt):
             begin += size
         return query.rows(torch.cat(best))
 
+    def used(self, users: Ints, items: Tensor) -> Tensor:
+        """Return the entity rows that these items (and users, if any has some) are made of, each once: (M,), (n,) -> (m,)."""
+        return self.content.used(items)
+
     def items(self, items: Tensor) -> Tensor:
         """Return what some items are made of: (n,) -> (n, W)."""
         return cast(Tensor, self.content(self.entity, getattr(self, "null", None), items))
-
-    def trained_rows(self, name: str) -> Mask:
-        """Say which entities training moved: those that clicked items are made of."""
-        clicked = np.zeros(self.view.n_items, np.bool_)
-        clicked[self.view.interactions.items] = True
-        return self.content.read_by(clicked, self.view.n_entities)
 
     def settle(self) -> None:
         """Give cold rows their start; the tasks' query pairs are history from now on, as in a bundle."""

@@ -7,16 +7,17 @@ the items clicked. With v_0 the candidate's vector:
     p_m = softmax over the M facts of v_{k-1} . R_{r_m} h_m,    o_k = sum p_m t_m,    v_k = W (v_{k-1} + o_k)
     y(u, i) = v_H . (o_1 + .. + o_H)
 
-Loss: binary cross-entropy, minus a reward for facts that the matrices explain, sigma(h . R_r t).
+Loss: binary cross-entropy, minus the authors' code's reward for facts that the matrices explain, sigma(h . R_r t).
 
 Ranking is exact without a vector of any (user, item) pair: v_k is linear in v_0 and o_1..o_k, and o_k is a mixture of M tails,
 so all that is needed are products of item vectors with 2 H M vectors of the user, and M x M tables (`score_all`).
 
 Differs from the paper: facts are read in both directions (`inverse`), since in many graphs what an item's facts lead to has no
 facts of its own; the sets are drawn anew for every epoch (`resample`), and once for all for ranking; a node offers at most
-`cap` facts, or hubs would fill the second hop; entities that a batch reads are regularised, R_r is not; its reward has no
-counterpart for false facts, which is kept; a user without clicks is described by the facts about him, and one of whom nothing
-is known by what everybody clicks.
+`cap` facts, or hubs would fill the second hop; entities that a batch reads are regularised, R_r is not; a user without clicks
+is described by the facts about him, and one of whom nothing is known by what everybody clicks. As in the authors' code, v goes
+on to the next hop and v_H is compared at the end (`update`; the paper compares v_0), and the term for facts is that reward,
+which has no counterpart for false facts (the paper's fits a tensor of zeros and ones by squares).
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
@@ -38,7 +38,6 @@ from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space, Span
 from metakg.sample.neighbours import pick
 from metakg.sample.pairs import PairBatch
-from metakg.types import Mask
 
 _USERS = 4
 """Users ranked at once: M numbers for each item and user stay near the cache."""
@@ -101,10 +100,8 @@ class RippleNet(Learnt):
         """Draw the ripple sets."""
         config, view = self.config, self.view
         seeds, whose = user_seeds(view, pairs)
-        learns = torch.zeros(seeds.n_rows, dtype=torch.bool)
-        learns[torch.from_numpy(np.unique(pairs.users)).long()] = True
         graph = fact_edges(view, config.inverse)
-        sets = RippleSets("ripples/users", graph, seeds, whose, learns, config.hops, config.memory, config.cap)
+        sets = RippleSets("ripples/users", graph, seeds, whose, config.hops, config.memory, config.cap)
         self.sets = sets.to(self.entity.device)
 
     @torch.no_grad()
@@ -112,18 +109,6 @@ class RippleNet(Learnt):
         """Draw the sets of the next epoch."""
         if self.config.resample:
             self.sets.redraw(self.rng)
-
-    def remember(self, old: RippleNet) -> None:
-        """Take over what stood in the sets that were drawn before."""
-        self.sets.remember(old.sets, torch.from_numpy(old._origin("entity", self.view)).to(self.sets.met.device))
-
-    def trained_rows(self, name: str) -> Mask:
-        """Say which rows training moved: for entities, the items with a pair and what stood in the sets of their users."""
-        if self.rows[name] != "entity":
-            return super().trained_rows(name)
-        seen: Mask = self.sets.met.cpu().numpy().copy()
-        seen[self.view.interactions.items] = True
-        return seen
 
     # -- one pair at a time: training, and the reference for ranking -----------------------------------------------------
 

@@ -44,8 +44,8 @@ from metakg.sample.triples import TripleSampler
 
 _PIECE = 4096
 """Items scored at once, so that what belongs to them stays in the cache."""
-_SAFE = 40.0
-"""Logits up to which a product of two exponentials cannot overflow a float32."""
+_SAFE = 20.0
+"""Logits up to which the square of a product of two exponentials cannot overflow a float32."""
 
 
 class UgrecConfig(LearntConfig):
@@ -117,11 +117,12 @@ class UGRec(Learnt):
     def facts(self, rng: np.random.Generator) -> TripleSampler:
         """Return the facts to learn from, as entity rows."""
         known = self.view.graph.entity
+        fix = "Give a knowledge graph, or choose a model that needs none."
         if self.config.triples == "item_head":
+            if len(known):
+                fix = 'Set triples = "all": no fact there has an item as its head.'
             known = known.select(known.heads < self.view.n_items)
-        columns = (known.heads.astype(np.int64), known.relations.astype(np.int64), known.tails.astype(np.int64))
-        bounds, wide = (0, self.view.n_items, self.view.n_entities), np.zeros(self.view.n_relations, np.bool_)
-        return TripleSampler(*columns, kinds=bounds, wide=wide, rng=rng)
+        return self.sampler_of(known, rng, fix=fix)
 
     # -- learning --------------------------------------------------------------------------------------------------------
 
@@ -152,6 +153,11 @@ class UGRec(Learnt):
         weight, size = self.config.weight_decay, len(users)
         l2 = losses.squared_norm(*(table.index_select(0, kept) for table in tables), batch=size, weight=weight)
         return terms | {"l2": l2 + losses.squared_norm(*shared, batch=1, weight=weight)}
+
+    def start_from(self, users: Tensor, items: Tensor) -> None:
+        """Take over vectors of users and items, cut to length one: (U, D), (I, D)."""
+        super().start_from(users, items)
+        self.on_epoch_start()
 
     def after_step(self, batch: PairsAndFacts) -> None:
         """Bring rows that the step moved back to length one; Adagrad leaves the others alone."""

@@ -63,7 +63,7 @@ def prepare(sources: list[Source], options: ReadOptions, out: Path, step: Step =
         DataError: the files cannot be used, or the folder cannot be written.
         ConfigError: an option does not fit the files.
     """
-    with files.atomic_folder(out, overwrite=options.overwrite) as folder:
+    with files.atomic_folder(out, overwrite=options.overwrite, kind="dataset") as folder:
         with spill_folder(options, folder) as spill, connect(options, spill) as connection:
             job, times = _build(sources, Stage(connection), options, step)
             tables = _tables(job)

@@ -136,6 +136,16 @@ def edge_rows(rowptr: Tensor) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(counts), device=rowptr.device), counts)
 
 
+def places_of(rowptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where the edges of some rows stand: (N + 1,), (n,) -> (n + 1,) where each row's begin among them, (e,) places."""
+    starts = rowptr.index_select(0, rows)
+    counts = rowptr.index_select(0, rows + 1) - starts
+    begins = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    places = torch.repeat_interleave(starts - begins[:-1], counts)
+    places += torch.arange(len(places), device=rows.device)
+    return begins, places
+
+
 def reach(edges: Edges, nodes: Tensor) -> tuple[Tensor, Tensor, Edges, Tensor]:
     """Find what some nodes of one graph read: themselves and all their neighbours. Marking costs N; sorting would cost more.
 
@@ -147,16 +157,12 @@ def reach(edges: Edges, nodes: Tensor) -> tuple[Tensor, Tensor, Edges, Tensor]:
         (m,) the nodes that are read, ascending; (n,) where the nodes stand among them; how the nodes read the others, columns
         being such places; (e,) which of the edges these are.
     """
-    starts, degrees = edges.rowptr.index_select(0, nodes), edges.degrees.index_select(0, nodes)
-    ends = degrees.cumsum(0)
-    chosen = torch.repeat_interleave(starts - (ends - degrees), degrees)
-    chosen += torch.arange(len(chosen), device=nodes.device)
+    rowptr, chosen = places_of(edges.rowptr, nodes)
     cols = edges.cols.index_select(0, chosen)
     there = torch.zeros(edges.n_rows, dtype=torch.bool, device=nodes.device)
     there[nodes] = True
     there[cols] = True
     place = there.cumsum(0) - 1
-    rowptr = torch.cat([ends.new_zeros(1), ends])
     return torch.nonzero(there).squeeze(1), place.index_select(0, nodes), Edges(rowptr, place.index_select(0, cols)), chosen
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metakg.errors import DataError
-from metakg.sample.keys import Ints, KeySet
+from metakg.sample.keys import Ints, KeySet, contains
 from metakg.types import Json
 
 _ROUNDS = 16
@@ -74,7 +74,7 @@ class TripleSampler:
         seen: bool = False,
     ) -> None:
         if not len(heads):
-            raise DataError("the graph", "no facts", expected="at least one triple or click", fix="Check the input files.")
+            raise DataError("the graph", "no facts", expected="at least one to learn from", fix="Check the input files.")
         self.heads, self.relations, self.tails = heads, relations, tails
         self.n_nodes, self.n_relations = kinds[-1], len(wide)
         bounds = np.asarray(kinds, np.int64)
@@ -90,13 +90,10 @@ class TripleSampler:
             self.low[narrow], self.high[narrow] = places[kind[narrow]], places[kind[narrow] + 1]
         self.known = KeySet(self._keys(heads, relations, tails))
         self.rng = rng
+        self._leave_out_what_nothing_makes_false()
 
     def draw(self, size: int) -> TripleBatch:
-        """Draw `size` facts uniformly, with replacement; facts that no tail can make false are left out.
-
-        Raises:
-            DataError: no fact of the draw has a false tail (every node of the kind is a true one).
-        """
+        """Draw `size` facts uniformly, with replacement."""
         return self.corrupt(self.rng.integers(len(self.heads), size=size))
 
     def corrupt(self, picked: Ints, each: int = 1) -> TripleBatch:
@@ -111,21 +108,9 @@ class TripleSampler:
                 break
             false[bad] = self._node(self.rng.integers(low[bad], high[bad]))
             bad = bad[self._is_known(heads[bad], relations[bad], false[bad])]
-        keep = np.ones(len(picked), np.bool_)
         for row in bad:  # nearly every tail is true: look at each that is left
-            free = self._node(np.arange(low[row], high[row]))
-            free = free[~self._is_known(np.full(len(free), heads[row]), np.full(len(free), relations[row]), free)]
-            keep[row] = len(free) > 0
-            false[row] = self.rng.choice(free) if len(free) else -1
-        order = np.flatnonzero(keep)
-        order = order[np.argsort(relations[order], kind="stable")]
-        if not len(order):
-            raise DataError(
-                "the graph",
-                "facts that no other tail makes false",
-                expected="at least one node of each kind that is not linked",
-                fix="Add entities, or switch the triple loss off (ablation no-knowledge).",
-            )
+            false[row] = self.rng.choice(self._free(heads[row], relations[row], low[row], high[row]))
+        order = np.argsort(relations, kind="stable")
         columns = (heads, relations, self.tails[picked], false)
         heads_, relations_, tails_, corrupted = (torch.from_numpy(c[order]) for c in columns)
         return TripleBatch(heads_, relations_, tails_, corrupted, each)
@@ -137,6 +122,35 @@ class TripleSampler:
     def load_state_dict(self, state: Json) -> None:
         """Go back to where the draws stood."""
         self.rng.bit_generator.state = state["rng"]
+
+    def _leave_out_what_nothing_makes_false(self) -> None:
+        """Keep the facts of which some other tail is false; of a head to which all nodes of a kind are linked there is none.
+
+        Raises:
+            DataError: nothing is left.
+        """
+        keys = self.known.keys // self.n_nodes  # head and relation, sorted
+        first = np.flatnonzero(np.diff(keys, prepend=-1))
+        full = keys[first][np.diff(np.append(first, len(keys))) >= int((self.high - self.low).min())]
+        if not len(full):
+            return
+        kept = np.ones(len(self.heads), np.bool_)
+        for fact in np.flatnonzero(contains(full, self.heads * self.n_relations + self.relations)):
+            kept[fact] = len(self._free(self.heads[fact], self.relations[fact], self.low[fact], self.high[fact])) > 0
+        if not kept.any():
+            raise DataError(
+                "the graph",
+                "facts that no other tail makes false",
+                expected="at least one node of each kind that is not linked",
+                fix="Add entities, or choose a model (or an ablation) that learns from clicks alone.",
+            )
+        self.heads, self.relations, self.tails = self.heads[kept], self.relations[kept], self.tails[kept]
+        self.low, self.high = self.low[kept], self.high[kept]
+
+    def _free(self, head: int, relation: int, low: int, high: int) -> Ints:
+        """Return the tails that make a fact false."""
+        nodes = self._node(np.arange(low, high))
+        return nodes[~self._is_known(np.full(len(nodes), head), np.full(len(nodes), relation), nodes)]
 
     def _node(self, drawn: Ints) -> Ints:
         if not len(self.pool):

@@ -63,7 +63,7 @@ def recommendations(
         paths = engine.reasons(asking, shown, _REASONS, liked=liked, disliked=disliked) if shown else [()] * len(items)
         for item, reasons in zip(items, paths, strict=True):
             item["reasons"] = [path.as_json() for path in reasons if _may_be_told(state, path)]
-    return {"user": user, "way": way, "model": engine.model, "version": state.version, "items": items}
+    return {"user": user, "way": way, "model": engine.model, "items": items}
 
 
 def recommended(entry: Recommendation) -> Json:
@@ -138,15 +138,19 @@ def reach(state: State, item: str, n: int) -> Json:
 
 @dataclass(frozen=True)
 class Made:
-    """A list of recommendations, ready to be sent.
+    """A list of recommendations, ready to be sent once it is said of which version it is true.
 
     Attributes:
         way: how it was made.
-        body: the answer.
+        body: the answer, a JSON object.
     """
 
     way: str
     body: bytes
+
+    def at(self, version: str) -> bytes:
+        """Return the answer with the version of the state that it is true of: a kept answer stays true of later ones."""
+        return b'{"version":' + dump(version) + b"," + self.body[1:]
 
 
 class Kept:

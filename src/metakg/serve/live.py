@@ -27,6 +27,8 @@ from metakg.store import Event, Store
 from metakg.store.events import CLICKS
 
 LOG = logging.getLogger("metakg.serve")
+_PASSES = 3
+"""Times that a new state reads what arrived while it was made, before it queues the rest."""
 _AGAIN_S = 5.0
 
 
@@ -126,10 +128,11 @@ class Live:
             engine = metakg.load(bundle)
             digest = files.sha256(bundle / "manifest.json")[:8]
             seq = refused = 0
-            changes = True
-            while changes:  # what arrives meanwhile is caught up with, until only clicks are left
+            for _ in range(_PASSES):  # what arrives meanwhile is caught up with; if it never ends, the rest is queued below
                 engine, seq, changes, more = self._caught_up(engine, seq)
                 refused += more
+                if not changes:
+                    break
             _warn_of_strangers(engine, bundle)
             warm(engine)
             with self._lock:

@@ -155,9 +155,10 @@ def run(settings: Settings, *, listening: Callable[[str], None] = lambda _: None
         failures: list[BaseException] = []
         loading = threading.Thread(target=_load, args=(service, settings.bundle, server, failures), daemon=True)
         loading.start()
-        # uvicorn repeats the signal that stopped it, which would end the process before the rest is put away
+        # A signal may come before uvicorn looks for any; and it repeats the one that stopped it, which would end the process
+        # before the rest is put away.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, server.stop_soon)
         host, port = listener.getsockname()[:2]
         listening(f"{'https' if settings.certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}")
         try:
@@ -200,6 +201,11 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
 
+    def stop_soon(self, *_: Any) -> None:
+        """Take a signal that uvicorn does not see: begin no more, or end at once."""
+        self._service.stopping = True
+        self.should_exit = True
+
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Take a signal: not ready any more."""
         self._service.stopping = True
@@ -230,7 +236,8 @@ def guarded(limits: Limits) -> type[HttpToolsProtocol]:
 
         _timer: TimerHandle | None = None
         _in_head = True
-        _head = 0
+        _head = 0  # bytes of a head whose end has not come
+        _ended = False  # whether a request ended in the bytes at hand
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -248,8 +255,9 @@ def guarded(limits: Limits) -> type[HttpToolsProtocol]:
                 return
             if self._in_head:
                 self._watch()
+            self._ended = False
             super().data_received(data)
-            if self._in_head:
+            if self._in_head and not self._ended:  # else all of it, or what came before the next head, was a body
                 self._head += len(data)
                 if self._head > limits.head_bytes:
                     self._turn_away(b"431 Request Header Fields Too Large")
@@ -265,7 +273,7 @@ def guarded(limits: Limits) -> type[HttpToolsProtocol]:
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
-            self._in_head = True
+            self._in_head = self._ended = True
             super().on_message_complete()
 
         def _watch(self) -> None:

@@ -64,12 +64,14 @@ def split_by_time(dataset: Dataset, config: PaperConfig) -> Split:
     """
     options = config.model_dump(mode="json")
     pairs = order.in_time(dataset, config.seed)
-    corners = _corners_by_time(dataset, pairs, config.new_users, config.new_items, config)
+    corners = _corners_by_time(dataset, pairs, config.new_users, config.new_items, config, "warm users")
     parts = cut(dataset, pairs, corners, config, relax=False)
     validation = None
     if config.validation:
         by_time = {"options": options, "cut_from": "the training pairs, by time"}
-        inner = _corners_by_time(dataset, parts.pairs, config.validation_users, config.validation_items, config)
+        inner = _corners_by_time(
+            dataset, parts.pairs, config.validation_users, config.validation_items, config, "validation warm users"
+        )
         validation = assemble(dataset, cut(dataset, parts.pairs, inner, config, relax=True), by_time)
     return assemble(dataset, parts, {"options": options}, validation)
 
@@ -156,7 +158,9 @@ def with_candidates(scenarios: Mapping[str, Scenario], training: Interactions) -
     }
 
 
-def _corners_by_time(dataset: Dataset, pairs: Interactions, users: float, items: float, config: PaperConfig) -> Corners:
+def _corners_by_time(
+    dataset: Dataset, pairs: Interactions, users: float, items: float, config: PaperConfig, lot: str
+) -> Corners:
     v, seed = dataset.vocabulary, config.seed
     assert pairs.times_s is not None
     first_user, seen_user = order.first_times(pairs.users, pairs.times_s, v.n_users)
@@ -165,7 +169,7 @@ def _corners_by_time(dataset: Dataset, pairs: Interactions, users: float, items:
     return Corners(
         new_users,
         order.latest(first_item, seen_item, v.items, items, seed),
-        order.draw(seen_user & ~new_users, v.users, config.warm_users, seed, "warm users"),
+        order.draw(seen_user & ~new_users, v.users, config.warm_users, seed, lot),
     )
 
 

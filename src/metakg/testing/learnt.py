@@ -28,7 +28,7 @@ from metakg.testing.checks import check_finite, everybody, refuses, score
 from metakg.testing.contract import ModelContract
 from metakg.testing.problem import planted_split
 from metakg.testing.toy import arriving, toy_view
-from metakg.train.baseline import AdaptRule, BaselineConfig, train_baseline
+from metakg.train.baseline import Adapting, AdaptRule, BaselineConfig, train_baseline
 from metakg.train.feeds import FEEDS, Ration
 from metakg.train.loop import LoopConfig
 
@@ -118,6 +118,18 @@ class LearntContract(ModelContract):
                 was, now = _places(model, new, name)
                 assert torch.equal(before[was], after[now]), f"extend changed trained rows of {name}"
 
+    def test_two_arrivals_are_worth_one(self) -> None:
+        """Without steps, who clicked twice is known by both clicks, whether they came together or one after the other."""
+        view = toy_view(tasks=True)
+        model, v = self.train(self.build(view), view, 1), view.vocabulary
+        assert isinstance(model, Adapting)
+        none = Adapting(model.model, model.training_config.model_copy(update={"adapt": AdaptRule(mode="none")}), 1)
+        clicks = [v.items.id(int(item)) for item in np.unique(view.interactions.items)[:4]]
+        together = none.adapt(Support.clicks("new", clicks))
+        parts = none.adapt(Support.clicks("new", clicks[:1])).adapt(Support.clicks("new", clicks[1:]))
+        user = torch.tensor([together.view.vocabulary.users.row("new")])
+        torch.testing.assert_close(parts.score_all(user), together.score_all(user), rtol=1e-4, atol=1e-5)
+
     def test_ten_users_are_learnt_by_heart(self) -> None:
         """A model that cannot even do that has a fault in its gradient or its score."""
         view, kind = ten_users(), self.model or MODELS[self.config.kind]
@@ -197,5 +209,5 @@ def _places(old: Learnt, new: Learnt, name: str) -> tuple[Tensor, Tensor]:
         came.append(np.where(rows >= 0, rows + (before.n_users if kind == "node" else 0), -1))
     was = np.concatenate(came)
     now = np.flatnonzero(was >= 0)
-    now = now[old.trained_rows(name)[was[now]]]
+    now = now[old.trained_rows(name).cpu().numpy()[was[now]]]
     return torch.from_numpy(was[now]), torch.from_numpy(now)

@@ -177,7 +177,9 @@ class CoAdapting(Trained):
 
 
 def _is_one_users(support: Support, model: MetaKG) -> bool:
-    """Say whether a support holds nothing but one user's clicks on known items."""
+    """Say whether a support holds nothing but one user's clicks on known items, and names nobody else."""
     if not len(support) or len(support.arrivals) or len(support.triples) or len(support.user_triples):
+        return False
+    if not set(support.newcomers.to_pylist()) <= set(support.users.to_pylist()):
         return False
     return len(support.users.unique()) == 1 and bool((model.view.vocabulary.items.rows(support.items) >= 0).all())

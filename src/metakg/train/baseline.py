@@ -26,7 +26,6 @@ from metakg.models.nn.ckg import training_edges
 from metakg.models.nn.transr import xavier
 from metakg.models.registry import build
 from metakg.models.space import Choice, Space, Span
-from metakg.sample.pairs import PairsAndFacts
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.feeds import FEEDS, Ration
 from metakg.train.initialise import BprConfig, InitConfig, fit_bpr, fit_start, fit_transr
@@ -41,7 +40,6 @@ __all__ = [
     "BaselineConfig",
     "KgatTraining",
     "McrecTraining",
-    "PairsAndFacts",
     "TaskConfig",
     "UgrecTraining",
     "train_baseline",
@@ -220,6 +218,7 @@ def train_baseline(
     about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume}
     edges = training_edges(model.view) if model.feed == "tasks" else pairs  # what is to be asked for does not start vectors
     _start(model, config, edges, seed, on_progress=_phase(on_progress, "start vectors"), **about)
+    model.begin()
     source = FEEDS[model.feed](
         model,
         Ration(pairs, pairs, config.batch_size, config.facts, config.negatives, config.pool, hardest=config.hardest),
@@ -330,6 +329,7 @@ def _start(
         with torch.no_grad():
             for name in names:
                 getattr(model, name).copy_(getattr(transr, name))
+        model.fitted("node", model.trained_rows("node"))  # TransR moves whatever an edge names
     elif config.start == "fm":
         if not isinstance(model, NFM):
             raise _unsuited(model, "fm", "its features are not those of a factorisation machine", "nfm")
@@ -337,6 +337,7 @@ def _start(
         source = FEEDS["pairs"](
             machine, Ration(pairs, pairs, config.bpr.batch_size, 0, purpose="fm", hardest=config.bpr.hardest), seed
         )
+        machine.begin()
         fit_start(machine, source, config.bpr, "fm", **about)
         model.start_from_machine(machine)
 

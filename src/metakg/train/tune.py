@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from metakg import rng as random
 from metakg.data import Split
-from metakg.errors import ConfigError, DataError, TrainingError
+from metakg.errors import ConfigError, DataError, TrainingError, is_out_of_memory
 from metakg.evaluation.result import MASK, TIES
 from metakg.models.base import Recommender
 from metakg.models.registry import MODELS
@@ -218,7 +216,9 @@ def _run(
         trial.state = "cut"
     except search.TrialPruned:
         trial.state = "pruned"
-    except (ConfigError, TrainingError, MemoryError, torch.OutOfMemoryError) as err:  # the next setting may well do
+    except (ConfigError, TrainingError, MemoryError, RuntimeError) as err:  # the next setting may well do
+        if isinstance(err, RuntimeError) and not is_out_of_memory(err):
+            raise
         trial.state, trial.remark = "failed", str(err)
     trial.seconds = time.monotonic() - began
 

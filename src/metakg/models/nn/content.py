@@ -14,8 +14,7 @@ from metakg.data import TrainView
 from metakg.models.metapaths import Link
 from metakg.models.nn.sparse import spmm
 from metakg.sample.keys import Ints, sorted_set
-from metakg.sample.neighbours import Edges
-from metakg.types import Mask
+from metakg.sample.neighbours import Edges, places_of
 
 
 class EntityMeans(nn.Module):
@@ -48,10 +47,7 @@ class EntityMeans(nn.Module):
 
     def edges(self, rows: Tensor) -> Edges:
         """Return the links of some rows: (n,) rows."""
-        counts = self.rowptr.diff().index_select(0, rows)
-        rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        shift = self.rowptr.index_select(0, rows) - rowptr[:-1]
-        places = torch.arange(int(rowptr[-1]), device=rows.device) + torch.repeat_interleave(shift, counts)
+        rowptr, places = places_of(self.rowptr, rows)
         return Edges(rowptr, self.cols.index_select(0, places))
 
 
@@ -112,13 +108,6 @@ class ItemContent(nn.Module):
         """Return the entity rows that these items are made of, each once."""
         parts = [self.means.edges(self._rows(items)).cols] if self.n_fields else []
         return cast(Tensor, torch.unique(torch.cat([*parts, items] if self.own else parts)))
-
-    def read_by(self, items: Mask, n_entities: int) -> Mask:
-        """Say which entities these items are made of: (I,) bool -> (E,) bool."""
-        found = np.zeros(n_entities, np.bool_)
-        if items.any():
-            found[self.used(torch.from_numpy(np.flatnonzero(items)).to(self.means.cols.device)).cpu().numpy()] = True
-        return found
 
     def _rows(self, items: Tensor) -> Tensor:
         return (items.unsqueeze(1) * self.n_fields + torch.arange(self.n_fields, device=items.device)).flatten()

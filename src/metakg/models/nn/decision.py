@@ -70,6 +70,10 @@ class Comparisons:
         share = torch.zeros(m * width, device=tasks.device).index_copy(0, cells, 1.0 / counts[tasks])
         return Comparisons(*(part.view(m, width) for part in (left, right, share)))
 
+    def listed(self) -> list[tuple[int, int]]:
+        """Return the comparisons of a single task as pairs of places, for a reference that goes one by one."""
+        return list(zip(self.positives[0].tolist(), self.negatives[0].tolist(), strict=True))
+
 
 def scores(content: Tensor, d: Decision) -> Tensor:
     """Score the items of every task by each of its variants: (M, S, W) -> (M, P, S)."""

@@ -17,7 +17,7 @@ from metakg.data import Interactions, TrainView
 from metakg.errors import DataError
 from metakg.models.nn.ckg import EdgeSet, edge_keys
 from metakg.sample.keys import Ints, sorted_set
-from metakg.sample.neighbours import Edges, pick
+from metakg.sample.neighbours import Edges
 from metakg.sample.ripples import neighbourhoods, offsets, ripples
 
 Inverse = Literal["own", "same", "none"]
@@ -124,7 +124,6 @@ class RippleSets(nn.Module):
 
     Buffers:
         fixed, drawn: (n, H, M) int32 edge numbers; `drawn` is saved, so that a resumed epoch goes on with it.
-        met: (E,) entities that stood in a drawn set of a row that learns, so far; saved.
         whose: (m,) the row that describes each user or item.
 
     Args:
@@ -132,7 +131,6 @@ class RippleSets(nn.Module):
         graph: the facts.
         seeds: (n rows) the entities each row starts from.
         whose: see above.
-        learns: (n,) bool, rows that training reads.
         hops: H.
         size: M.
         cap: see `metakg.sample.ripples.ripples`.
@@ -140,49 +138,30 @@ class RippleSets(nn.Module):
 
     fixed: Tensor
     drawn: Tensor
-    met: Tensor
     whose: Tensor
-    learns: Tensor
     seed_ptr: Tensor
     seed_cols: Tensor
 
-    def __init__(
-        self, name: str, graph: EdgeSet, seeds: Edges, whose: Tensor, learns: Tensor, hops: int, size: int, cap: int | None
-    ) -> None:
+    def __init__(self, name: str, graph: EdgeSet, seeds: Edges, whose: Tensor, hops: int, size: int, cap: int | None) -> None:
         super().__init__()
         self.graph, self.hops, self.size, self.cap = graph, hops, size, cap
         fixed = ripples(
             graph.edges, seeds, size, [offsets(0, f"{name}/hop{hop}", seeds.n_rows) for hop in range(hops)], cap=cap
         )
-        derived = {"fixed": fixed.int(), "whose": whose, "learns": learns, "seed_ptr": seeds.rowptr, "seed_cols": seeds.cols}
+        derived = {"fixed": fixed.int(), "whose": whose, "seed_ptr": seeds.rowptr, "seed_cols": seeds.cols}
         for key, value in derived.items():
             self.register_buffer(key, value, persistent=False)
         self.register_buffer("drawn", self.fixed.clone())
-        self.register_buffer("met", torch.zeros(graph.n_nodes, dtype=torch.bool))
-        self._meet()
 
     def redraw(self, rng: torch.Generator) -> None:
         """Draw the sets of a new epoch."""
         n, device = len(self.fixed), self.fixed.device
         draws = [torch.rand(n, generator=rng, dtype=torch.float64, device=device) for _ in range(self.hops)]
         self.drawn = ripples(self.graph.edges, Edges(self.seed_ptr, self.seed_cols), self.size, draws, cap=self.cap).int()
-        self._meet()
-
-    def remember(self, old: RippleSets, came: Tensor) -> None:
-        """Take over what older sets have met: (N,) old node of each of these, -1 where it is new."""
-        there = came >= 0
-        self.met = self.met.clone()
-        self.met[there] |= old.met[came[there]]
 
     def of(self, rows: Tensor, *, training: bool) -> Tensor:
         """Return the sets of some users or items: (B,) -> (B, H, M) edge numbers."""
         return (self.drawn if training else self.fixed).index_select(0, self.whose[rows.long()]).long()
-
-    def _meet(self) -> None:
-        edges = self.drawn[self.learns].flatten().long()
-        self.met = self.met.clone()
-        self.met[pick(self.graph.tails, edges)] = True
-        self.met[pick(self.graph.pair_head, pick(self.graph.pair, edges))] = True
 
 
 class Neighbourhoods(nn.Module):

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from metakg.data import TrainView
 from metakg.models.nn.sparse import Transposed, spmm
 from metakg.sample.keys import sorted_set
-from metakg.sample.neighbours import Edges, edge_rows
-from metakg.types import Mask
+from metakg.sample.neighbours import Edges, edge_rows, places_of
 
 TailNorm = Literal["mean", "sum", "idf"]
 
@@ -88,13 +87,6 @@ class ItemFeatures(nn.Module):
         part = slice(int(self.rowptr[item]), int(self.rowptr[item + 1]))
         return self.cols[part], self.x[part]
 
-    def read_by(self, items: Mask, n: int) -> Mask:
-        """Say which of the first n entities are features of some of these items: (I,) bool -> (n,) bool."""
-        rows = edge_rows(self.rowptr).cpu().numpy()
-        found = np.zeros(n, np.bool_)
-        found[self.cols.cpu().numpy()[items[rows]]] = True
-        return found
-
     def sums(self, table: Tensor, weight: Tensor, items: Tensor | None = None, *, by_coordinate: bool = True) -> Sums:
         """Sum over the features of some items, or of all: (E, D), (E, 1) -> n items.
 
@@ -106,10 +98,7 @@ class ItemFeatures(nn.Module):
         if items is None:
             edges, x, used, weights, turned = Edges(self.rowptr, self.cols), self.x, table, weight, None
         else:
-            start = self.rowptr.index_select(0, items)
-            counts = self.rowptr.index_select(0, items + 1) - start
-            rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-            places = torch.repeat_interleave(start - rowptr[:-1], counts) + torch.arange(int(rowptr[-1]), device=items.device)
+            rowptr, places = places_of(self.rowptr, items)
             rows, edges, turned = _compacted(rowptr, self.cols.index_select(0, places))
             x = self.x.index_select(0, places)
             used, weights = table.index_select(0, rows), weight.index_select(0, rows)

@@ -15,10 +15,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag, leaky_relu_
+from torch.nn.functional import leaky_relu_
 
 from metakg.models.nn.aggregate import SLOPE
-from metakg.models.nn.sparse import Transposed
+from metakg.models.nn.sparse import Transposed, weighted_sums
 from metakg.sample.neighbours import Edges
 
 _PIECE = 1024
@@ -90,7 +90,7 @@ class _Layer(torch.autograd.Function):
         keep: Tensor | None,
         scale: float,
     ) -> tuple[Tensor, Tensor]:
-        m = _bag(e, adjacency.edges.cols, adjacency.edges.rowptr, adjacency.weights)
+        m = weighted_sums(e, adjacency.edges.cols, adjacency.edges.rowptr, adjacency.weights)
         n = e.shape[0] if rows is None else rows.shape[0]
         out = e.new_empty(n, w1.shape[0])
         signs = [torch.empty(out.shape, dtype=torch.bfloat16, device=e.device) for _ in range(2)]  # the sign is all that counts
@@ -136,7 +136,7 @@ class _Layer(torch.autograd.Function):
             else:
                 to_m[rows[part]] = torch.addcmul(back[0], back[1], x)
         turned = adjacency.transposed
-        total = _bag(to_m, turned.rows, turned.rowptr, adjacency.t_weights)
+        total = weighted_sums(to_m, turned.rows, turned.rowptr, adjacency.t_weights)
         if rows is None:
             total += to_e
         else:
@@ -144,10 +144,6 @@ class _Layer(torch.autograd.Function):
         if read is not None:
             total.index_add_(0, read, grad_read)
         return total, to_w[0], to_b[0], to_w[1], to_b[1], None, None, None, None, None
-
-
-def _bag(x: Tensor, cols: Tensor, rowptr: Tensor, weights: Tensor) -> Tensor:
-    return embedding_bag(cols, x, rowptr, mode="sum", per_sample_weights=weights, include_last_offset=True)
 
 
 def _pieces(n: int, like: Tensor) -> Iterator[slice]:

@@ -12,6 +12,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from metakg import rng as random
 from metakg.data import Triples
 from metakg.models.nn.ckg import CollaborativeGraph
 from metakg.models.nn.sparse import spmm
@@ -20,6 +21,8 @@ from metakg.types import Rows
 _HOPS = 3
 """Rounds in which new entities may learn from new entities that have a vector already."""
 
+_SIGNED_AT_ONCE = 1 << 14
+"""Rows whose signatures are taken at a time."""
 _AT_ONCE = 1 << 18
 """Numbers gathered at a time where rows are compared on a CPU: 1 MB."""
 _AT_ONCE_ELSEWHERE = 1 << 26
@@ -120,6 +123,17 @@ def mean_of_neighbours(rows: Tensor, known: Tensor, facts: Triples) -> tuple[Ten
         there[cold[found]] = True
     filled = torch.from_numpy(values).to(device, rows.dtype).reshape(rows.shape)
     return filled, torch.from_numpy(there).to(device)
+
+
+def signatures(table: Tensor) -> Tensor:
+    """Return a number for each row that follows from all of its bits: (n, ...) float32 -> (n,) int64.
+
+    Two rows of one number differ with a chance of 2^-32 at most, so equal numbers say that nothing has changed.
+    """
+    bits = table.detach().flatten(1).contiguous().view(torch.int32)
+    odd = 2 * random.generator(0, "rows/signatures").integers(1 << 62, size=bits.shape[1]) + 1
+    factors = torch.from_numpy(odd).to(bits.device)
+    return torch.cat([(part * factors).sum(1) for part in torch.split(bits, _SIGNED_AT_ONCE)])  # wraps around
 
 
 def _mean_of_known(rows: Tensor, known: Tensor, graph: CollaborativeGraph) -> tuple[Tensor, Tensor]:

@@ -66,7 +66,8 @@ def edge_dot(left: Tensor, left_rows: Tensor, right: Tensor, right_rows: Tensor)
     return out
 
 
-def _bag(x: Tensor, cols: Tensor, rowptr: Tensor, weights: Tensor) -> Tensor:
+def weighted_sums(x: Tensor, cols: Tensor, rowptr: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted sum of what each row reads, outside of autograd: (n, D), (E,), (m + 1,), (E,) -> (m, D)."""
     return embedding_bag(cols, x, rowptr, mode="sum", per_sample_weights=weights, include_last_offset=True)
 
 
@@ -75,7 +76,7 @@ class _Spmm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weights: Tensor, edges: Edges, transposed: Transposed | None) -> Tensor:
         ctx.save_for_backward(x if weights.requires_grad else None, weights)
         ctx.edges, ctx.transposed, ctx.n_sources = edges, transposed, x.shape[0]
-        return _bag(x, edges.cols, edges.rowptr, weights)
+        return weighted_sums(x, edges.cols, edges.rowptr, weights)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -99,7 +100,7 @@ class _SpmmT(torch.autograd.Function):
         if transposed is None and len(edges.cols) * y.shape[1] > _SORT_FROM:
             transposed = transpose(edges, n_sources)
         if transposed is not None:
-            return _bag(y, transposed.rows, transposed.rowptr, weights.index_select(0, transposed.order))
+            return weighted_sums(y, transposed.rows, transposed.rowptr, weights.index_select(0, transposed.order))
         messages = y.index_select(0, edge_rows(edges.rowptr)) * weights.unsqueeze(-1)
         return y.new_zeros(n_sources, y.shape[1]).index_add_(0, edges.cols, messages)
 

@@ -111,28 +111,28 @@ def as_json(value: object) -> Response:
     return Response(dump(value), media_type="application/json")
 
 
-def refusing(call: Callable[[], T]) -> Callable[[], T]:
-    """Turn the engine's errors into answers: an unknown item is none of ours, and a model without paths says so."""
+def refusing(call: Callable[[], T], field: str = "path.item") -> Callable[[], T]:
+    """Turn the engine's errors into answers: the item of `field` is unknown, or the model has no paths to explain by."""
 
     def run() -> T:
         try:
             return call()
         except DataError as err:
-            raise Refusal(404, f"{err.where} is unknown", code="unknown_item", field="path.item") from err
+            raise Refusal(404, f"{err.where} is unknown", code="unknown_item", field=field) from err
         except ConfigError as err:
             raise Refusal(422, "this model cannot explain its answers", code="no_explanations") from err
 
     return run
 
 
-def not_hidden(state: State, item: str) -> None:
+def not_hidden(state: State, item: str, field: str = "path.item") -> None:
     """Refuse an item that was removed and is still being taken out.
 
     Raises:
         Refusal: it is such a one.
     """
     if item in state.hidden_items:
-        raise Refusal(404, f"item {item!r} is unknown", code="unknown_item", field="path.item")
+        raise Refusal(404, f"item {item!r} is unknown", code="unknown_item", field=field)
 
 
 async def keep(request: Request, drafts: Sequence[Draft], key: str | None) -> Response:

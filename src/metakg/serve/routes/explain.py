@@ -46,6 +46,6 @@ async def explain(request: Request, user: PathId, item: PathId, limit: Limit = 3
 async def session_explain(request: Request, ask: schemas.SessionWhy) -> Response:
     """As for a user, from what is sent."""
     shared, state = service(request), service(request).state
-    not_hidden(state, ask.item)
-    made = refusing(lambda: answers.explanation(state, None, ask.item, ask.limit, ask.liked, ask.disliked))
+    not_hidden(state, ask.item, "body.item")
+    made = refusing(lambda: answers.explanation(state, None, ask.item, ask.limit, ask.liked, ask.disliked), "body.item")
     return as_json(await shared.ask(made))

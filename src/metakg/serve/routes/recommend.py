@@ -53,7 +53,7 @@ async def recommend(
             kept = await shared.ask(lambda: shared.kept.answer(state, user, question, make), costly=costly)
         found = kept
     shared.metrics.way(found.way)
-    return _bytes(found.body)
+    return _bytes(found.at(state.version))
 
 
 @router.describe(
@@ -81,7 +81,7 @@ async def session_recommend(request: Request, ask: schemas.SessionAsk) -> Respon
             explain=ask.explain,
         )
         shared.metrics.way(answer["way"])
-        return dump(answer)
+        return answers.Made(answer["way"], dump(answer)).at(state.version)
 
     return _bytes(await shared.ask(make, costly=_is_costly(ask.n, ask.diversity, ask.explain, "body.n")))
 
