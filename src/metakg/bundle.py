@@ -88,6 +88,22 @@ def _figures(row: Json) -> Json:
     return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
 
 
+def check_manifest(folder: Path) -> Json:
+    """Return the manifest of a bundle, and refuse a folder that cannot be one, without reading the rest.
+
+    Raises:
+        CheckpointError: the manifest is missing, damaged, of another version, or that of no bundle.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = files.read_json(path, what="bundle manifest")
+    except MetakgError as err:
+        fix = _FIX if path.exists() else err.fix
+        raise CheckpointError(err.where, err.found, expected=err.expected, fix=fix) from err
+    _check_manifest(path, manifest)
+    return manifest
+
+
 def load(folder: Path) -> tuple[Recommender, Json, State]:
     """Open a bundle; return the recommender, its resolved settings, and what is known beside it.
 
@@ -100,8 +116,7 @@ def load(folder: Path) -> tuple[Recommender, Json, State]:
         CheckpointError: the bundle is damaged, of another version, or no bundle.
     """
     try:
-        manifest = files.read_json(folder / "manifest.json", what="bundle manifest")
-        _check_manifest(folder / "manifest.json", manifest)
+        manifest = check_manifest(folder)
         _verify(folder, manifest)
         return _read(folder, manifest)
     except CheckpointError:
@@ -146,11 +161,12 @@ def _check_manifest(path: Path, manifest: Json) -> None:
         CheckpointError: one is missing or of another type.
     """
     if manifest.get("kind") != "bundle" or manifest.get("format") not in _READABLE:
+        later = f"{_FIX} One of a later format needs a later metakg."
         raise CheckpointError(
             str(path),
             f"kind {manifest.get('kind')!r}, format {manifest.get('format')!r}",
             expected=f"kind 'bundle', format {' or '.join(map(str, _READABLE))}",
-            fix=f"{_FIX} One of a later format needs a later metakg.",
+            fix=later if manifest.get("kind") == "bundle" else "Name a bundle folder.",
         )
     model = manifest.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("kind"), str):

@@ -98,9 +98,18 @@ _WANTED = {
 }
 
 
-def wanted(error: Mapping[str, Any]) -> str:
-    """Return what was expected of a setting, in words for people: one of pydantic's `ValidationError.errors()`."""
+def complaint(error: Mapping[str, Any], found: str | None = None) -> tuple[str, str]:
+    """Return what was found of a setting and what was expected, in words for people.
+
+    A validator of ours says both, parted by "; ", or what is wrong alone.
+
+    Args:
+        error: one of pydantic's `ValidationError.errors()`.
+        found: what to say was found, where no validator of ours says it; by default the value.
+    """
+    if error["type"] == "value_error":
+        wrong, _, expected = str(error["msg"]).removeprefix("Value error, ").partition("; ")
+        return wrong, expected or "settings that go together"
     template = _WANTED.get(error["type"])
-    if template is None:
-        return str(error["msg"]).removeprefix("Value error, ")
-    return template.format(**error.get("ctx", {}))
+    expected = str(error["msg"]) if template is None else template.format(**error.get("ctx", {}))
+    return repr(error["input"]) if found is None else found, expected

@@ -273,6 +273,10 @@ def test_the_printed_meta_paths_are_those_that_the_model_takes(folder, name) -> 
     assert [entry["path"] for entry in taken] == [path.text(view.vocabulary) for path in paths]
 
 
+def test_a_list_of_nothing_is_a_sentence(bundle) -> None:
+    assert run("recommend", bundle, "nobody", "--allow", "zzz").strip().endswith("nothing is left to show to nobody")
+
+
 def test_an_unknown_user_gets_the_popular_items(bundle) -> None:
     lines = [json.loads(line) for line in run("recommend", bundle, "nobody", "--json").splitlines()]
     assert {line["way"] for line in lines} == {"popular"}
@@ -289,6 +293,9 @@ def test_doctor_tells_versions_models_and_settings() -> None:
     assert {"torch", "duckdb"} <= state["versions"].keys()
     assert "blend" in state["models"]
     assert "rarity = 1.0" in run("doctor", "kg-knn")
+    told = run("doctor", "fm")
+    assert 'training.start = "bpr"   (or "xavier", "transr", "fm")' in told
+    assert 'training.adapt.mode = "finetune_replay"   (or "none", "finetune", "joint")' in told
     assert json.loads(run("doctor", "walk", "--json"))["properties"]["steps"]["description"]
 
 

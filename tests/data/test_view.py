@@ -285,3 +285,13 @@ def test_support_refuses_other_types_and_columns():
 def test_clicks_of_nobody():
     assert len(Support.clicks("u", [])) == 0
     assert view().extend(Support.clicks("u", [])).interactions.users.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "row", [("n1",), ("n1", "genre"), ("n1", "genre", 7), ("n1", "genre", "jazz", "loud"), "n1 genre jazz"]
+)
+def test_what_is_no_fact_or_click_is_refused(row):
+    with pytest.raises(TypeError, match="a fact is"):
+        Support.of(facts=[row])
+    with pytest.raises(TypeError, match="a click is"):
+        Support.of(clicks=[(*row, 1)])

@@ -69,9 +69,13 @@ def test_ties_in_time_go_by_place_in_the_file(write, rule, value):
 def test_several_files_add_up_and_a_column_that_one_lacks_is_dropped(write, pairs_of):
     first = write("a.csv", "user,item,rating\nu,a,3\n")
     second = write("b.csv", "user,item\nu,b\nu,a\n")
-    data = read(interactions=[first, second])
+    with pytest.warns(UserWarning, match="values of a.csv are not used, since b.csv has none: 1"):
+        data = read(interactions=[first, second])
     assert pairs_of(data) == {("u", "a"), ("u", "b")}
     assert data.interactions.values is None
+    with pytest.raises(DataError, match=r"values of a\.csv are not used, .*expected the same columns in every part"):
+        read(interactions=[first, second], on_bad="fail")
+    assert read(interactions=[first, second], on_bad="fail", value_column="none").interactions.values is None
     assert data.manifest["rows"]["interactions"]["read"] == 3
 
 

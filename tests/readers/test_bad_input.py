@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from metakg.data import Dataset
@@ -136,6 +139,31 @@ def test_too_little_memory_says_what_to_raise(tmp_path, write):
     many = many_clicks(tmp_path)
     with pytest.raises(DataError, match=r"memory: found too little for this data; .*--memory"):
         prepare(interactions=many, out=tmp_path / "out", memory="1MB", threads=1)
+
+
+def test_times_that_are_no_numbers_do_not_decide_the_unit_of_the_others(tmp_path):
+    """NaN is above all numbers to the engine: it voted for nanoseconds, and 2020 became 1970."""
+    seconds = [math.nan] * 600 + [1_600_000_000.0 + row for row in range(400)]
+    table = pa.table({"user": [f"u{row}" for row in range(1000)], "item": ["i"] * 1000, "timestamp": seconds})
+    with (tmp_path / "clicks.csv").open("w") as file:
+        file.write("user,item,timestamp\n" + "".join(f"u{row},i,{time}\n" for row, time in enumerate(seconds)))
+    pq.write_table(table, tmp_path / "clicks.parquet")
+    for given in (tmp_path / "clicks.csv", tmp_path / "clicks.parquet", table):
+        with pytest.warns(UserWarning, match="a bad time: 600"):
+            data = read(interactions=given)
+        assert sorted(data.interactions.times_s) == list(range(1_600_000_000, 1_600_000_400))
+
+
+def test_a_missing_time_is_found_among_equal_ones(tmp_path):
+    """A file's statistics leave NaN out, and the engine took their word that all times are one."""
+    seconds = [math.nan if row % 100 == 0 else 1.6e9 for row in range(1000)]
+    pq.write_table(
+        pa.table({"user": [f"u{row}" for row in range(1000)], "item": ["i"] * 1000, "timestamp": seconds}),
+        tmp_path / "c.parquet",
+    )
+    report = prepare(interactions=tmp_path / "c.parquet", out=tmp_path / "out")
+    assert report.findings[0].count == 10
+    assert len(Dataset.load(tmp_path / "out").interactions) == 990
 
 
 def test_a_foreign_folder_is_left_alone(clicks, tmp_path, write):

@@ -137,6 +137,8 @@ def test_parquet_types_are_kept(stage, tmp_path):
         (b"ARROW1\0\0\xff\xff\xff\xff\x10", "found an Arrow file"),
         (b"SQLite format 3\0\x10\0\x01\x01", "found an SQLite database"),
         ("user,item\nu,i\n".encode("utf-16-le"), "found bytes that are no text; .*--encoding utf-16"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8, "found bytes that are no text"),
+        (b"%PDF-1.4\n1 0 obj\n", "found a PDF"),
         ("\ufeffuser,item\nu,i\n".encode("utf-16-be"), "found UTF-16 with the high byte first; .*UTF-8"),
     ],
 )

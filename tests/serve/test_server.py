@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from metakg.errors import ConfigError, StoreError
+from metakg.errors import CheckpointError, ConfigError, StoreError
 from metakg.serve.server import Settings, run
 from metakg.store import Store
 from metakg.testing.server import Running
@@ -168,6 +168,12 @@ def ask_until_refused(server: Running) -> None:
     for _ in range(200):  # until it has heard that it is to stop
         server.ask("GET", "/api/health/live", timeout_s=3)
         time.sleep(0.05)
+
+
+def test_a_folder_that_is_no_bundle_is_refused_before_anything_listens(tmp_path) -> None:
+    with pytest.raises(CheckpointError, match=r"no such file; expected a bundle manifest. Check the path"):
+        run(Settings(bundle=tmp_path, store=str(tmp_path / "store.sqlite"), port=0), listening=lambda _: pytest.fail("listens"))
+    assert not (tmp_path / "store.sqlite").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -3,6 +3,7 @@
 import pytest
 
 from metakg.errors import ConfigError
+from metakg.splits import split
 from metakg.splits.config import ItemRule, PaperConfig, PublishedConfig, StrictConfig, configure
 
 
@@ -53,3 +54,8 @@ def test_published_files_follow_the_paper():
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         configure("strict", None, {}).seed = 2
+
+
+def test_a_folder_is_no_data_set():
+    with pytest.raises(TypeError, match=r"cuts a Dataset \(metakg\.read returns one\), not a str"):
+        split("data")

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -78,6 +78,13 @@ def _settings(model: str, *, as_json: bool) -> None:
             typer.echo(line)
 
 
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """Return the values that a literal type allows, those of each part of a union."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return tuple(choice for part in get_args(kind) if get_origin(part) is Literal for choice in get_args(part))
+
+
 def _lines(settings: BaseModel, prefix: str) -> Iterator[str]:
     """Yield every setting with its default and what it means; groups of settings are opened."""
     from pydantic import BaseModel
@@ -89,5 +96,6 @@ def _lines(settings: BaseModel, prefix: str) -> Iterator[str]:
         if isinstance(value, BaseModel):
             yield from _lines(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name} = {json.dumps(value)}"
+            others = [json.dumps(choice) for choice in _choices(field.annotation) if choice != value]
+            yield f"{prefix}{name} = {json.dumps(value)}" + (f"   (or {', '.join(others)})" if others else "")
             yield "      " + " ".join((field.description or "").split())

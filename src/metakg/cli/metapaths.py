@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from metakg.cli import screen
 from metakg.cli.common import JsonOption, SplitArgument, open_split, print_json, settings_from
-from metakg.errors import ConfigError, wanted
+from metakg.errors import ConfigError, complaint
 
 if TYPE_CHECKING:
     from metakg.data import Vocabulary
@@ -74,9 +74,8 @@ def _config(model: str, settings: list[str] | None) -> MetaPathConfig:
         first = err.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         known = ", ".join(MetaPathConfig.model_fields)
-        raise ConfigError(
-            f"setting {place} of metapaths", repr(first["input"]), expected=wanted(first), fix=f"Settings are {known}."
-        ) from err
+        found, expected = complaint(first)
+        raise ConfigError(f"setting {place} of metapaths", found, expected=expected, fix=f"Settings are {known}.") from err
 
 
 def _table(candidates: list[Candidate], v: Vocabulary) -> None:

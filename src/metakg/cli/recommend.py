@@ -49,10 +49,12 @@ def recommend(
             told = {"item": entry.item, "label": entry.label, "score": entry.score, "way": entry.way}
             print_json({**told, "why": [path.as_json() for path in paths]})
         return
-    way = found[0].way if found else "nothing left to show"
+    if not found:
+        typer.echo(f"nothing is left to show to {user}")
+        return
     rows, named = [], any(entry.label != entry.item for entry in found)  # other commands take ids, so they stand here
     for place, (entry, paths) in enumerate(zip(found, reasons, strict=True), 1):
         because = [f"{paths[0]} ({paths[0].share:.0%})" if paths else entry.way] if why else []
         rows.append((str(place), *([entry.item] if named else []), entry.label, *because))
     headers = ("", *(["id"] if named else []), "item", *(["why"] if why else []))
-    screen.print_table(headers, rows, title=f"for {user} ({way})")
+    screen.print_table(headers, rows, title=f"for {user} ({found[0].way})")

@@ -131,11 +131,12 @@ def read_manifest(folder: Path, *, verify: bool = False) -> Json:
     path = folder / "manifest.json"
     manifest = files.read_json(path, what="data set manifest (a folder made by `metakg prepare`)")
     if manifest.get("kind") != "dataset" or manifest.get("format") != FORMAT:
+        older = manifest.get("kind") == "dataset"
         raise DataError(
             str(path),
             f"kind {manifest.get('kind')!r}, format {manifest.get('format')!r}",
             expected=f"kind 'dataset', format {FORMAT}",
-            fix='Prepare the data again with this version ("metakg prepare").',
+            fix='Prepare the data again with this version ("metakg prepare").' if older else "Name a data set folder.",
         )
     listed = tables.listed(manifest, path, TABLES, fix=FIX)
     if verify:

@@ -115,16 +115,23 @@ class Support:
             clicks: (user id, item id).
             items: new items, id -> title or None. The knowledge graph has not heard of them.
             facts: (head, relation, tail); an end that is one of `items` is that item, every other the id of an entity.
+
+        Raises:
+            TypeError: a click is no pair of ids, or a fact no three.
         """
-        new = dict(items or {})
+        new, clicks, facts = dict(items or {}), list(clicks), list(facts)
+        for what, parts, rows in (("a click is (user, item)", 2, clicks), ("a fact is (head, relation, tail)", 3, facts)):
+            for row in rows:
+                if isinstance(row, str) or len(row) != parts or not all(isinstance(part, str) for part in row):
+                    raise TypeError(f"{what}, all of them texts, not {row!r}")
 
         def node(name: str) -> str:
             return unlinked_entity(name) if name in new else name
 
-        pairs, told = list(clicks), [(node(head), relation, node(tail)) for head, relation, tail in facts]
+        told = [(node(head), relation, node(tail)) for head, relation, tail in facts]
         return Support(
-            pa.array([user for user, _ in pairs], pa.string()),
-            pa.array([item for _, item in pairs], pa.string()),
+            pa.array([user for user, _ in clicks], pa.string()),
+            pa.array([item for _, item in clicks], pa.string()),
             _table("arrivals", [(name, None, title) for name, title in new.items()]),
             _table("triples", told),
         )

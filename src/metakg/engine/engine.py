@@ -555,7 +555,12 @@ class Engine:
     def _known_item(self, name: str) -> int:
         row = self._item(name)
         if row is None:
-            raise DataError(f"item {name!r}", "an unknown id", expected="an item of this recommender", fix="Adapt to it first.")
+            raise DataError(
+                f"item {name!r}",
+                "an unknown id",
+                expected="an item of this recommender",
+                fix="Check the id; a new item is adapted to first.",
+            )
         return row
 
     def _rows(self, names: Iterable[str]) -> Rows:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
-from metakg.errors import ConfigError, wanted
+from metakg.errors import ConfigError, complaint
 
 
 class PlantedConfig(BaseModel):
@@ -64,10 +64,11 @@ class PlantedConfig(BaseModel):
         except ValidationError as err:
             first = err.errors()[0]
             name = ".".join(str(step) for step in first["loc"]) or "settings"
+            found, expected = complaint(first, repr(settings[name]) if name in settings else "nothing")
             raise ConfigError(
                 f"generator setting {name}",
-                repr(settings[name]) if name in settings else "nothing",
-                expected=wanted(first),
+                found,
+                expected=expected,
                 fix=f"The settings are {', '.join(PlantedConfig.model_fields)}.",
             ) from err
 

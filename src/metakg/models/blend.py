@@ -32,7 +32,7 @@ from metakg.types import Floats, Rows
 
 
 class BlendConfig(ProfileConfig):
-    """Settings of `blend`; the defaults were chosen on validation scenarios (benchmarks/floors.py)."""
+    """Settings of `blend`; the defaults were chosen on validation scenarios (benchmarks/floors.py; docs/floors.md)."""
 
     kind: Literal["blend"] = "blend"
     item_knn_weight: NonNegativeFloat = 0.5

@@ -72,7 +72,7 @@ class LearntConfig(ModelConfig):
     @model_validator(mode="after")
     def _check_cold(self) -> Self:
         if self.cold == "transe" and self.kind != "cfkg":
-            raise ValueError(f'cold = "transe" is a rule of cfkg; {self.kind} has no translation of clicks')
+            raise ValueError(f'cold = "transe" for {self.kind}, which has no translation of clicks; a rule of any model')
         return self
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metakg import rng as random
 from metakg.data import TrainView
-from metakg.errors import ConfigError, wanted
+from metakg.errors import ConfigError, complaint
 from metakg.models.base import ModelConfig, Recommender
 from metakg.models.blend import Blend, BlendConfig
 from metakg.models.cfkg import CFKG, CfkgConfig
@@ -103,10 +103,11 @@ def config_for(name: str, settings: dict[str, Any] | None = None) -> ModelConfig
     except ValidationError as err:
         first = err.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != name)
+        found, expected = complaint(first)
         raise ConfigError(
-            f"setting {place or 'kind'} of {name}",
-            repr(first["input"]),
-            expected=wanted(first),
+            f"setting {place} of {name}" if place else f"the settings of {name}",
+            found,
+            expected=expected,
             fix=f'"metakg doctor {name}" lists its settings.',
         ) from err
 

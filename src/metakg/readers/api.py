@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -63,6 +64,8 @@ def read(
         paper: use the MetaKG paper's rules for the raw files of Amazon, LFM-1b or Yelp, as far as no option says otherwise.
         **options: see `metakg.readers.options.ReadOptions`.
 
+    What is lost or contradicts itself is a `UserWarning`; the whole account is the result's `manifest`.
+
     Raises:
         DataError: a file cannot be used; nothing is written then.
         ConfigError: an option is unknown or contradicts another.
@@ -77,10 +80,10 @@ def read(
             return Dataset.load(single[0])
         options = _with_paper(single, options, format) if paper else options
         if out is not None:
-            _prepare(single, tables, format, options, Path(out))
+            _warn(_prepare(single, tables, format, options, Path(out)))
             return Dataset.load(Path(out))
         with TemporaryDirectory(prefix="metakg-") as folder:
-            _prepare(single, tables, format, options, Path(folder) / "dataset")
+            _warn(_prepare(single, tables, format, options, Path(folder) / "dataset"))
             return Dataset.load(Path(folder) / "dataset")
 
 
@@ -160,6 +163,17 @@ def read_rdf(
 ) -> Dataset:
     """Read N-Triples or Turtle and the interactions that go with it (see `readers.rdf`)."""
     return read(interactions=interactions, triples=path, links=links, out=out, **options)
+
+
+def _warn(report: PrepareReport) -> None:
+    """Warn whoever called `read` of what `metakg prepare` would print as problems."""
+    problems = [finding for finding in report.findings if finding.level == "problem"]
+    if problems:
+        told = "; ".join(
+            f"{finding.kind}: {finding.what}: {finding.count:,}" + (f" (first: {finding.places[0]})" if finding.places else "")
+            for finding in problems
+        )
+        warnings.warn(f"{told}. The manifest of the data has the whole account.", stacklevel=3)
 
 
 def _prepare(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metakg.readers.facts import places_of
 from metakg.readers.job import Job
+from metakg.readers.pairs import partial_columns
 from metakg.readers.report import SHOWN, Finding, Place, Tally
 
 _ENDS = "SELECT head FROM triples UNION SELECT tail FROM triples"
@@ -53,6 +54,7 @@ def findings(job: Job, tallies: list[Tally], *, places: bool) -> list[Finding]:
     found = [
         *_apart(job),
         *_strangers(job),
+        *(Finding("problem", "interactions", what, rows) for what, rows in partial_columns(job)),
         *found,
         *_unread(job),
         *_values(job),

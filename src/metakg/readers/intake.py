@@ -25,6 +25,8 @@ LATEST_S = 4_102_444_800
 """2100-01-01: a later time is a mistake of the unit, not a time."""
 _UNIT = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _SAMPLE = 10_000
+_LAST_NS = 4.3e18
+"""The year 2106 in nanoseconds; no unit makes a later time plausible."""
 _LARGEST = "3.4e38"  # of a 32-bit float
 BROKEN = "a line that cannot be read"
 _PROBLEM, _SKIP = 100, 101
@@ -139,7 +141,9 @@ def _judged(stage: Stage, part: Part, options: ReadOptions) -> tuple[str, list[s
     inner = {name: f"nullif(trim({as_text(identifier(name), part.columns[name])}), '')" for name in required}
     inner |= {name: name for name in ("problem", "skip") if name in part.columns}
     outer = {name: identifier(name) for name in required}
-    reasons = [(f"no {name}", f"{identifier(name)} IS NULL") for name in required if name != "kind"]
+    bare = part.scan is not None and part.scan.format == "json" and "problem" not in part.columns
+    torn = " (or a line that is no JSON object)" if bare else ""
+    reasons = [(f"no {name}{torn}", f"{identifier(name)} IS NULL") for name in required if name != "kind"]
     if "row" in part.columns:
         inner |= {"row": "TRY_CAST(row AS INTEGER)", "given": "row IS NOT NULL"}
         outer["row"] = "row"
@@ -205,6 +209,8 @@ def _seconds(kind: str, unit: str) -> str:
     if kind in _NUMBERS:
         return f"CASE WHEN time >= 0 THEN TRY_CAST(time AS BIGINT) // {factor} ELSE -1 END"
     number = "TRY_CAST(time AS DOUBLE)"
+    if kind != "VARCHAR":  # else the engine might conclude from a file's statistics, which leave NaN out, that all is well
+        number = f"CASE WHEN isfinite({number}) THEN {number} END"
     scaled = f"floor({number} / {factor})" if factor > 1 else f"floor({number})"
     seconds = f"TRY_CAST({scaled} AS BIGINT)"
     if kind != "VARCHAR":
@@ -222,7 +228,7 @@ def _unit(stage: Stage, part: Part, options: ReadOptions) -> str:
     query = (
         "SELECT CASE WHEN n < 1e11 THEN 's' WHEN n < 1e14 THEN 'ms' WHEN n < 1e17 THEN 'us' ELSE 'ns' END AS unit, count(*) "
         f"FROM (SELECT TRY_CAST(time AS DOUBLE) AS n FROM (SELECT time FROM {part.view} LIMIT {_SAMPLE})) "
-        "WHERE n >= 0 GROUP BY 1"
+        f"WHERE n BETWEEN 0 AND {_LAST_NS} GROUP BY 1"  # a NaN is above all numbers here
     )
     with translated(part.scan.path if part.scan else _anonymous(part)):
         counts = dict(stage.connection.execute(query).fetchall())

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
 
-from metakg.errors import ConfigError, wanted
+from metakg.errors import ConfigError, complaint
 from metakg.types import Json
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
@@ -115,7 +115,7 @@ class ReadOptions(BaseModel):
     @classmethod
     def _memory_size(cls, text: str) -> str:
         if not _SIZE.fullmatch(text.strip()):
-            raise ValueError(f"{text!r} is no size; write for example 2GB")
+            raise ValueError(f"{text!r} is no size; one such as 2GB")
         return text
 
     @field_validator("delimiter")
@@ -125,7 +125,7 @@ class ReadOptions(BaseModel):
             return None
         text = {"tab": "\t", r"\t": "\t", "space": " ", "comma": ","}.get(text, text)
         if not 1 <= len(text.encode()) <= 4 or any(letter in text for letter in '\r\n"'):
-            raise ValueError(f"{text!r} is no delimiter; write one to four characters such as , or :: or tab")
+            raise ValueError(f"{text!r} is no delimiter; one to four characters such as , or :: or tab")
         return text
 
     @field_validator("quote")
@@ -135,20 +135,20 @@ class ReadOptions(BaseModel):
             return None
         text = "" if text == "none" else text
         if len(text.encode()) > 1:
-            raise ValueError(f"{text!r} is no quote character; write one character, or none")
+            raise ValueError(f"{text!r} is no quote character; one character, or none")
         return text
 
     @field_validator("time_format")
     @classmethod
     def _time_format(cls, text: str | None) -> str | None:
         if text is not None and "%" not in text:
-            raise ValueError(f"{text!r} names no part of a time; write for example %d.%m.%Y or %m/%d/%Y %H:%M:%S")
+            raise ValueError(f"{text!r} names no part of a time; a format such as %d.%m.%Y or %m/%d/%Y %H:%M:%S")
         return text
 
     @model_validator(mode="after")
     def _times(self) -> ReadOptions:
         if self.time_format is not None and self.time_unit != "auto":
-            raise ValueError("time_format is for times in words and time_unit for numbers, so that one of them is too much")
+            raise ValueError("time_format is for times in words and time_unit for numbers; one of the two")
         return self
 
     @model_validator(mode="after")
@@ -182,10 +182,11 @@ class ReadOptions(BaseModel):
             return ReadOptions.model_validate(dict(options))
         except ValidationError as err:
             first = err.errors()[0]
-            name = ".".join(str(step) for step in first["loc"]) or "options"
+            name = ".".join(str(step) for step in first["loc"])
+            found, expected = complaint(first, repr(options[name]) if name in options else None)
             raise ConfigError(
-                f"option {name}",
-                repr(options.get(name, "this combination")),
-                expected=wanted(first),
+                f"option {name}" if name else "the options",
+                found,
+                expected=expected,
                 fix="Correct the option.",
             ) from err

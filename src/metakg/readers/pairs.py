@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from metakg.errors import DataError
 from metakg.readers.filters import apply_counts, minima, row_filters
 from metakg.readers.job import ORDER, Job
 
@@ -18,6 +19,10 @@ def build_pairs(job: Job) -> tuple[str, str] | None:
         The first and last time of the kept interactions as ISO 8601, or None where there are no times.
     """
     parts = job.of("interactions")
+    if job.options.on_bad == "fail" and (partly := partial_columns(job)):
+        what, _ = partly[0]
+        fix = "Give every part the same columns, or leave the column out (--time-column none, --value-column none)."
+        raise DataError("the interactions", what, expected="the same columns in every part", fix=fix)
     has_value = bool(parts) and all("value" in checked.part.columns for checked in parts)
     has_time = bool(parts) and all("time" in checked.part.columns for checked in parts)
     columns = ["user", "item", *["value"] * has_value, *["time_s"] * has_time]
@@ -51,6 +56,19 @@ def build_pairs(job: Job) -> tuple[str, str] | None:
         return None
     first, last = job.run("SELECT min(time_s), max(time_s) FROM pairs")[0]
     return iso(first), iso(last)
+
+
+def partial_columns(job: Job) -> list[tuple[str, int]]:
+    """Return what is not used of interactions in parts because some have none: words for people, and the rows concerned."""
+    found = []
+    for column, name in (("time", "times"), ("value", "values")):
+        having = [checked for checked in job.of("interactions") if column in checked.part.columns]
+        others = [checked for checked in job.of("interactions") if column not in checked.part.columns]
+        if having and others:
+            one, other = (checked[0].part.scan.path.name if checked[0].part.scan else "a part" for checked in (having, others))
+            more = f" and {len(having) - 1} more" if len(having) > 1 else ""
+            found.append((f"{name} of {one}{more} are not used, since {other} has none", sum(part.read for part in having)))
+    return found
 
 
 def _name(job: Job, kind: str) -> None:

@@ -38,14 +38,16 @@ _BINARY: dict[bytes, tuple[str, str]] = {
     b"\x89HDF": ("an HDF5 file", _AS_TABLE),
     b"\x93NUMPY": ("a NumPy array", _AS_TABLE),
     **{bytes((0x80, n)): ("a pickle, which is never opened here", _AS_TABLE) for n in range(2, 6)},
+    b"%PDF-": ("a PDF", _AS_TABLE),
     b"Obj\x01": ("an Avro file", _AS_TABLE),
     b"\xfe\xff": ("UTF-16 with the high byte first", "Save it as UTF-8."),
     b"BZh91AY&SY": ("a file packed with bzip2", "Unpack it, or pack it with gzip or Zstandard."),
     b"\xfd7zXZ": ("a file packed with xz", "Unpack it, or pack it with gzip or Zstandard."),
 }
 """First bytes of what is often taken for a table -> what it is, and what to do."""
-_ZEROS = 50
-"""More zero bytes than one in so many, and it is no text that was damaged here and there."""
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\x0b\x0c\x1b"))
+_FEW = 50
+"""More control bytes than one in so many, and it is no text that was damaged here and there."""
 _DELIMITERS = ("\t", ",", ";", "|", "::", " ")
 
 
@@ -106,7 +108,8 @@ def open_table(stage: Stage, path: Path, options: ReadOptions, role: Role) -> Ta
 def _check_text(path: Path, start: bytes, encoding: str) -> None:
     """Refuse what is no text: read as a table it would be one column of rubbish."""
     what, fix = next((said for magic, said in _BINARY.items() if start.startswith(magic)), (None, _AS_TABLE))
-    if what is None and encoding != "utf-16" and start.count(0) * _ZEROS > len(start):
+    strange = len(start) - len(start.translate(None, _CONTROLS))
+    if what is None and encoding != "utf-16" and strange * _FEW > len(start):
         what, fix = "bytes that are no text", f"{_AS_TABLE} If it is UTF-16, say so (--encoding utf-16)."
     if what is not None:
         raise DataError(str(path), what, expected="text (CSV, TSV, JSON lines) or Parquet", fix=fix)

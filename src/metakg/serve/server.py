@@ -22,6 +22,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from metakg.bundle import check_manifest
 from metakg.errors import ConfigError
 from metakg.serve.app import create_app
 from metakg.serve.auth import Keys, is_loopback
@@ -127,6 +128,7 @@ def run(settings: Settings, *, listening: Callable[[str], None] = lambda _: None
     import torch
 
     settings.check()
+    check_manifest(settings.bundle)  # a folder that is no bundle is refused before anybody is told of an address
     # One request uses one core, and the others are left to the event loop and to the writer. A second engine thread costs a
     # fifth more processor time for the same answers (`benchmarks/serving_load.py BUNDLE --threads 2`, "cores").
     torch.set_num_threads(1)

@@ -62,7 +62,10 @@ def split(
         ConfigError: an option is unknown or out of range.
         DataError: the data cannot be cut so: no times, repeated pairs, malformed files, or nothing left for any scenario.
         LeakageError: a query pair is visible to something that learns or ranks.
+        TypeError: `data` is no data set.
     """
+    if not isinstance(data, Dataset):
+        raise TypeError(f"metakg.split cuts a Dataset (metakg.read returns one), not a {type(data).__name__}")
     return split_with(data, configure(protocol, published, {**options, "seed": seed, "validation": validation}))
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
-from metakg.errors import ConfigError, wanted
+from metakg.errors import ConfigError, complaint
 
 Share: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 
@@ -165,13 +165,14 @@ def configure(protocol: str, published: Path | str | None, options: Mapping[str,
         return kind(**_nested(given))
     except ValidationError as err:
         first = err.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "rule"
+        name = ".".join(("split", *(str(part) for part in first["loc"])))
         known = ", ".join(sorted(_option_names(kind)))
         unknown = first["type"] == "extra_forbidden"
+        found, expected = ("an unknown option", f"one of {known}") if unknown else complaint(first)
         raise ConfigError(
-            f"split.{name}",
-            "an unknown option" if unknown else repr(first["input"]),
-            expected=f"one of {known}" if unknown else wanted(first),
+            name,
+            found,
+            expected=expected,
             fix="Correct the name." if unknown else "Correct the value.",
         ) from err
 

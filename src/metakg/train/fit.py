@@ -20,7 +20,7 @@ from torch import Tensor
 
 from metakg import rng as random
 from metakg.data import Split, TrainView
-from metakg.errors import ConfigError, DataError, TrainingError, wanted
+from metakg.errors import ConfigError, DataError, TrainingError, complaint
 from metakg.evaluation import evaluate
 from metakg.models.base import ModelConfig, Recommender
 from metakg.models.learnt import Learnt
@@ -85,10 +85,11 @@ def settings_for(name: str, settings: dict[str, Any]) -> tuple[ModelConfig, Base
     except ValidationError as err:
         first = err.errors()[0]
         place = ".".join(["training", *(str(part) for part in first["loc"])])
+        found, expected = complaint(first)
         raise ConfigError(
             f"setting {place} of {name}",
-            repr(first["input"]),
-            expected=wanted(first),
+            found,
+            expected=expected,
             fix=f'"metakg doctor {name}" lists its settings.',
         ) from err
 
