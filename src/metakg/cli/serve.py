@@ -33,7 +33,9 @@ def serve(
     deadline: Annotated[float, typer.Option(min=0.1, help="Longest time for an answer, in seconds.")] = 5.0,
     threads: Annotated[int, typer.Option(min=1, help="Engine calls at the same time.")] = 1,
     queue: Annotated[int, typer.Option(min=1, help="Engine calls that may wait.")] = 256,
-    grace: Annotated[int, typer.Option(min=0, help="Longest time for requests that have begun, in seconds; a swap or backup is waited for.")] = 30,
+    grace: Annotated[
+        int, typer.Option(min=0, help="Longest time for requests that have begun, in seconds; a swap or backup is waited for.")
+    ] = 30,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate, PEM.")] = None,
     certificate_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error; info has a line for each request.")] = "info",
