@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from metakg import files, session
@@ -23,6 +25,7 @@ from metakg.evaluation.significance import compare_models
 from metakg.heap import peak_bytes
 from metakg.models.registry import FLOORS, MODELS
 from metakg.splits.store import fingerprint
+from metakg.train.checkpoint import view_fingerprint
 from metakg.train.fit import check_available, fit, settings_for, trains_on_cards
 from metakg.train.spent import spending
 from metakg.train.trials import Searched
@@ -328,14 +331,14 @@ def compare(
     if unused:
         raise ConfigError("settings", ", ".join(sorted(unused)), expected="models that are compared", fix="Check the spelling.")
     ks = sorted({1, 5, 10, k})
-    data = fingerprint(split.dataset)
+    cut = identify(split)
     runs = []
     for name in dict.fromkeys(models):
         for seed in seeds[:1] if MODELS[name].deterministic else seeds[: (fewer or {}).get(name)]:
-            rule = _rule(split, name, settings.get(name, {}), seed, ks, shots, scenarios, mask, candidates, data)
+            rule = _rule(split, name, settings.get(name, {}), seed, ks, shots, scenarios, mask, candidates, cut)
             folder = None if keep is None else keep / f"{name}-{seed}"
             if folder is not None and folder.exists():
-                runs.append(_resume(folder, rule))
+                runs.append(_resume(folder, rule, split))
                 continue
             if progress:
                 progress(f"{name}, seed {seed}: fit")
@@ -378,7 +381,18 @@ def compare(
                     cost = {**took, "cpu_s": spent.cpu_s, "parameters": size, "epochs": spent.epochs, "made": session.today()}
                     files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, **cost})
                 shutil.rmtree(log, ignore_errors=True)
-    return Leaderboard(tuple(runs), k, _facts(split, data, runs), searched or {})
+    return Leaderboard(tuple(runs), k, _facts(split, cut["data"], runs), searched or {})
+
+
+def identify(split: Split) -> Json:
+    """Return what a split is: its protocol, and hashes of the data and of everything that was cut from it."""
+    digest = hashlib.blake2b(view_fingerprint(split.train).encode(), digest_size=16)
+    for name, scenario in split.scenarios.items():
+        digest.update(name.encode())
+        for pairs in (scenario.support, scenario.query):
+            digest.update(np.ascontiguousarray(pairs.users).data)
+            digest.update(np.ascontiguousarray(pairs.items).data)
+    return {"protocol": split.protocol, "data": fingerprint(split.dataset), "split": digest.hexdigest()}
 
 
 def kept_run(
@@ -396,9 +410,9 @@ def kept_run(
     if not folder.exists():
         return None
     manifest = files.read_json(folder / "manifest.json", what="run manifest")
-    rule = _rule(split, name, settings, seed, [k], None, "all", None, "all", fingerprint(split.dataset))
+    rule = _rule(split, name, settings, seed, [k], None, "all", None, "all", identify(split))
     theirs = manifest.get("rule", {})
-    other = [key for key, value in rule.items() if key != "k" and theirs.get(key) != value]
+    other = [key for key in _different(theirs, rule, folder, split) if key != "k"]
     if k not in theirs.get("k", []):
         other.append("k")
     if other:
@@ -420,7 +434,7 @@ def _rule(
     scenarios: Literal["all"] | Sequence[str],
     mask: str | None,
     candidates: str,
-    data: str,
+    cut: Json,
 ) -> Json:
     """Return what decides the result of a run; all of it is kept beside the result."""
     config, training = settings_for(name, dict(settings))
@@ -428,8 +442,9 @@ def _rule(
         "model": config.model_dump(mode="json"),
         "training": None if training is None else training.model_dump(mode="json"),
         "seed": seed,
-        "data": data,
+        "data": cut["data"],
         "split": split.manifest.get("options"),
+        "cut": cut["split"],
         "k": ks,
         "shots": None if shots is None else list(shots),
         "scenarios": scenarios if scenarios == "all" else list(scenarios),
@@ -443,10 +458,24 @@ def _named(progress: Progress, run: str) -> Progress:
     return lambda words: progress(f"{run}: {words}")
 
 
-def _resume(folder: Path, rule: Json) -> Run:
+def _different(theirs: Json, rule: Json, folder: Path, split: Split) -> list[str]:
+    """Return in what a kept run's rule differs; an older one, without a hash of the cut, is held to its users and answers."""
+    other = sorted(key for key in rule if theirs.get(key) != rule[key])
+    if "cut" in theirs or "cut" not in other:
+        return other
+    names, users = split.dataset.vocabulary.users, split.dataset.vocabulary.n_users
+    for result in Evaluation.load(folder / "evaluation").results:
+        scenario = split.scenarios.get(result.scenario)
+        if scenario is None or not result.users.equals(names.take(scenario.users)):
+            return other
+        if not np.array_equal(result.relevant, np.bincount(scenario.query.users, minlength=users)[scenario.users]):
+            return other
+    return [key for key in other if key != "cut"]
+
+
+def _resume(folder: Path, rule: Json, split: Split) -> Run:
     manifest = files.read_json(folder / "manifest.json", what="run manifest")
-    theirs = manifest.get("rule", {})
-    different = sorted(key for key in rule if theirs.get(key) != rule[key])
+    different = _different(manifest.get("rule", {}), rule, folder, split)
     if different:
         raise DataError(
             str(folder),

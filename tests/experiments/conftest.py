@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from metakg.comparison import identify
 from metakg.data import Split
-from metakg.experiments.lab import Lab, identify
+from metakg.experiments.lab import Lab
 from metakg.generator import PlantedConfig, planted
 from metakg.splits import split
 

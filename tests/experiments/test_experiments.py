@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import torch
 
-from metakg.comparison import compare
+from metakg.comparison import compare, identify
 from metakg.data import KnowledgeGraph
 from metakg.errors import ConfigError, DataError, LeakageError, TrainingError
 from metakg.evaluation import Evaluation, evaluate
 from metakg.evaluation.leakage import check_view
 from metakg.experiments import efficiency, leak, measure, parameters, scalability
-from metakg.experiments.lab import Lab, claim, identify, ordered
+from metakg.experiments.lab import Lab, claim, ordered
 from metakg.experiments.rows import read
 from metakg.experiments.runner import Desk
 from metakg.experiments.suite import EXPERIMENTS, chosen, experiment
@@ -252,6 +252,11 @@ def test_operations_of_dense_and_sparse_products() -> None:
     with measure.Operations() as counted:
         torch.ones(3, 4) @ torch.ones(4, 5)
     assert counted.total == 2 * 3 * 4 * 5
+    with measure.Operations() as counted:
+        torch.zeros(3, 5).addmm_(torch.ones(3, 4), torch.ones(4, 5))
+        torch.zeros(2, 3, 5).baddbmm_(torch.ones(2, 3, 4), torch.ones(2, 4, 5))
+        torch.ones(3, 4).mv(torch.ones(4))
+    assert counted.total == 3 * 2 * 3 * 4 * 5 + 2 * 3 * 4
     with measure.Operations() as counted:
         cols, rowptr, weights = torch.tensor([0, 1, 1]), torch.tensor([0, 2, 3]), torch.ones(3)
         embedding_bag(cols, torch.ones(2, 7), rowptr, mode="sum", per_sample_weights=weights, include_last_offset=True)

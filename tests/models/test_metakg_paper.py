@@ -582,6 +582,20 @@ def test_former_query_pairs_become_edges_after_adaptation(toy: TrainView) -> Non
     assert (only.edges.users.tolist(), only.edges.items.tolist()) == ([5], [1])
 
 
+@pytest.mark.parametrize("graph", ["all", "support"])
+def test_trained_rows_stay_through_one_arrival_after_the_other(toy: TrainView, graph: str) -> None:
+    """Also where the graph of an adaptation holds nothing but its support; who came without a step is placed anew."""
+    model = build(toy, adapt_graph=graph, cold_users="neighbours")
+    one = model.extend(Support.clicks("new", ["i0"]))
+    first = one.extend(Support.clicks("new", ["i3"]))
+    kept = type(first).from_tensors(first.config, first.view, torch.Generator(), first.tensors())
+    for later in (one, first, kept):
+        torch.testing.assert_close(later.node[:5].to(model.node), model.node[:5])
+        torch.testing.assert_close(later.node[7:15].to(model.node), model.node[6:14])
+    clicked = model.node[[6, 9] if graph == "all" else [9]].detach().mean(0)
+    torch.testing.assert_close(first.node[6], clicked)
+
+
 def test_new_users_can_start_from_their_items(toy: TrainView) -> None:
     model = build(toy, cold_users="neighbours")
     new = model.extend(Support.clicks("new", ["i0", "i3"]))

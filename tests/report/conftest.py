@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from metakg import fit
+from metakg.comparison import identify
 from metakg.data import Split
 from metakg.evaluation import evaluate
-from metakg.experiments.lab import Lab, claim, identify, quality, session
+from metakg.experiments.lab import Lab, claim, quality, session
 from metakg.experiments.rows import Journal, key_of
 from metakg.generator import PlantedConfig, planted
 from metakg.splits import split

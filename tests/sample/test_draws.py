@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from metakg.errors import DataError
 from metakg.models.nn.ckg import CollaborativeGraph, training_edges, triple_sampler
 from metakg.sample.episodes import EpisodeSampler
 from metakg.sample.keys import KeySet
-from metakg.sample.negatives import KeyedNegatives, NegativeSampler
+from metakg.sample.negatives import KeyedNegatives, NegativeSampler, without_negatives
 from metakg.sample.pairs import PairBatch, PairSampler
 from metakg.sample.triples import TripleSampler
 from metakg.testing import toy_view
@@ -64,6 +66,28 @@ def test_a_user_who_likes_everything_is_named() -> None:
         sampler.draw(np.array([0, 2]))
     with pytest.raises(DataError, match="pool of negatives"):
         NegativeSampler(rows(), pairs((2, 0)), 2, np.random.default_rng(0))
+
+
+def test_who_likes_everything_stops_no_training() -> None:
+    """An account that tries all there is, or a handful of items: nothing can be compared with its clicks."""
+    known = pairs((0, 0), (1, 0), (1, 1), (1, 2), (2, 2))
+    sampler = PairSampler(known, known, rows(0, 1, 2), 3, np.random.default_rng(0))
+    assert sorted(sampler.users.tolist()) == [0, 2]
+    assert set(sampler.draw(np.arange(2)).users.tolist()) == {0, 2}
+    every = pairs((1, 0), (1, 1), (1, 2))
+    with pytest.raises(DataError, match="users who like all of the 3 items"):
+        PairSampler(every, every, rows(0, 1, 2), 3, np.random.default_rng(0))
+    assert not without_negatives(rows(0, 1, 2), pairs((1, 0), (1, 0), (1, 1)), 2).any(), "a pair that stands twice counts once"
+
+
+def test_tasks_of_who_likes_everything_are_left_out(view: TrainView) -> None:
+    assert view.tasks is not None
+    every = pairs(*((0, item) for item in range(6)))
+    wider = replace(view, interactions=Interactions.concat(view.interactions, every))
+    sampler = EpisodeSampler(wider, np.random.default_rng(0))
+    assert sampler.users.tolist() == [1]
+    support, query = sampler.draw(np.array([0]))
+    assert set(support.users.tolist()) == set(query.users.tolist()) == {1}
 
 
 def facts(*found: tuple[int, int, int], seed: int = 0, seen: bool = False) -> TripleSampler:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import metakg
+from metakg.comparison import identify
 from metakg.data import Dataset, Interactions
 from metakg.errors import ConfigError, DataError, LeakageError
-from metakg.experiments.lab import identify
 from metakg.generator import PlantedConfig, planted
 
 

@@ -68,6 +68,22 @@ def test_a_stranger_gets_a_row_and_keeps_it_when_others_come(world) -> None:
     torch.testing.assert_close(at_once.score_all(torch.tensor([30])), three.score_all(torch.tensor([30])))
 
 
+def test_a_stranger_starts_at_his_items_where_the_settings_say_so(world) -> None:
+    """As co-adaptation places him (`cold_users`): what is measured is what is served."""
+    model = recommender(world, cold_users="neighbours", readout="concat0")
+    liked = ["items-0", "items-3"]
+    moved = adapt_user(model, "stranger", liked, OnlineConfig(steps=0))
+    assert moved.vectors is not None
+    assert moved.vectors.vectors is not None
+    assert model.vectors is not None
+    expected = model.vectors.layers[0][[30, 33]].mean(0)  # 30 users stand before the items
+    torch.testing.assert_close(moved.vectors.vectors[0, :8], expected)
+    mean = adapt_user(recommender(world, readout="concat0"), "stranger", liked, OnlineConfig(steps=0))
+    assert mean.vectors is not None
+    assert mean.vectors.vectors is not None
+    torch.testing.assert_close(mean.vectors.vectors[0, :8], model.vectors.newcomer)
+
+
 def test_a_step_is_bounded(world, monkeypatch: pytest.MonkeyPatch) -> None:
     """However steep the loss, gamma moves no further than step size times the longest gradient allowed."""
     model, seen = recommender(world, normalise="none"), []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from metakg.comparison import compare
+from metakg.errors import DataError
 from metakg.session import today
 from metakg.testing import planted_split
 from metakg.train.loop import watching
@@ -76,3 +78,21 @@ def test_a_training_that_stops_by_itself_tells_the_epochs_it_took(tmp_path: Path
     path.write_text(json.dumps({**json.loads(path.read_text()), "made": "2020-02-02"}))
     later = compare(cut, ["metakg", "walk", "popularity"], settings=settings, keep=tmp_path)
     assert later.footer().endswith(f" 2 of 3 runs were kept from earlier calls, made 2020-02-02 to {today()}.")
+
+
+def test_a_kept_run_of_another_cut_is_refused_whatever_it_is_called(tmp_path: Path) -> None:
+    """A split and its validation have the same options and, here, the same data; their answers are not the same."""
+    cut = planted_split()
+    scenario = cut.scenarios["user_cold"]
+    other = replace(cut, scenarios={"user_cold": replace(scenario, support=scenario.query, query=scenario.support)})
+    cut = replace(cut, scenarios={"user_cold": scenario})
+    compare(cut, ["popularity"], keep=tmp_path)
+    with pytest.raises(DataError, match="a run with another cut"):
+        compare(other, ["popularity"], keep=tmp_path)
+    path = tmp_path / "popularity-1" / "manifest.json"
+    kept = json.loads(path.read_text())
+    del kept["rule"]["cut"]  # as an older version kept it
+    path.write_text(json.dumps(kept))
+    compare(cut, ["popularity"], keep=tmp_path)
+    with pytest.raises(DataError, match="a run with another cut"):
+        compare(other, ["popularity"], keep=tmp_path)

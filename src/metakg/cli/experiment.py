@@ -51,8 +51,9 @@ def experiment(
     as_json: JsonOption = False,
 ) -> None:
     """Run the paper's experiments. Rows go to DIR/NAME.jsonl as they are found; show them with `metakg report DIR`."""
+    from metakg.comparison import identify
     from metakg.errors import ConfigError
-    from metakg.experiments.lab import Lab, identify, ordered
+    from metakg.experiments.lab import Lab, ordered
     from metakg.experiments.suite import chosen
     from metakg.experiments.suite import experiment as run
     from metakg.models.registry import FLOORS, MODELS

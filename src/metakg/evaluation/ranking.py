@@ -87,7 +87,8 @@ def rank(
         masked: what is never shown to whom: a (B, I) sparse matrix whose stored entries count, or B arrays of item rows.
         candidates: (C,) the only item rows that may be shown; None for all items.
         lots: what equal scores are ordered by; None orders them by row.
-        block: users scored at a time; the default follows from a memory budget. It never changes the result.
+        block: users scored at a time; the default follows from a memory budget. It does not change the result, but for
+            the last digits of a network's scores where a block is one user (a vector is added up otherwise than a matrix).
         precision: format in which inner products are screened; it never changes the result.
 
     Returns:

@@ -10,14 +10,11 @@ A run folder holds
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from metakg import files
 from metakg.comparison import kept_run
@@ -32,8 +29,6 @@ from metakg.experiments.runner import Desk
 from metakg.models.registry import FLOORS, MODELS
 from metakg.nesting import merged
 from metakg.session import invocation, machine, today, versions
-from metakg.splits.store import fingerprint
-from metakg.train.checkpoint import view_fingerprint
 from metakg.train.fit import TRAINING, settings_for
 from metakg.train.spent import spending
 from metakg.types import Json
@@ -232,17 +227,6 @@ def ordered(models: Sequence[str]) -> tuple[str, ...]:
 def block_of(model: str) -> int:
     """Return in which block of a table a model stands: 0 floors, 1 the others, 2 ours."""
     return 0 if model in FLOORS else 2 if model in OURS else 1
-
-
-def identify(split: Split) -> Json:
-    """Return what a split is: its protocol, and hashes of the data and of everything that was cut from it."""
-    digest = hashlib.blake2b(view_fingerprint(split.train).encode(), digest_size=16)
-    for name, scenario in split.scenarios.items():
-        digest.update(name.encode())
-        for pairs in (scenario.support, scenario.query):
-            digest.update(np.ascontiguousarray(pairs.users).data)
-            digest.update(np.ascontiguousarray(pairs.items).data)
-    return {"protocol": split.protocol, "data": fingerprint(split.dataset), "split": digest.hexdigest()}
 
 
 def claim(folder: Path, identity: Json, about: Json, k: int) -> None:

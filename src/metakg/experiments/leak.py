@@ -45,7 +45,7 @@ from metakg.train.fit import settings_for
 from metakg.train.initialise import BprConfig, ClickBatches, Factors
 from metakg.train.loop import Loop, LoopConfig
 from metakg.train.meta import TaskBatches
-from metakg.train.recipe import Recipe
+from metakg.train.recipe import Recipe, ablated
 from metakg.types import Json, Rows
 
 RELEASED = {"user_cold": 0.734, "item_cold": 0.720, "user_item_cold": 0.712, "warm": 0.742}
@@ -223,6 +223,7 @@ def _network(desk: Desk, lab: Lab, rule: Json) -> list[Json]:
     config, recipe = settings_for("metakg-paper", lab.settings_of("metakg-paper"))
     assert isinstance(config, MetaKGConfig)
     assert isinstance(recipe, Recipe)
+    config = ablated(config, recipe)
     ((_, users, items),) = fit_vectors(larger, answers, seed, [rule["epochs"]], config.dim)
     # What is revealed stands in the graph from the start: a user without an edge would count as never trained, and get a new
     # row in place of his vector when the model adapts. Rows stay when a view is extended, so tasks mean the same here.
@@ -235,7 +236,7 @@ def _network(desk: Desk, lab: Lab, rule: Json) -> list[Json]:
     desk.tell("training")
     Loop(model, TaskBatches(model, larger, recipe.meta, seed), recipe.loop).run()
     model.refresh()
-    fitted = CoAdapting(model.eval().ready(), recipe.adapt, seed, None)
+    fitted = CoAdapting(model.eval().ready(), recipe.adapt_rule(), seed, None)
     desk.tell("judging")
     seconds = time.perf_counter() - start
     return _judge(lab, fitted, rule, "metakg-paper", seconds, key_of(rule), adapt=True, epochs=rule["epochs"])

@@ -6,6 +6,7 @@ of a training (start vectors, meta-training, adaptation) and ends each once it h
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import threading
@@ -173,6 +174,7 @@ class Operations:
 
         aten = torch.ops.aten
         known: dict[Any, Any] = dict.fromkeys((aten._embedding_bag, aten._embedding_bag_forward_only), _bag_operations)
+        known |= {aten.addmm_: _added_operations, aten.baddbmm_: _added_operations, aten.mv: _vector_operations}  # not torch's
         if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # see `metakg.models.nn.dense`
             known[torch.ops.mkldnn._linear_pointwise] = _layer_operations
         self._mode = FlopCounterMode(display=False, custom_mapping=known)
@@ -188,6 +190,14 @@ class Operations:
     def total(self) -> int:
         """Operations so far."""
         return int(self._mode.get_total_flops())
+
+
+def _added_operations(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
+    return int(2 * math.prod(left) * right[-1])
+
+
+def _vector_operations(matrix: Any, vector: Any, *_: Any, **__: Any) -> int:
+    return int(2 * matrix[0] * matrix[1])
 
 
 def _bag_operations(weight: Any, indices: Any, *_: Any, **__: Any) -> int:

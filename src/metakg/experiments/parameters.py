@@ -41,7 +41,7 @@ def units(lab: Lab) -> list[Unit]:
 
 
 def _count(desk: Desk, lab: Lab, model: str) -> list[Json]:
-    marks: list[int] = []
+    marks = [0]  # operations so far, after each step
     view = lab.split.train
     with Operations() as operations, Stopwatch(_STEPS, on_step=lambda: marks.append(operations.total)).looking() as watch:
         fitted = fit(model, view, seed=1, report=desk.tell, **lab.settings_of(model)).recommender

@@ -27,7 +27,7 @@ from typing import ClassVar, Literal, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 from scipy import sparse
 from torch import Tensor, nn
 
@@ -73,6 +73,13 @@ class MetaKGConfig(ProfileConfig):
     graph, which stay as they are where an explanation does without an edge); 0 goes without."""
     message_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the hidden layer zeroed in training."""
+
+    @model_validator(mode="after")
+    def _check_seen(self) -> Self:
+        if not self.exclude_seen:
+            others = "true, or blend, kg-knn, item-knn or walk"
+            raise ValueError(f"exclude_seen = false, but f learns to order what a user has not clicked; {others}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -253,9 +260,7 @@ class MetaKG(ProfileRecommender):
             lowest = torch.where(lowest.isinf(), 0.0, lowest)
             scores = prior.clamp(min=0.0).div_(top).add_(lowest - 2.0)
             scores.scatter_(1, items, torch.where(real, ordered, scores.gather(1, items)))
-            if self.config.exclude_seen:
-                scores = torch.where(prior < 0, lowest - 3.0, scores)
-        return scores
+            return torch.where(prior < 0, lowest - 3.0, scores)  # what he has seen comes last
 
     def score_neighbours(self, profiles: sparse.csr_array) -> Floats:
         """Return the plain sum of the channels: (B, I) -> (B, I). What f learnt is about people, not about items."""

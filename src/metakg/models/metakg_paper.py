@@ -129,6 +129,7 @@ class MetaKG(Recommender):
 
     config: MetaKGConfig
     attention_weights: Tensor
+    trained: Tensor
 
     def __init__(
         self,
@@ -156,6 +157,7 @@ class MetaKG(Recommender):
         self.network = GatedNetwork(config, self.graph, rng)
         levels = 1 if config.attention_level == "layer0" else len(config.dims)
         self.register_buffer("attention_weights", torch.zeros(levels, self.graph.n_edges))
+        self.register_buffer("trained", ~self.graph.isolated())  # (N,) rows that training moves, or has moved
         if attend:
             self.refresh()
 
@@ -348,7 +350,7 @@ class MetaKG(Recommender):
         """Propagate over the whole graph: all neighbours, no dropout."""
         layers = self.network.layers(self.tables(tracked=False, meet=False), len(self.config.dims))
         users = layers[0][: self.graph.n_users]
-        trained = ~self.graph.isolated()[: self.graph.n_users]
+        trained = self.trained[: self.graph.n_users]
         newcomer = users[trained].mean(0) if trained.any() else users.new_zeros(users.shape[1])
         return NodeVectors(tuple(layers), self.network.read_out(layers), newcomer)
 
@@ -393,7 +395,9 @@ class MetaKG(Recommender):
         new.use_generator(self.rng)
         came = torch.from_numpy(origin(old.vocabulary, v))
         from_items = self.config.cold_users == "neighbours"
-        carried = {"node": carry_nodes(self.node.detach(), self.graph, new.graph, came, users_from_items=from_items)}
+        graphs = self.graph, new.graph, came
+        rows, trained = carry_nodes(self.node.detach(), self.trained, *graphs, users_from_items=from_items)
+        carried = {"node": rows, "trained": trained}
         for name in ("relation", "project"):
             carried[name] = carry_relations(getattr(self, name).detach(), old.n_relations, view.n_relations)
         state = {name: value for name, value in self.state_dict().items() if name != "attention_weights"}
@@ -450,6 +454,7 @@ class MetaKG(Recommender):
             raise _foreign("edges outside the vocabulary", expected="known rows")
         view = self.view if n_users == v.n_users else _first_users(self.view, n_users)
         rebuilt = type(self)(self.config, view, self.rng, Interactions(users, items), attend=False)
+        rest.setdefault("trained", rebuilt.trained)  # bundles of before do not say
         super(MetaKG, rebuilt).load_tensors(rest | {"attention_weights": rebuilt.attention_weights})
         rebuilt.refresh()
         served = rebuilt.eval().ready()

@@ -59,6 +59,7 @@ class MetaKGReleased(MetaKG):
         super().__init__(config, view, rng, edges, attend=False)
         self.network.w1, self.network.w2 = nn.ParameterList(), nn.ParameterList()
         self.project.requires_grad_(False)
+        self.bias.requires_grad_(False)  # that of eq. 9 stays zero: the release has none
 
     def refresh(self) -> None:
         """Nothing to refresh: every neighbour counts alike."""

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from metakg.data import Interactions, Tasks, TrainView
 from metakg.errors import DataError
-from metakg.sample.negatives import NegativeSampler
-from metakg.types import Json
+from metakg.sample.negatives import NegativeSampler, without_negatives
+from metakg.types import Json, Rows
 
 Ints = npt.NDArray[np.int64]
 
@@ -97,13 +97,14 @@ class EpisodeSampler:
                 expected="tasks with support and query pairs",
                 fix="Split the data with meta-training tasks (metakg split), or lower its minimum number of items.",
             )
-        self.users = view.tasks.users.astype(np.int64)
-        self.support_size, self.drawn = support_size, {"support": negatives, "query": negatives * hardest}
-        self.rng = rng
-        self._support = _by_task(view.tasks, view.tasks.support, view.n_users, "support")
-        self._query = _by_task(view.tasks, view.tasks.query, view.n_users, "query")
         pool = np.arange(view.n_items, dtype=np.int32) if all_items else np.flatnonzero(view.popularity).astype(np.int32)
         seen, query = view.interactions.pairs_only(), view.tasks.query.keys(view.n_items)
+        tasks = _with_negatives(view.tasks, pool, seen, view.n_users)
+        self.users = tasks.users.astype(np.int64)
+        self.support_size, self.drawn = support_size, {"support": negatives, "query": negatives * hardest}
+        self.rng = rng
+        self._support = _by_task(tasks, tasks.support, view.n_users, "support")
+        self._query = _by_task(tasks, tasks.query, view.n_users, "query")
         before = seen.select(~np.isin(seen.keys(view.n_items), query))
         # While a task adapts it does not know its query yet; when it is judged, all training pairs are known.
         self._negatives = {
@@ -140,6 +141,26 @@ class EpisodeSampler:
         users = self.users[chosen]
         negatives = self._negatives[side].draw(users[tasks])
         return Episodes(*(torch.from_numpy(np.ascontiguousarray(a)) for a in (users, tasks, items[picked], negatives)))
+
+
+def _with_negatives(tasks: Tasks, pool: Rows, known: Interactions, n_users: int) -> Tasks:
+    """Return the tasks of users who are not known to like every item of a pool.
+
+    Raises:
+        DataError: none is left.
+    """
+    sated = without_negatives(pool, known, n_users)
+    if not sated[tasks.users].any():
+        return tasks
+    if sated[tasks.users].all():
+        raise DataError(
+            "meta-training tasks",
+            f"users who like all of the {len(pool)} items that could be negatives",
+            expected="at least one item that one of them is not known to like",
+            fix="Give more items, or let negatives come from all (pool = 'all', or all_negatives = true).",
+        )
+    support, query = (pairs.select(~sated[pairs.users]) for pairs in (tasks.support, tasks.query))
+    return Tasks(tasks.users[~sated[tasks.users]], support, query)
 
 
 def _by_task(tasks: Tasks, pairs: Interactions, n_users: int, side: str) -> tuple[Ints, Ints]:

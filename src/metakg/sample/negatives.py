@@ -12,7 +12,7 @@ import numpy.typing as npt
 from metakg.data import Interactions
 from metakg.errors import DataError
 from metakg.sample.keys import Ints, KeySet, mix
-from metakg.types import Json, Rows
+from metakg.types import Json, Mask, Rows
 
 _ROUNDS = 16
 
@@ -74,6 +74,17 @@ class NegativeSampler:
 
     def _is_known(self, users: Ints, items: Ints) -> npt.NDArray[np.bool_]:
         return self.known.has(users * self.n_items + items)
+
+
+def without_negatives(pool: Rows, known: Interactions, n_users: int) -> Mask:
+    """Say which users are known to like every item of a pool, so that nothing can be compared with their clicks: (U,) bool."""
+    found = np.zeros(n_users, np.bool_)
+    many = np.bincount(known.users, minlength=n_users) >= len(pool)
+    if many.any():  # hardly ever: an account that tries everything, or a handful of items
+        some = known.select(many[known.users] & np.isin(known.items, pool))
+        users = np.unique(np.stack([some.users, some.items]), axis=1)[0]
+        found = np.bincount(users, minlength=n_users) >= len(pool)
+    return found
 
 
 class KeyedNegatives:

@@ -140,6 +140,7 @@ def co_adapt(
             adapted.config = trained.model_copy(update={"kg_weight": config.kg_weight})
         Loop(adapted, PairBatches(adapted, pairs, config, seed), loop, on_progress=on_progress).run()
         adapted.config = trained
+        adapted.trained |= ~adapted.graph.isolated()
         adapted.refresh()
     return adapted.eval().ready()
 

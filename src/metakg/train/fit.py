@@ -253,7 +253,7 @@ def restore(
     if isinstance(training, Recipe):
         assert isinstance(model, PaperMetaKG)
         model.use_generator(random.torch_generator(seed, "model", "cpu"))
-        return CoAdapting(model, training.adapt, seed, training.online_rule())
+        return CoAdapting(model, training.adapt_rule(), seed, training.online_rule())
     return model
 
 

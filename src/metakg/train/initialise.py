@@ -204,7 +204,7 @@ def initialise_by_graph(model: MetaKG, seed: int, *, rounds: int = 8) -> None:
     """Put nodes where the leading eigenvectors of the training graph have them, in place.
 
     The graph is undirected and normalised, A = D^-1/2 (edges) D^-1/2; all vectors are scaled by one number that gives them the
-    mean length of a random start.
+    mean length of a random start. Of fewer nodes than coordinates there are fewer such vectors; the rest stay as they are.
     """
     graph, node = model.graph, model.node
     degrees = sum((edges.edges.degrees for edges in graph.sets), torch.zeros(())).clamp(min=1).to(node)
@@ -213,11 +213,12 @@ def initialise_by_graph(model: MetaKG, seed: int, *, rounds: int = 8) -> None:
     def multiply(block: Tensor) -> Tensor:
         return torch.stack([spmm(edges.edges, w, block) for edges, w in zip(graph.sets, weights, strict=True)]).sum(0)
 
-    block = torch.randn(node.shape, generator=random.torch_generator(seed, "graph/start")).to(node)
+    n, width = len(node), min(node.shape)
+    block = torch.randn(n, width, generator=random.torch_generator(seed, "graph/start")).to(node)
     with torch.no_grad():
         vectors = leading(multiply, block, rounds)
         length = node.norm(dim=1).mean()
-        node.copy_(vectors * (length / vectors.norm(dim=1).mean().clamp(min=1e-12)))
+        node[:, :width].copy_(vectors * (length / vectors.norm(dim=1).mean().clamp(min=1e-12)))
     model.refresh()
 
 

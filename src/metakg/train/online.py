@@ -134,10 +134,14 @@ def _vector(model: MetaKG, vectors: NodeVectors, row: int, clicks: np.ndarray, c
         facts = edges.relations[part] > 0
         tails = torch.cat([tails, edges.tails[part][facts]])
         relations = torch.cat([relations, edges.relations[part][facts]])
-    start = vectors.layers[0][row] if known else vectors.newcomer
-    projects = model.project.index_select(0, relations)  # (k, D', D)
-    heads = torch.tanh(projects @ start + model.relation.index_select(0, relations))
-    logits = (heads * (projects @ vectors.layers[0][tails].unsqueeze(-1)).squeeze(-1)).sum(-1)
+    if known:
+        start = vectors.layers[0][row]
+    else:  # as `nn.rows.carry_nodes` places a new user
+        start = vectors.layers[0][tails].mean(0) if model.config.cold_users == "neighbours" else vectors.newcomer
+    kinds, place = torch.unique(relations, return_inverse=True)
+    projects = model.project.index_select(0, kinds)  # of each relation once: (R', D', D)
+    asks = torch.tanh(projects @ start + model.relation.index_select(0, kinds)).unsqueeze(1) @ projects  # (R', 1, D)
+    logits = (vectors.layers[0][tails] * asks.squeeze(1).index_select(0, place)).sum(-1)
     shares = torch.softmax(logits, 0)
     messages = [shares @ layer[tails] for layer in vectors.layers[:-1]]
     w = model.network.weights().detach()

@@ -122,6 +122,8 @@ def practise(
         "worlds": "that to stop by first",  # what a seed draws, of which the checkpoint holds places
         "seed": seed,
     }
+    if validate is not None:  # no world to stop by is drawn then, so that the others are drawn otherwise
+        identity["judged by"] = "a judge that was given"
     loop = Loop(
         model,
         source,

@@ -66,6 +66,12 @@ class Recipe(BaseModel):
             return self.online
         return self.online.model_copy(update={"steps": 0})
 
+    def adapt_rule(self) -> AdaptConfig:
+        """Return how the trained model is co-adapted: without facts where the ablation leaves them out."""
+        if self.ablation not in ("no-knowledge", "base"):
+            return self.adapt
+        return self.adapt.model_copy(update={"kg_weight": 0.0})
+
     def of_training(self, *, judged: bool) -> Json:
         """Return the settings that decide what training gives; how it adapts does so only if it is judged by that."""
         left_out = set() if judged else {"adapt", "online"}
@@ -135,7 +141,7 @@ def train_metakg(
     def judge(trained: object) -> float:
         assert validate is not None
         assert isinstance(trained, MetaKG)
-        return validate(CoAdapting(trained, recipe.adapt, seed, recipe.online_rule()))
+        return validate(CoAdapting(trained, recipe.adapt_rule(), seed, recipe.online_rule()))
 
     source: Source = TaskBatches(model, view, meta, seed) if recipe.ablation != "base" else _all_pairs(model, recipe, seed)
     run = Loop(
@@ -150,7 +156,7 @@ def train_metakg(
     )
     outcome = run.run(resume=resume)
     model.refresh()
-    return CoAdapting(model.eval().ready(), recipe.adapt, seed, recipe.online_rule()), outcome
+    return CoAdapting(model.eval().ready(), recipe.adapt_rule(), seed, recipe.online_rule()), outcome
 
 
 def ablated(config: MetaKGConfig, recipe: Recipe) -> MetaKGConfig:

@@ -30,27 +30,34 @@ _AT_ONCE_ELSEWHERE = 1 << 26
 
 
 def carry_nodes(
-    table: Tensor, old: CollaborativeGraph, new: CollaborativeGraph, entity_origin: Tensor, *, users_from_items: bool
-) -> Tensor:
-    """Return the node table of a larger graph: (N_old, D) -> (N_new, D).
+    table: Tensor,
+    trained: Tensor,
+    old: CollaborativeGraph,
+    new: CollaborativeGraph,
+    entity_origin: Tensor,
+    *,
+    users_from_items: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return the node table of a larger graph, and which of its rows are trained: (N_old, D) -> (N_new, D), (N_new,) bool.
 
     Trained rows stay bit for bit. A new entity is the mean of its neighbours in the knowledge graph, found hop by hop; one
     without any is the mean of the trained entities. A new user is the mean of the trained users or of the items clicked.
 
     Args:
-        table: the trained rows.
-        old: the graph they were trained on.
+        table: the rows.
+        trained: (N_old,) bool, which of them training has moved.
+        old: the graph they belong to.
         new: the graph with what arrived.
         entity_origin: (E_new,) old entity row of each new one, -1 where it is new.
         users_from_items: which rule new users follow.
     """
-    trained = ~old.isolated()
     origin = torch.full((new.n_nodes,), -1, dtype=torch.int64, device=table.device)
     origin[: old.n_users] = torch.arange(old.n_users, device=table.device)
     came = entity_origin.to(table.device, torch.int64)
     origin[new.n_users :] = torch.where(came >= 0, came + old.n_users, came)
     known = origin >= 0
     known[known.clone()] = trained[origin[known]]
+    carried = known
     rows = table.new_zeros(new.n_nodes, table.shape[1])
     rows[known] = table[origin[known]]
 
@@ -73,7 +80,7 @@ def carry_nodes(
         missing = ~known & kind
         if missing.any() and there.any():
             rows[missing] = part[there].mean(0)
-    return rows
+    return rows, carried
 
 
 def carry_relations(table: Tensor, n_old: int, n_new: int) -> Tensor:
