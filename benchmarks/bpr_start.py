@@ -54,9 +54,12 @@ def main() -> None:
     parser.add_argument("--epochs", default="40,120", help="ascending")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    split = load(given.split).validation
+    whole = load(given.split)
+    split = whole.validation
     if split is None:
         parser.error("this split has no validation part")
+    if whole.protocol != "paper":
+        parser.error("this reads splits of the paper protocol, where all ids are known from the start")
     view, scenario = split.train, split.scenarios["user_cold"]
     n_nodes = view.n_users + view.n_items
     words = (given.rates, given.decays, given.hardest)

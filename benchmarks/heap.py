@@ -22,8 +22,8 @@ from metakg.cli.common import open_split
 from metakg.data import TrainView
 from metakg.models.learnt import Learnt
 from metakg.models.registry import build
-from metakg.train.baseline import FEEDS, BaselineConfig
-from metakg.train.feeds import Ration
+from metakg.train.baseline import BaselineConfig
+from metakg.train.feeds import FEEDS, Ration
 from metakg.train.fit import settings_for
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
-    view = open_split(a.split, 1).train
+    view = open_split(a.split).train
     print(f"{a.split}, {a.threads} threads, torch {torch.__version__}\n")
     print(f"{'model':<10} {'given back, ms':>15} {'kept, ms':>9} {'times':>6} {'peak GB':>8}")
     for name in a.models.split(","):

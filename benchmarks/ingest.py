@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from metakg.heap import peak_bytes
 
 _CHUNK = 1_000_000
 
@@ -112,8 +113,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.child:
         result = {"scan": scan, "prepare": prepare}[given.child](str(given.file), str(given.out), given.memory, given.threads)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 10 if sys.platform != "darwin" else 1 << 20)
-        print(json.dumps({**result, "peak_mb": round(peak)}))
+        print(json.dumps({**result, "peak_mb": round(peak_bytes() / 2**20)}))
         return
     with tempfile.TemporaryDirectory(prefix="metakg-ingest-", dir=given.folder) as name:
         folder = Path(name)

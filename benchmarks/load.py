@@ -21,6 +21,7 @@ from pathlib import Path
 
 def child(what: str, folder: Path) -> None:
     """Measure one of both and print it."""
+    import pyarrow.dataset  # noqa: F401 - what `read_table` imports when it is first called would be counted
     import pyarrow.parquet as pq
 
     from metakg.data import Dataset

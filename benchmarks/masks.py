@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -41,7 +42,11 @@ def main() -> None:
     settings = {name: settings.get(name, {}) for name in FLOORS}
     names = [name for name, (share, _) in trained(split).items() if share]
     code = {name: {**theirs, "exclude_seen": False} for name, theirs in settings.items()}
-    for what, mask, theirs in (("support and training", "support+train", settings), ("the support alone", "support", code)):
+    masks: tuple[tuple[str, Literal["support", "support+train"], dict[str, Any]], ...] = (
+        ("support and training", "support+train", settings),
+        ("the support alone", "support", code),
+    )
+    for what, mask, theirs in masks:
         print(f"\nleft out: {what}")
         print(compare(split, FLOORS, scenarios=names, mask=mask, settings=theirs).text())
 

@@ -49,7 +49,8 @@ class Stages:
     """Seconds spent in named parts; a part inside another counts for the inner one only."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.seconds, self.stack = device, defaultdict(float), [("", 0.0)]
+        self.device, self.stack = device, [("", 0.0)]
+        self.seconds: dict[str, float] = defaultdict(float)
         self.since = time.perf_counter()
 
     @contextmanager
@@ -149,8 +150,17 @@ def measure_pass(view: TrainView, args: argparse.Namespace) -> float:
         (source, "learn", "scheduler"),
     ):
         stages.wrap(owner, method, name)
-    model.register_forward_pre_hook(lambda *_: (stages.switch(), stages.stack.append(("outer forward", 0.0)))[0])
-    model.register_forward_hook(lambda *_: (stages.switch(), stages.stack.pop())[0])
+
+    def enter(*_: object) -> None:
+        stages.switch()
+        stages.stack.append(("outer forward", 0.0))
+
+    def leave(*_: object) -> None:
+        stages.switch()
+        stages.stack.pop()
+
+    model.register_forward_pre_hook(enter)
+    model.register_forward_hook(leave)
     steps, busy = min(args.steps or len(source), len(source)), time.process_time()
 
     def progress(p: Progress) -> None:

@@ -168,7 +168,8 @@ def measure(name: str, folder: Path, scenario: str, steps: int, most_users: int)
     config, training = settings_for(name, {})
     began = time.perf_counter()
     model = build(config, view, 1)
-    epoch_s, n_steps, step_ms = time.perf_counter() - began, 0, {}
+    epoch_s, n_steps = time.perf_counter() - began, 0
+    step_ms: dict[str, float] = {}
     if training is not None:
         epoch_s, n_steps, step_ms = train_some(model, training, view, steps)
         if isinstance(model, Learnt):

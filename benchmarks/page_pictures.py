@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from playwright.sync_api import sync_playwright
 
@@ -53,7 +54,11 @@ def main() -> None:
     if chromium is None:
         parser.error("no chromium on the path")
     server = arguments.server.rstrip("/")
-    shots = (("why", why, 1220, 690, "light"), ("new-item", new_item, 1100, 820, "dark"), ("phone", why, 390, 860, "light"))
+    shots: tuple[tuple[str, Callable[..., None], int, int, Literal["light", "dark"]], ...] = (
+        ("why", why, 1220, 690, "light"),
+        ("new-item", new_item, 1100, 820, "dark"),
+        ("phone", why, 390, 860, "light"),
+    )
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, show, width, height, scheme in shots:

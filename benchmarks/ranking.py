@@ -39,8 +39,8 @@ class Vectors(Recommender):
     """A recommender that is nothing but two tables of vectors."""
 
     def __init__(self, users: Tensor, items: Tensor) -> None:
-        ids = [IdMap([str(row) for row in range(len(table))]) for table in (users, items)]
-        vocabulary = Vocabulary(*ids, IdMap(ids[1].array), IdMap([]))
+        of_users, of_items = (IdMap([str(row) for row in range(len(table))]) for table in (users, items))
+        vocabulary = Vocabulary(of_users, of_items, IdMap(of_items.array), IdMap([]))
         view = TrainView(vocabulary, Interactions.empty(), KnowledgeGraph.empty())
         super().__init__(ModelConfig(kind="vectors"), view, torch.Generator())
         self.users, self.items = users, items

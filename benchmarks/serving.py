@@ -150,6 +150,10 @@ def opened(split: Split, models: Sequence[str]) -> None:
         print(f"{model:<12}{wall:>10.2f}{processor:>10.2f}{size / 1e6:>12.1f}{weight / 1e6:>14.1f}")
 
 
+def _all(engine: Engine, names: Sequence[str]) -> None:
+    list(engine.lists(names, K))
+
+
 def lists(split: Split, models: Sequence[str], n_users: int) -> None:
     """Time the lists of known users, asked for one by one and together."""
     torch.set_num_threads(1)
@@ -163,7 +167,7 @@ def lists(split: Split, models: Sequence[str], n_users: int) -> None:
         clock = Clock()
         for name in names[:: max(1, len(names) // 50)]:
             clock.time("alone", partial(engine.recommend, name, K))
-        clock.time("together", lambda engine=engine, names=names: list(engine.lists(names, K)))
+        clock.time("together", partial(_all, engine, names))
         alone, together = (1e3 * np.median(clock.taken[how], 0) for how in ("alone", "together"))
         together /= len(names)
         print(f"{model:<12}{alone[0]:>13.2f}{together[0]:>10.2f}{alone[1]:>12.2f}{together[1]:>10.2f}")

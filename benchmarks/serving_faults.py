@@ -267,17 +267,18 @@ def full(bundle: Path, folder: Path, rounds: int, say: Callable[[str], None]) ->
 
 def damaged(bundle: Path, folder: Path) -> list[tuple[str, Path]]:
     """Return copies of a bundle, each damaged in its own way."""
-    made = []
+    made: list[tuple[str, Path]] = []
+    ways: tuple[tuple[str, Callable[[bytes], bytes] | None], ...] = (
+        ("cut short", lambda data: data[: len(data) // 2]),
+        (
+            "a byte changed",
+            lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :],
+        ),
+        ("gone", None),
+    )
     for file in sorted(path for path in bundle.rglob("*") if path.is_file()):
         name = str(file.relative_to(bundle))
-        for how, change in (
-            ("cut short", lambda data: data[: len(data) // 2]),
-            (
-                "a byte changed",
-                lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :],
-            ),
-            ("gone", None),
-        ):
+        for how, change in ways:
             if name == "manifest.json" and how == "a byte changed":
                 continue  # it holds the digests of the others; some of its bytes only describe
             copy = folder / f"damaged-{len(made)}"

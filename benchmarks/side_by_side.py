@@ -34,7 +34,7 @@ from metakg.cli.common import model_settings, open_split
 from metakg.comparison import compare
 split, model, seed, settings, device, keep = json.loads(sys.argv[1])
 found = model_settings([Path(f) for f in settings], None)
-board = compare(open_split(Path(split), 1), [model], seeds=[seed], settings={k: v for k, v in found.items() if k == model},
+board = compare(open_split(Path(split)), [model], seeds=[seed], settings={k: v for k, v in found.items() if k == model},
                 keep=Path(keep), device=device)
 print(json.dumps({row["scenario"]: round(row["mean"], 4) for row in board.rows if (row["metric"], row["k"]) == ("recall", 20)}))
 """

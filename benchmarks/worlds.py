@@ -59,7 +59,8 @@ def measure(name: str, view: TrainView, threads: int) -> None:
     config, quiet = PracticeConfig(worlds=1), lambda _: None
 
     def draw() -> object:
-        return practice._worlds(model, config, config.worlds + 1, 1, quiet)
+        lessons, exam = practice._worlds(model, config, 1, quiet, examined=True)
+        return [*lessons, exam]
 
     user = view.vocabulary.users.id(0)
     item = view.vocabulary.items.id(view.n_items - 1)

@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def real_data() -> Path:
     """The folder of real data sets (`last-fm`, `ml-100k`); METAKG_DATA names another place than the default."""
     folder = Path(os.environ.get("METAKG_DATA", ROOT.parent / "shared" / "datasets"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}; set METAKG_DATA to a folder with last-fm/ and ml-100k/")
+    missing = [name for name in ("last-fm", "ml-100k") if not (folder / name).is_dir()]
+    if missing:
+        pytest.skip(f"no {' and no '.join(missing)} in {folder}; set METAKG_DATA to a folder that holds them")
     return folder
 
 

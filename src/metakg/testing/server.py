@@ -42,7 +42,7 @@ class Running:
         ready: bool = True,
     ) -> None:
         command = [*prefix, sys.executable, "-m", "metakg.cli.main", "serve", str(bundle), "--port", "0"]
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed with the process; it appends, wherever we read
         self.process = subprocess.Popen(
             [*command, *(str(word) for word in words)],
             stdout=subprocess.PIPE,

@@ -1,7 +1,7 @@
 // The page: a frame with three views. Everything it knows comes from /api, and its state stands in the address.
 import { Announcer, announce } from "./page/announce.js";
 import { ask, Problem } from "./page/api.js";
-import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./page/html.js";
+import { html, render, useEffect, useErrorBoundary, useReducer, useRef, useState } from "./page/html.js";
 import { Mark } from "./page/icons.js";
 import { KeyButton } from "./page/key.js";
 import { Model } from "./page/model.js";
@@ -78,10 +78,12 @@ function useLabels(ids) {
   const labels = useRef(new Map());
   const [, redraw] = useState(0);
   const [lost, setLost] = useState([]);
+  const [round, again] = useReducer((number) => number + 1, 0);
   const unknown = ids.filter((id) => !labels.current.has(id));
   useEffect(() => {
     if (unknown.length === 0) return undefined;
     const mine = new AbortController();
+    let timer = 0;
     const find = async (id) => {
       try {
         const found = await ask("GET", ["items", id], { signal: mine.signal });
@@ -91,11 +93,16 @@ function useLabels(ids) {
         if (!(error instanceof Problem)) throw error;
         // Any other problem is shown by the view that needs the same server; the id stands in for the name.
         if (error.kind === "missing") setLost((old) => [...new Set([...old, id])]);
+        else if (error.again) timer ||= setTimeout(again, 1000 * Math.min(error.retryAfterS ?? 4, 30));
       }
     };
-    Promise.all(unknown.map(find)).then(() => redraw((round) => round + 1));
-    return () => mine.abort();
-  }, [unknown.join("\n")]);
+    Promise.all(unknown.map(find)).then(() => redraw((number) => number + 1));
+    addEventListener("metakg:key", again, { signal: mine.signal }); // another key may be told what this one is not
+    return () => {
+      mine.abort();
+      clearTimeout(timer);
+    };
+  }, [unknown.join("\n"), round]);
   return {
     named: (some) => some.filter((id) => !lost.includes(id)).map((id) => ({ id, label: labels.current.get(id) ?? id })),
     lost,

@@ -51,7 +51,8 @@ export function useAnswer(question, inputs, { delayMs = 0, everyMs = null } = {}
         if (mine.signal.aborted) return;
         if (!(error instanceof Problem)) throw error;
         const patient = everyMs !== null || failures.current < TRIES;
-        const wait = error.again && patient ? waitS(error, failures.current) * 1000 : null;
+        const hopeful = error.again || (everyMs !== null && !["key", "role"].includes(error.kind)); // what is watched goes on being watched
+        const wait = hopeful && patient ? waitS(error, failures.current) * 1000 : null;
         failures.current += 1;
         setState((old) => ({ data: old.data, problem: error, busy: false, nextTry: wait === null ? null : Date.now() + wait }));
         if (wait !== null) timer = setTimeout(again, wait);

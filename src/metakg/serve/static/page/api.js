@@ -58,14 +58,25 @@ function took(milliseconds) {
   if (times.length > 100) times.shift();
 }
 
+let held = ""; // the key, where the browser refuses to keep anything
+
 /** The visitor's key. It lives as long as the browser tab and goes nowhere but into the header of our own requests. */
 export const key = {
   get value() {
-    return sessionStorage.getItem(KEY) ?? "";
+    try {
+      return sessionStorage.getItem(KEY) ?? held;
+    } catch {
+      return held;
+    }
   },
   set value(text) {
-    if (text) sessionStorage.setItem(KEY, text);
-    else sessionStorage.removeItem(KEY);
+    held = text;
+    try {
+      if (text) sessionStorage.setItem(KEY, text);
+      else sessionStorage.removeItem(KEY);
+    } catch {
+      // It lasts as long as the page, then.
+    }
     dispatchEvent(new Event("metakg:key"));
   },
 };

@@ -8,6 +8,7 @@ import { Trouble } from "./problem.js";
 import { many } from "./words.js";
 
 const REST_MS = 140;
+const MOST = 50; // results that the server gives at once
 
 /**
  * A search field with its results.
@@ -25,10 +26,11 @@ export function Combobox({ label, hint, kind, taken = [], suggestions = [], chos
   const [open, setOpen] = useState(false);
   const [active, setActive] = useState(-1);
   const list = useRef(null);
+  const input = useRef(null);
 
   const wanted = text.trim();
   const asking = open && wanted !== "";
-  const search = (signal) => ask("GET", ["search"], { query: { q: wanted, kind, limit: 10 + taken.length }, signal });
+  const search = (signal) => ask("GET", ["search"], { query: { q: wanted, kind, limit: Math.min(MOST, 10 + taken.length) }, signal });
   const answer = useAnswer(asking ? search : null, [wanted, kind], { delayMs: REST_MS });
   const offered = asking ? (answer.data?.results ?? []) : open && chosen === null ? suggestions : [];
   const found = offered.filter((hit) => !taken.includes(hit.id)).slice(0, 10);
@@ -43,6 +45,11 @@ export function Combobox({ label, hint, kind, taken = [], suggestions = [], chos
     list.current?.children[active]?.scrollIntoView({ block: "nearest" });
   }, [active]);
 
+  // The button that was pressed goes away with the error: the focus returns to the text.
+  const retry = () => {
+    input.current.focus();
+    answer.retry();
+  };
   const pick = (hit) => {
     setText("");
     setOpen(false);
@@ -79,22 +86,22 @@ export function Combobox({ label, hint, kind, taken = [], suggestions = [], chos
 
   const listed = found.length > 0;
   return html`
-    <div class="combobox">
+    <div class="combobox" onFocusOut=${(event) => event.currentTarget.contains(event.relatedTarget) || setOpen(false)}>
       <label for=${id}>${label}</label>
       <div class="field">
         <${Icon} name="search" />
         <input
-          id=${id} type="text" role="combobox" autocomplete="off" autocapitalize="off" spellcheck=${false} enterkeyhint="search"
+          ref=${input} id=${id} type="text" role="combobox" autocomplete="off" autocapitalize="off" spellcheck=${false} enterkeyhint="search"
           aria-expanded=${listed ? "true" : "false"} aria-controls=${`${id}-list`} aria-autocomplete="list"
           aria-activedescendant=${active >= 0 ? `${id}-${active}` : undefined} aria-describedby=${hint ? `${id}-hint` : undefined}
           placeholder=${placeholder} value=${chosen ?? text}
-          onInput=${onInput} onKeyDown=${onKeyDown} onFocus=${() => setOpen(true)} onBlur=${() => setOpen(false)} />
+          onInput=${onInput} onKeyDown=${onKeyDown} onFocus=${() => setOpen(true)} />
         ${asking && answer.busy && html`<span class="spinner" aria-hidden="true"></span>`}
       </div>
       ${hint && html`<p class="hint" id=${`${id}-hint`}>${hint}</p>`}
       <div class="popup" hidden=${!listed && !(asking && (fresh || answer.problem))} onPointerDown=${(event) => event.preventDefault()}>
-        ${asking && answer.problem && html`<${Trouble} ...${answer} />`}
-        <ul id=${`${id}-list`} role="listbox" aria-label=${label} ref=${list} hidden=${!listed}>
+        ${asking && answer.problem && html`<${Trouble} ...${answer} retry=${retry} />`}
+        <ul id=${`${id}-list`} role="listbox" tabindex="-1" aria-label=${label} ref=${list} hidden=${!listed}>
           ${found.map((hit, place) => html`
             <li key=${hit.id} id=${`${id}-${place}`} role="option" aria-selected=${place === active ? "true" : "false"}
               onPointerMove=${() => setActive(place)} onClick=${() => pick(hit)}>

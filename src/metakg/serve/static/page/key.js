@@ -8,8 +8,10 @@ export function KeyButton() {
   const dialog = useRef(null);
   const [set, setSet] = useState(key.value !== "");
   const [text, setText] = useState("");
+  const [odd, setOdd] = useState(false);
   const open = () => {
     setText("");
+    setOdd(false);
     dialog.current.showModal();
   };
   useEffect(() => {
@@ -29,12 +31,15 @@ export function KeyButton() {
     <dialog ref=${dialog} aria-labelledby="key-head">
       <form method="dialog" onSubmit=${(event) => {
         event.preventDefault();
-        if (text.trim()) keep(text.trim());
+        const plain = /^[\x21-\x7e]+$/.test(text.trim()); // what a header can carry
+        setOdd(!plain);
+        if (plain) keep(text.trim());
       }}>
         <h2 id="key-head">Key for this server</h2>
         <p class="quiet" id="key-hint">Some servers ask for one. It is kept until this tab closes and sent to this server only.</p>
         <label for="key-text">Key</label>
         <div class="field"><input id="key-text" type="password" autocomplete="off" spellcheck=${false} aria-describedby="key-hint" value=${text} onInput=${(event) => setText(event.target.value)} /></div>
+        ${odd && html`<p role="alert">No key has such characters. Some programs put others in the place of hyphens or add invisible ones when a text is copied.</p>`}
         <p class="row">
           <button type="submit" class="button strong" disabled=${text.trim() === ""}>Use it</button>
           ${set && html`<button type="button" class="button" onClick=${() => keep("")}>Forget the present key</button>`}

@@ -17,7 +17,7 @@ const SETTLE_MS = 30_000;
 export function NewItem({ onPick }) {
   const [label, setLabel] = useState("");
   const [facts, setFacts] = useState([]);
-  const body = { label: label.trim(), facts: facts.map(({ relation, entity }) => ({ relation: relation.id, entity: entity.id })), n: SHOWN };
+  const body = { label: label.trim() || null, facts: facts.map(({ relation, entity }) => ({ relation: relation.id, entity: entity.id })), n: SHOWN };
   const preview = (signal) => ask("POST", ["items", "preview"], { body, signal });
   const answer = useAnswer(facts.length > 0 ? preview : null, [JSON.stringify(body.facts)], { delayMs: REST_MS });
 
