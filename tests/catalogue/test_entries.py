@@ -60,7 +60,7 @@ def test_every_data_set_says_how_to_read_it_in_words_that_the_command_line_knows
 
 @pytest.mark.data
 def test_sizes_and_checksums_are_those_of_the_real_files(real_data):
-    found = {name: 0 for name in ("last-fm", "ml-100k")}
+    found = dict.fromkeys(("last-fm", "ml-100k"), 0)
     for name in found:
         for file in catalogue()[name].files:
             path = real_data / name / file.name

@@ -13,7 +13,7 @@ from metakg.serve.limits import Limits
 from metakg.serve.live import Live
 from metakg.store import Append, Draft, Store
 
-HASTE = Limits(deadline_s=0.1)
+HASTE = Limits(deadline_s=0.3)
 """Writes are waited for four times as long."""
 
 
