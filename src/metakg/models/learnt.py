@@ -152,7 +152,7 @@ class Learnt(Recommender):
         table = getattr(self, name)
         if self.rows[name] in _FEW:
             return torch.ones(len(table), dtype=torch.bool, device=table.device)
-        fitted = self._fitted.get(name, self._named(self.rows[name])).to(table.device)
+        fitted = (self._fitted[name] if name in self._fitted else self._named(self.rows[name])).to(table.device)
         if name not in self._before:
             return fitted
         return fitted | (signatures(table) != self._before[name].to(table.device))

@@ -64,9 +64,10 @@ def split(
         LeakageError: a query pair is visible to something that learns or ranks.
         TypeError: `data` is no data set.
     """
+    config = configure(protocol, published, {**options, "seed": seed, "validation": validation})
     if not isinstance(data, Dataset):
         raise TypeError(f"metakg.split cuts a Dataset (metakg.read returns one), not a {type(data).__name__}")
-    return split_with(data, configure(protocol, published, {**options, "seed": seed, "validation": validation}))
+    return split_with(data, config)
 
 
 def split_with(data: Dataset, config: AnySplitConfig) -> Split:
