@@ -75,7 +75,10 @@ def test_it_adapts_the_gates_alone_and_learns_everything(toy: TrainView) -> None
     facts = TripleBatch(*(torch.tensor([n]) for n in (6, 1, 14, 17)))
     sum(model(MetaBatch(support, query, facts)).values()).backward()
     for name, p in model.named_parameters():
-        assert name == "project" or p.grad.abs().sum() > 0, name
+        assert name in ("project", "bias") or p.grad.abs().sum() > 0, name
+    assert not model.project.requires_grad
+    assert not model.bias.requires_grad
+    assert not model.bias.any(), "the release has none"
 
 
 @pytest.mark.parametrize("part", ["node", "relation"])
