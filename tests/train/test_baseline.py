@@ -382,9 +382,7 @@ def test_rows_that_training_did_not_move_are_settled_after_it() -> None:
 
 
 def test_a_rule_of_another_model_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r'cold = "transe" for fm, which has no .*; expected a rule of any model'
-    ):
+    with pytest.raises(ConfigError, match=r'cold = "transe" for fm, which has no .*; expected a rule of any model'):
         settings_for("fm", {"cold": "transe"})
 
 
