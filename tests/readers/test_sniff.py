@@ -133,7 +133,7 @@ def test_parquet_types_are_kept(stage, tmp_path):
         ),
         (b"PAR1 but no more", "found .*; expected a file that can be read"),
         (b"PK\x03\x04\x14\0\0\0user,item", r"found a ZIP archive, as Excel's .xlsx files are; .* save the sheet as CSV"),
-        (b"\x80\x04\x95\x0f\0\0\0\0\0\0\0}\x94.", "found a pickle, which is never opened here"),
+        (b"\x80\x04\x95\x0f\0\0\0\0\0\0\0}\x94.", r"found a file of Python objects \(\.pkl\), which is never opened here"),
         (b"ARROW1\0\0\xff\xff\xff\xff\x10", "found an Arrow file"),
         (b"SQLite format 3\0\x10\0\x01\x01", "found an SQLite database"),
         ("user,item\nu,i\n".encode("utf-16-le"), "found bytes that are no text; .*--encoding utf-16"),

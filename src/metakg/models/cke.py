@@ -113,7 +113,7 @@ class CKE(Learnt):
         clicked; so an item that comes later differs from the others by its offset alone.
         """
         super().start_from(users, items)
-        self.fitted("entity")
+        self.note_fitted("entity")
         if self.config.cold != "content":
             return
         n, facts = self.view.n_items, self.view.graph.entity

@@ -73,7 +73,7 @@ class Instanced(Learnt):
 
         Training does not move them. Those of users and items with a click stay, and the others follow from them.
         """
-        self.fitted("feature")
+        self.note_fitted("feature")
         d = self.config.dim
         drawn = torch.randn(self.view.n_users + self.view.n_entities, d, generator=rng) * d**-0.5
         return nn.Parameter(drawn, requires_grad=False)

@@ -157,7 +157,7 @@ class Learnt(Recommender):
             return fitted
         return fitted | (signatures(table) != self._before[name].to(table.device))
 
-    def fitted(self, name: str, rows: Tensor | None = None) -> None:
+    def note_fitted(self, name: str, rows: Tensor | None = None) -> None:
         """Take note that rows of a table were fitted elsewhere: (n,) bool; by default those of users and items with a click."""
         self._fitted[name] = self._named(self.rows[name], facts=False) if rows is None else rows
 
@@ -210,11 +210,11 @@ class Learnt(Recommender):
         with torch.no_grad():
             if (name := self._table_of("user", "node")) is not None:
                 getattr(self, name)[: view.n_users] = users
-                self.fitted(name)
+                self.note_fitted(name)
             if (name := self._table_of("item", "entity", "node")) is not None:
                 table = getattr(self, name)[view.n_users if self.rows[name] == "node" else 0 :]
                 table[: view.n_items] = items
-                self.fitted(name)
+                self.note_fitted(name)
                 if self.config.cold in _BY_NEIGHBOURS:
                     table.copy_(self._from_neighbours(table, named(view.interactions.items, len(table), items.device))[0])
 
@@ -345,7 +345,7 @@ class Learnt(Recommender):
     def _know(self, trained: Mapping[str, Tensor]) -> None:
         """Take these rows for the trained ones, until steps move others: table -> (n,) bool."""
         for name, rows in trained.items():
-            self.fitted(name, rows)
+            self.note_fitted(name, rows)
         self.begin()
 
     def _carried(self, name: str, fresh: Tensor, view: TrainView) -> tuple[Tensor, Tensor]:

@@ -137,7 +137,7 @@ class NFM(FactorisationMachine):
         with torch.no_grad():
             for name in self.rows:
                 getattr(self, name).copy_(getattr(machine, name))
-                self.fitted(name, machine.trained_rows(name))
+                self.note_fitted(name, machine.trained_rows(name))
 
     def _score(self, user: int, item: int) -> Tensor:
         features, x = self.features.of(item)

@@ -37,7 +37,7 @@ _BINARY: dict[bytes, tuple[str, str]] = {
     b"SQLite format 3\0": ("an SQLite database", "Save its table as CSV or Parquet."),
     b"\x89HDF": ("an HDF5 file", _AS_TABLE),
     b"\x93NUMPY": ("a NumPy array", _AS_TABLE),
-    **{bytes((0x80, n)): ("a pickle, which is never opened here", _AS_TABLE) for n in range(2, 6)},
+    **{bytes((0x80, n)): ("a file of Python objects (.pkl), which is never opened here", _AS_TABLE) for n in range(2, 6)},
     b"%PDF-": ("a PDF", _AS_TABLE),
     b"Obj\x01": ("an Avro file", _AS_TABLE),
     b"\xfe\xff": ("UTF-16 with the high byte first", "Save it as UTF-8."),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metakg.data import Interactions, Tasks, TrainView
 from metakg.errors import DataError
-from metakg.sample.negatives import NegativeSampler, without_negatives
+from metakg.sample.negatives import NegativeSampler, nothing_to_compare, without_negatives
 from metakg.types import Json, Rows
 
 Ints = npt.NDArray[np.int64]
@@ -153,12 +153,7 @@ def _with_negatives(tasks: Tasks, pool: Rows, known: Interactions, n_users: int)
     if not sated[tasks.users].any():
         return tasks
     if sated[tasks.users].all():
-        raise DataError(
-            "meta-training tasks",
-            f"users who like all of the {len(pool)} items that could be negatives",
-            expected="at least one item that one of them is not known to like",
-            fix="Give more items, or let negatives come from all (pool = 'all', or all_negatives = true).",
-        )
+        raise nothing_to_compare("meta-training tasks", pool)
     support, query = (pairs.select(~sated[pairs.users]) for pairs in (tasks.support, tasks.query))
     return Tasks(tasks.users[~sated[tasks.users]], support, query)
 

@@ -87,6 +87,16 @@ def without_negatives(pool: Rows, known: Interactions, n_users: int) -> Mask:
     return found
 
 
+def nothing_to_compare(where: str, pool: Rows) -> DataError:
+    """Return the error that all users of some clicks like every item of a pool (see `without_negatives`)."""
+    return DataError(
+        where,
+        f"users who like all of the {len(pool)} items that could be negatives",
+        expected="at least one item that one of them is not known to like",
+        fix="Give more items, or let negatives come from all (pool = 'all', or all_negatives = true).",
+    )
+
+
 class KeyedNegatives:
     """Negatives for scoring: the same item for the same user and click, whoever else is asked for and how often.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from metakg.data import Interactions
 from metakg.data.vocabulary import Vocabulary
 from metakg.errors import DataError
-from metakg.sample.negatives import NegativeSampler, without_negatives
+from metakg.sample.negatives import NegativeSampler, nothing_to_compare, without_negatives
 from metakg.sample.triples import TripleBatch
 from metakg.types import Json, Rows
 
@@ -106,12 +106,7 @@ class PairSampler:
         n_users = 1 + int(max(pairs.users.max(), known.users.max(initial=0)))
         sated = without_negatives(pool, known, n_users)[pairs.users]
         if sated.all():
-            raise DataError(
-                "the pairs to learn from",
-                f"users who like all of the {len(pool)} items that could be negatives",
-                expected="at least one item that one of them is not known to like",
-                fix="Give more items, or let negatives come from all (pool = 'all', or all_negatives = true).",
-            )
+            raise nothing_to_compare("the pairs to learn from", pool)
         pairs = pairs.select(~sated) if sated.any() else pairs
         self.users, self.items = pairs.users.astype(np.int64), pairs.items.astype(np.int64)
         self._negatives = NegativeSampler(pool, known, n_items, rng)

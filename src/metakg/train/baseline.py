@@ -329,7 +329,7 @@ def _start(
         with torch.no_grad():
             for name in names:
                 getattr(model, name).copy_(getattr(transr, name))
-        model.fitted("node", model.trained_rows("node"))  # TransR moves whatever an edge names
+        model.note_fitted("node", model.trained_rows("node"))  # TransR moves whatever an edge names
     elif config.start == "fm":
         if not isinstance(model, NFM):
             raise _unsuited(model, "fm", "its features are not those of a factorisation machine", "nfm")
