@@ -5,23 +5,29 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from metakg.data import tables
 from metakg.errors import DataError
 from metakg.evaluation import Evaluation, ScenarioResult
+from metakg.evaluation.metrics import compute
 
 
 def scenario_result(scenario: str, shots: int | None, n_users: int) -> ScenarioResult:
     rng = np.random.default_rng(n_users)
+    hits = rng.random((n_users, 5)) < 0.4
+    relevant = hits.sum(axis=1) + rng.integers(1, 9, n_users)
     return ScenarioResult(
         scenario=scenario,
         shots=shots,
         users=pa.array([f"ü {n}" for n in range(n_users)], pa.string()),
-        values={("recall", 5): rng.random(n_users), ("ndcg", 5): rng.random(n_users)},
-        relevant=rng.integers(1, 9, n_users),
+        hits=hits,
+        values=compute(hits, relevant, [2, 5], ["recall", "ndcg"]),
+        relevant=relevant,
         revealed=rng.integers(0, 9, n_users),
         tied=rng.random(n_users).astype(np.float32),
-        coverage={5: 0.25},
+        coverage={2: 0.125, 5: 0.25},
         n_ranked=40,
         adapt_s=0.5,
         rank_s=0.25,
@@ -45,7 +51,7 @@ def test_save_and_load(evaluation, tmp_path):
         assert list(theirs.values) == list(ours.values)
         for key, values in ours.values.items():
             np.testing.assert_array_equal(theirs.values[key], values)
-        for name in ("relevant", "revealed", "tied"):
+        for name in ("hits", "relevant", "revealed", "tied"):
             np.testing.assert_array_equal(getattr(theirs, name), getattr(ours, name))
         assert (theirs.coverage, theirs.n_ranked, theirs.adapt_s) == (ours.coverage, ours.n_ranked, ours.adapt_s)
     assert loaded.ties == "lot"
@@ -106,12 +112,15 @@ def damaged(folder, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(format=99), "found kind 'evaluation', format 99; expected kind 'evaluation', format 1"),
+        (lambda m: m.update(format=99), "found kind 'evaluation', format 99; expected kind 'evaluation', format 1 or 2"),
         (lambda m: m.update(kind="dataset"), "kind 'dataset'"),
         (lambda m: m.pop("results"), "KeyError.*results"),
         (lambda m: m["results"].pop(), "9 rows of users, 7 in its results"),
         (lambda m: m["results"][0].pop("coverage"), "KeyError.*coverage"),
-        (lambda m: m["metrics"].append(["map", 5]), "expected also map@5"),
+        (lambda m: m["metrics"].append(["mop", 5]), "unknown metric 'mop'"),
+        (lambda m: m.update(metrics=[]), "no metrics"),
+        (lambda m: m.update(metrics=[["recall", 1]]), "a hit at place . of 1"),
+        (lambda m: m.update(format=1), "expected also recall@2"),
         (lambda m: m.pop("tables"), "no list of tables"),
         (lambda m: m["tables"]["users"].update(sha256="0" * 64), "SHA-256"),
     ],
@@ -121,6 +130,42 @@ def test_a_damaged_manifest_is_named(evaluation, tmp_path, change, message):
     damaged(tmp_path / "run", change)
     with pytest.raises(DataError, match=message):
         Evaluation.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("places", "message"), [([0], "a hit at place 0 of 5"), ([3, 3], "a place that is given twice")])
+def test_hits_that_cannot_be_are_named(evaluation, tmp_path, places, message):
+    evaluation.save(tmp_path / "run")
+    table = pq.read_table(tmp_path / "run" / "users.parquet")
+    lists = pa.array([places, *table["hits"].to_pylist()[1:]], pa.list_(pa.uint16()))
+    replace_users(tmp_path / "run", table.set_column(table.column_names.index("hits"), "hits", lists))
+    with pytest.raises(DataError, match=message):
+        Evaluation.load(tmp_path / "run")
+
+
+def replace_users(folder, table, **changes):
+    pq.write_table(table, folder / "users.parquet")
+    damaged(folder, lambda manifest: manifest.update(tables=tables.describe(folder, ["users"]), **changes))
+
+
+def test_format_1_is_read_and_stays_format_1(evaluation, tmp_path):
+    evaluation.save(tmp_path / "run")
+    table = pq.read_table(tmp_path / "run" / "users.parquet").drop_columns(["hits"])
+    for metric, k in evaluation.results[0].values:
+        values = np.concatenate([result.values[metric, k] for result in evaluation.results])
+        table = table.append_column(f"{metric}@{k}", pa.array(values))
+    replace_users(tmp_path / "run", table, format=1)
+    loaded = Evaluation.load(tmp_path / "run")
+    assert loaded.rows == evaluation.rows
+    loaded.at(2).save(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "manifest.json").read_text(encoding="utf-8"))["format"] == 1
+    assert Evaluation.load(tmp_path / "again").rows == evaluation.at(2).rows
+
+
+def test_one_cut_off_alone_is_saved_with_the_hits_before_it(evaluation, tmp_path):
+    evaluation.at(2).save(tmp_path / "run")
+    loaded = Evaluation.load(tmp_path / "run")
+    assert loaded.rows == evaluation.at(2).rows
+    assert loaded.results[0].hits.shape == (4, 2)
 
 
 def test_a_truncated_table_is_named(evaluation, tmp_path):

@@ -191,6 +191,7 @@ def evaluation(model: str, seed: int, values: np.ndarray, names: str = "u") -> E
         scenario="warm",
         shots=None,
         users=pa.array([f"{names}{i}" for i in range(n)]),
+        hits=None,
         values={("recall", 20): values},
         relevant=counts,
         revealed=counts,

@@ -141,6 +141,7 @@ class _Judge:
             scenario=name,
             shots=shots,
             users=v.users.take(users),
+            hits=hits,
             values=values,
             relevant=relevant,
             revealed=np.bincount(_place(revealed.users[theirs], users), minlength=len(users)),

@@ -1,8 +1,12 @@
-"""`Evaluation`: the values of every user, the rows of the table they make, and their folder on disk (format 1).
+"""`Evaluation`: the values of every user, the rows of the table they make, and their folder on disk (format 2).
 
 manifest.json    model, protocol, seed, switches; per scenario its coverage and timings; hashes
 rows.jsonl       one row for each scenario, number of shots, metric and cut-off
-users.parquet    one row for each scenario, number of shots and user: its values, hits are never averaged away
+users.parquet    one row for each scenario, number of shots and user: at which places of his list his answers stand, never
+                 averaged away, and how many there are; every metric follows from those two, and is worked out again on loading
+
+Format 1 had a column for each metric and cut-off instead of the places, at twice the size and more; what is read from it is
+saved as it.
 """
 
 from __future__ import annotations
@@ -22,10 +26,10 @@ from metakg import files
 from metakg.data import tables
 from metakg.data.scenario import Protocol
 from metakg.errors import DataError
-from metakg.evaluation.metrics import Values
+from metakg.evaluation.metrics import Hits, Values, compute
 from metakg.types import Floats, Json
 
-FORMAT = 1
+FORMAT = 2
 MaskRule = Literal["support", "support+train"]
 MASK: MaskRule = "support+train"
 """What is left out of a user's list unless another rule is asked for (docs/decisions/0008-protocols.md)."""
@@ -46,7 +50,8 @@ class ScenarioResult:
         scenario: its name.
         shots: how many support pairs were revealed (of each user, or of each item where items are cold); None = all.
         users: (B,) ids of the judged users.
-        values: (metric, k) -> (B,) value of each user.
+        hits: (B, K) whether each place of the user's list holds one of his answers; None where an older version saved it.
+        values: (metric, k) -> (B,) value of each user, as `metakg.evaluation.metrics` works it out from `hits`.
         relevant: (B,) number of query items of each user.
         revealed: (B,) number of the user's support pairs that were revealed before ranking.
         tied: (B,) share of the user's list whose score occurs again in it or just behind it.
@@ -59,6 +64,7 @@ class ScenarioResult:
     scenario: str
     shots: int | None
     users: pa.Array
+    hits: Hits | None
     values: Mapping[tuple[str, int], Values]
     relevant: npt.NDArray[np.int64]
     revealed: npt.NDArray[np.int64]
@@ -126,7 +132,8 @@ class Evaluation:
 
         def cut(result: ScenarioResult) -> ScenarioResult:
             values = {key: of_users for key, of_users in result.values.items() if key[1] == k}
-            return replace(result, values=values, coverage={k: result.coverage[k]})
+            hits = None if result.hits is None else result.hits[:, :k]
+            return replace(result, hits=hits, values=values, coverage={k: result.coverage[k]})
 
         return replace(self, results=tuple(map(cut, self.results)))
 
@@ -200,7 +207,7 @@ class Evaluation:
             tables.write(temporary, "users", self._users())
             manifest: Json = {
                 "kind": "evaluation",
-                "format": FORMAT,
+                "format": FORMAT if self._keeps_hits else 1,
                 "model": self.model,
                 "protocol": self.protocol,
                 "seed": self.seed,
@@ -235,15 +242,18 @@ class Evaluation:
         folder = Path(folder)
         path = folder / "manifest.json"
         manifest = files.read_json(path, what="manifest of an evaluation")
-        if manifest.get("kind") != "evaluation" or manifest.get("format") != FORMAT:
+        if manifest.get("kind") != "evaluation" or manifest.get("format") not in (1, FORMAT):
             found = f"kind {manifest.get('kind')!r}, format {manifest.get('format')!r}"
-            raise DataError(str(path), found, expected=f"kind 'evaluation', format {FORMAT}", fix=_REPEAT)
+            raise DataError(str(path), found, expected=f"kind 'evaluation', format 1 or {FORMAT}", fix=_REPEAT)
         listed = tables.listed(manifest, path, ["users"], fix=_REPEAT)
         tables.verify(folder, listed, fix=_REPEAT)
         try:
             metrics = [(str(metric), int(k)) for metric, k in manifest["metrics"]]
             columns = {"user": pa.string(), "relevant": pa.int64(), "revealed": pa.int64(), "tied": pa.float32()}
-            columns |= {f"{metric}@{k}": pa.float64() for metric, k in metrics}
+            if manifest["format"] == 1:
+                columns |= {f"{metric}@{k}": pa.float64() for metric, k in metrics}
+            else:
+                columns["hits"] = pa.list_(pa.uint16())
             table = tables.read(folder, "users", columns, listed=listed, fix=_REPEAT)
             results, start = [], 0
             for entry in manifest["results"]:
@@ -275,18 +285,60 @@ class Evaluation:
         }
         for name, dtype in (("relevant", np.int64), ("revealed", np.int64), ("tied", np.float32)):
             columns[name] = np.concatenate([np.empty(0, dtype), *(getattr(r, name) for r in results)])
-        for metric, k in results[0].values if results else ():
-            columns[f"{metric}@{k}"] = np.concatenate([r.values[metric, k] for r in results])
+        if self._keeps_hits:
+            columns["hits"] = pa.chunked_array([_places(r.hits) for r in results if r.hits is not None], pa.list_(pa.uint16()))
+        else:
+            for metric, k in results[0].values:
+                columns[f"{metric}@{k}"] = np.concatenate([r.values[metric, k] for r in results])
         return columns
+
+    @property
+    def _keeps_hits(self) -> bool:
+        """Whether all hits are there; they are not where the evaluation was read from format 1, which it then stays."""
+        return all(result.hits is not None for result in self.results)
+
+
+def _places(hits: Hits) -> pa.Array:
+    """Return the places (from 1) of each user's hits: (B, K) -> (B,) lists."""
+    starts = np.concatenate([[0], np.cumsum(hits.sum(axis=1))])
+    return pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(np.nonzero(hits)[1] + 1, pa.uint16()))
+
+
+def _read_hits(column: pa.ChunkedArray, width: int) -> Hits:
+    """Turn lists of places into hits: (B,) lists -> (B, K).
+
+    Raises:
+        ValueError: a place lies behind K, or is given twice.
+    """
+    lists = column.combine_chunks()
+    hits = np.zeros((len(lists), width), np.bool_)
+    user, place = lists.value_parent_indices().to_numpy(), lists.flatten().to_numpy().astype(np.int64) - 1
+    if len(place) and not 0 <= place.min() <= place.max() < width:
+        raise ValueError(f"a hit at place {(place[(place < 0) | (place >= width)] + 1)[0]} of {width}")
+    hits[user, place] = True
+    if hits.sum() != len(place):
+        raise ValueError("a place that is given twice")
+    return hits
 
 
 def _read_result(entry: Json, part: pa.Table, metrics: list[tuple[str, int]]) -> ScenarioResult:
+    relevant, hits = tables.array(part, "relevant"), None
+    if "hits" in part.column_names:
+        ks = sorted({k for _, k in metrics})
+        if not ks:
+            raise ValueError("no metrics")
+        hits = _read_hits(part["hits"], ks[-1])
+        found = compute(hits, relevant, ks, list(dict.fromkeys(metric for metric, _ in metrics)))
+        values: dict[tuple[str, int], Values] = {key: found[key] for key in metrics}
+    else:
+        values = {(metric, k): tables.array(part, f"{metric}@{k}") for metric, k in metrics}
     return ScenarioResult(
         scenario=entry["scenario"],
         shots=entry["shots"],
         users=part["user"].combine_chunks(),
-        values={(metric, k): tables.array(part, f"{metric}@{k}") for metric, k in metrics},
-        relevant=tables.array(part, "relevant"),
+        hits=hits,
+        values=values,
+        relevant=relevant,
         revealed=tables.array(part, "revealed"),
         tied=tables.array(part, "tied"),
         coverage=dict(sorted((int(k), float(share)) for k, share in entry["coverage"].items())),
