@@ -1,6 +1,6 @@
 """What every model costs on one data set: seconds an epoch, seconds to rank everything for new users, peak memory.
 
-    python benchmarks/models.py SPLIT [--models kgat,kgcn,...] [--steps 20] [--markdown docs/results/models.md]
+    python benchmarks/models.py SPLIT [--models kgat,kgcn,...] [--steps 20] [--settings FILE] [--markdown PAGE]
     python benchmarks/models.py SPLIT --reference
 
 SPLIT is a folder that `metakg split` wrote. Each model runs in a process of its own, so that peaks are its own; the data and
@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu, normalize, softplus
 
+from metakg.cli.common import settings_of
 from metakg.data import TrainView
 from metakg.evaluation.ranking import rank
 from metakg.experiments.measure import Limits, Stopwatch, in_child
@@ -136,7 +137,8 @@ def train_some(model: Recommender, training: Any, view: TrainView, steps: int) -
         assert isinstance(training, BaselineConfig)
         assert isinstance(model, Learnt)
         pairs = view.interactions.pairs_only()
-        ration = Ration(pairs, pairs, training.batch_size, training.facts, training.negatives, training.pool)
+        size, facts, negatives = training.batch_size, training.facts, training.negatives
+        ration = Ration(pairs, pairs, size, facts, negatives, training.pool, hardest=training.hardest)
         model.begin()
         source = FEEDS[model.feed](model, ration, 1)
         loop = training.loop.model_copy(update={"epochs": 1})
@@ -161,11 +163,11 @@ def measure_nothing(folder: Path) -> Json:
     return {}
 
 
-def measure(name: str, folder: Path, scenario: str, steps: int, most_users: int) -> Json:
+def measure(name: str, folder: Path, scenario: str, steps: int, most_users: int, files: list[Path]) -> Json:
     """Measure one model in this process: all of `Cost` but the peak."""
     split = load(folder)
     view, support = split.train, split.support(scenario)
-    config, training = settings_for(name, {})
+    config, training = settings_for(name, settings_of([name], files, None).get(name, {}))
     began = time.perf_counter()
     model = build(config, view, 1)
     epoch_s, n_steps = time.perf_counter() - began, 0
@@ -205,6 +207,7 @@ def table(costs: list[Cost], bare_gb: float, args: argparse.Namespace) -> str:
         lines.append("| " + " | ".join(row) + f" | {c.peak_gb:.2f} |")
     command = f"python benchmarks/models.py {args.split.parent.name}/{args.split.name} --steps {args.steps}"
     command += "".join(f" --{name} {value}" for name in ("models", "users") if (value := getattr(args, name)))
+    command += "".join(f" --settings {path}" for path in args.settings)
     return "\n".join([*lines, "", f"Printed by `{command} --scenario {args.scenario}`.", ""])
 
 
@@ -274,6 +277,7 @@ def main() -> None:
         default=0,
         help="rank so many users and scale up (also what does not depend on their number); 0 ranks all",
     )
+    parser.add_argument("--settings", type=Path, action="append", default=[], help="as of `metakg compare`; default: none")
     parser.add_argument("--markdown", type=Path, help="write the table between the markers of this file")
     parser.add_argument("--reference", action="store_true", help="KGAT's step beside a plain one")
     args = parser.parse_args()
@@ -285,7 +289,7 @@ def main() -> None:
         parser.error(f"no model {unknown!r}; there are {', '.join(sorted(MODELS))}")
     bare, costs = in_child(measure_nothing, (args.split,), Limits())["peak_gb"], []
     for name in names:
-        work = (name, args.split, args.scenario, args.steps, args.users)
+        work = (name, args.split, args.scenario, args.steps, args.users, args.settings)
         costs.append(Cost(**in_child(measure, work, Limits())))
         c = costs[-1]
         print(

@@ -87,6 +87,9 @@ def test_what_a_batch_sums_is_what_all_items_sum(toy: TrainView) -> None:
     for name in ("vectors", "squares", "linear"):
         torch.testing.assert_close(getattr(some, name), getattr(every, name)[[7, 0, 6, 0]])
     assert len(some.used) == 4, "items 0, 6 and 7, and entity 8"
+    plain = model.features.sums(model.entity, model.weight, torch.tensor([7, 0, 6, 0]), gathered=False)
+    for name in ("vectors", "squares", "linear"):
+        torch.testing.assert_close(getattr(plain, name), getattr(some, name))
 
 
 def test_a_batch_that_reads_more_rows_than_there_are_costs_and_teaches_the_same(toy: TrainView) -> None:

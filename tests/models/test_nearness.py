@@ -30,6 +30,7 @@ SCORED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", SCORED)
 def test_candidates_are_as_near_as_they_are_scored(name: str, monkeypatch) -> None:
     monkeypatch.setattr("metakg.models.kgcn._USERS", 3)
+    monkeypatch.setattr("metakg.models.ripplenet._CANDIDATES", 3)
     view = toy_view()
     model = build(config_for(name.split(",")[0], {"dim": 8, **SCORED[name]}), view, 1)
     assert isinstance(model, Learnt)
@@ -40,6 +41,9 @@ def test_candidates_are_as_near_as_they_are_scored(name: str, monkeypatch) -> No
     items = torch.tensor([[0, 11, 3, 3], [11, 10, 9, 8], [1, 2, 3, 4], [4, 4, 2, 0], [9, 1, 5, 6]])
     drawn = model.rng.get_state()
     near = model.train().nearness(users, items)
+    few = model.nearness(users[:2], items[:2])
+    assert few.numel() < view.n_items, "or items would not be picked out"
+    torch.testing.assert_close(few, near[:2])
     assert torch.equal(drawn, model.rng.get_state()), "nothing is dropped"
     assert not near.requires_grad
     with torch.inference_mode():

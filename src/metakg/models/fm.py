@@ -81,6 +81,17 @@ class FactorisationMachine(Learnt):
         found, places = compact(items, self.view.n_items)
         return self.features.sums(self.entity, self.weight, found, by_coordinate=self.by_coordinate), places
 
+    @torch.no_grad()
+    def sums_to_compare(self, items: Tensor) -> tuple[Sums, Tensor]:
+        """Return the sums of candidates, and where they stand: any shape -> the same shape.
+
+        Without a way back there is nothing to gather features for; and where candidates are as many as items, all items cost
+        less than finding out which.
+        """
+        found, places = (None, items) if items.numel() >= self.view.n_items else compact(items, self.view.n_items)
+        coordinates = self.by_coordinate
+        return self.features.sums(self.entity, self.weight, found, by_coordinate=coordinates, gathered=False), places
+
     def length_penalty(self, users: Tensor, sums: Sums, size: int) -> Tensor:
         """Return the penalty on the rows that a batch read, each item's once."""
         weight, of_items = self.config.weight_decay, (sums.used, sums.weights)
@@ -116,7 +127,7 @@ class FM(FactorisationMachine):
     @torch.no_grad()
     def nearness(self, users: Tensor, items: Tensor) -> Tensor:
         """Score candidates: (B,), (B, H) -> (B, H)."""
-        sums, places = self.sums_of(items)
+        sums, places = self.sums_to_compare(items)
         left, right = self._sides(users, sums)
         return compare_rows(left, right, places)
 

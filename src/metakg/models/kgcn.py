@@ -19,6 +19,7 @@ negatives are drawn anew for every batch. Differs from the authors' code: scores
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -29,6 +30,7 @@ from torch.nn.functional import embedding_bag
 from metakg import losses
 from metakg.data import TrainView
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
+from metakg.models.nn.dense import softmax_of_few
 from metakg.models.nn.facts import Neighbourhoods, compact
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
@@ -137,10 +139,11 @@ class KGCN(Learnt):
     def _read(self, nodes: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return the entities' vectors, where nodes are few only theirs, and the nodes as rows of what is returned.
 
-        Every reader of a table pays for all of its rows in the backward pass, so a small one is worth a gather.
+        Every reader of a table pays for all of its rows in the backward pass, so a small one is worth a gather, if there is
+        such a pass.
         """
         sizes = [level.numel() for level in nodes]
-        if sum(sizes) >= len(self.entity):
+        if not torch.is_grad_enabled() or sum(sizes) >= len(self.entity):
             return self.entity, nodes
         found, rows = compact(torch.cat([level.flatten() for level in nodes]), len(self.entity))
         rows_of_levels = zip(torch.split(rows, sizes), nodes, strict=True)
@@ -152,9 +155,10 @@ class KGCN(Learnt):
         return torch.cat([asks, asks.new_zeros(len(asks), 1)], 1)
 
     def _shares(self, asks: Tensor) -> Tensor:
+        softmax = softmax_of_few if self.config.neighbours < 16 else partial(torch.softmax, dim=-1)
         if self.config.reduce == "mean":
-            return torch.softmax(asks / self.config.dim, -1) / self.config.neighbours
-        return torch.softmax(asks, -1)
+            return softmax(asks / self.config.dim) / self.config.neighbours
+        return softmax(asks)
 
     def _step(self, e: Tensor, message: Tensor, step: int, *, last: bool) -> Tensor:
         """Aggregate: (..., D), (..., D) -> (..., D)."""

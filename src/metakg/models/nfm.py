@@ -97,7 +97,7 @@ class NFM(FactorisationMachine):
         What is near by the rows alone would be a negative whatever the network says of it, and the network would learn that
         near is bad.
         """
-        sums, places = self.sums_of(items)
+        sums, places = self.sums_to_compare(items)
         among, d = sums.among(), self.config.dim
         parts = [sums.vectors, sums.linear[:, None], *([] if among is None else [among])]
 

@@ -39,6 +39,8 @@ from metakg.models.space import Choice, Space, Span
 from metakg.sample.neighbours import pick
 from metakg.sample.pairs import PairBatch
 
+_CANDIDATES = 64
+"""Users whose candidates for a negative are scored at a time: what comes between stays near the cache."""
 _USERS = 4
 """Users ranked at once: M numbers for each item and user stay near the cache."""
 
@@ -125,7 +127,8 @@ class RippleNet(Learnt):
         table = self.entity.index_select(0, read)
         parts = torch.split(rows, [heads.numel(), tails.numel(), items.numel()])
         heads, tails, items = (part.view_as(whole) for part, whole in zip(parts, (heads, tails, items), strict=True))
-        asked, known, explained = self._memories(edges, table, heads, tails)
+        matrices, known = self._matrices(), pick(table, tails)
+        asked, explained = self._products(edges, table, heads, matrices, matrices.transpose(1, 2))
         scores = self._answers(pick(table, items), asked, known, hidden)
         reads = torch.bincount(rows, minlength=len(table))
         l2 = losses.squared_norm(table, reads=reads, batch=len(batch), weight=self.config.weight_decay)
@@ -136,44 +139,49 @@ class RippleNet(Learnt):
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score each user's own candidates by the definition: (B,), (B, C) -> (B, C)."""
-        edges = self.sets.of(users, training=False)
-        asked, tails, _ = self._memories(edges, self.entity, *self._ends(edges))
-        return self._answers(pick(self.entity, items.long()), asked, tails)
+        return self._answers(pick(self.entity, items.long()), *self._memories(users, training=False))
 
     @torch.no_grad()
     def nearness(self, users: Tensor, items: Tensor) -> Tensor:
         """Score candidates from the sets of the epoch: (B,), (B, H) -> (B, H)."""
-        edges = self.sets.of(users, training=True)
-        asked, tails, _ = self._memories(edges, self.entity, *self._ends(edges))
-        return self._answers(pick(self.entity, items), asked, tails)
+        parts = zip(*(torch.split(rows, _CANDIDATES) for rows in (items, *self._memories(users, training=True))), strict=True)
+        return torch.cat([self._answers(pick(self.entity, theirs), *memory) for theirs, *memory in parts])
 
     def _ends(self, edges: Tensor) -> tuple[Tensor, Tensor]:
         """Return heads and tails of facts (B, H, M): each (B, H, M) entity rows."""
         graph = self.sets.graph
         return pick(graph.pair_head, pick(graph.pair, edges)), pick(graph.tails, edges)
 
-    def _memories(self, edges: Tensor, table: Tensor, heads: Tensor, tails: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return R h, t and h R of facts (B, H, M), whose ends are rows of a table (n, D): each (B, H, M, D).
+    def _memories(self, users: Tensor, *, training: bool) -> tuple[Tensor, Tensor]:
+        """Return R h and t of users' facts: (B,) -> two (B, H, M, D)."""
+        edges = self.sets.of(users, training=training)
+        heads, tails = self._ends(edges)
+        (asked,) = self._products(edges, self.entity, heads, self._matrices())
+        return asked, pick(self.entity, tails)
+
+    def _products(self, edges: Tensor, table: Tensor, heads: Tensor, *matrices: Tensor) -> list[Tensor]:
+        """Multiply the heads of facts (B, H, M), which are rows of a table (n, D), by their types' matrices, (types, D, D).
 
         A (head, relation) pair is multiplied once.
+
+        Returns:
+            for each of the `matrices` (B, H, M, D).
         """
-        graph, matrices = self.sets.graph, self._matrices()
+        graph = self.sets.graph
         pairs, place = compact(pick(graph.pair, edges), len(graph.pair_head))
         of_pairs = torch.empty_like(pairs).index_copy_(0, place.flatten(), heads.flatten())  # equal wherever written twice
-        ptr = run_ptr(graph.pair_relation.index_select(0, pairs), len(matrices))
+        ptr = run_ptr(graph.pair_relation.index_select(0, pairs), len(matrices[0]))
         vectors = table.index_select(0, of_pairs)
-        made = [segment_mm(vectors, matrices, ptr), segment_mm(vectors, matrices.transpose(1, 2), ptr)]
-        asked, explained = (pick(m, place) for m in made)
-        return asked, pick(table, tails), explained
+        return [pick(segment_mm(vectors, each, ptr), place) for each in matrices]
 
     def _answers(self, v: Tensor, asked: Tensor, tails: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Score candidates hop by hop: (B, C, D), two (B, H, M, D), facts hidden from the first candidate -> (B, C)."""
         total = torch.zeros_like(v)
         for hop in range(self.config.hops):
-            logits = torch.einsum("bcd,bmd->bcm", v, asked[:, hop])
+            logits = asked[:, hop] @ v.transpose(1, 2)  # (B, M, C): a softmax over a few numbers that lie together is slow
             if hop == 0 and hidden is not None:
-                logits[:, 0] = logits[:, 0].masked_fill(hidden, -torch.inf)
-            answer = torch.softmax(logits, -1) @ tails[:, hop]
+                logits[:, :, 0] = logits[:, :, 0].masked_fill(hidden, -torch.inf)
+            answer = torch.softmax(logits, 1).transpose(1, 2) @ tails[:, hop]
             v = v + answer if self.config.update.startswith("plus") else answer
             v = v @ self.transform.T if self.config.update.endswith("transform") else v
             total = total + answer if self.config.answer == "all" else answer
@@ -200,8 +208,7 @@ class RippleNet(Learnt):
         keeps = w if config.update.startswith("plus") else zero
         scores = items.new_empty(len(users), items.shape[1])
         for start in range(0, len(users), _USERS):
-            edges = self.sets.of(users[start : start + _USERS], training=False)
-            asked, tails, _ = self._memories(edges, self.entity, *self._ends(edges))
+            asked, tails = self._memories(users[start : start + _USERS], training=False)
             on_item, on_answer = eye, list[Tensor]()  # C_{k-1}, D_{k-1,1..k-1}
             shares: list[Tensor] = []  # p_1..p_k, (b, M, I)
             for hop in range(config.hops):

@@ -87,20 +87,30 @@ class ItemFeatures(nn.Module):
         part = slice(int(self.rowptr[item]), int(self.rowptr[item + 1]))
         return self.cols[part], self.x[part]
 
-    def sums(self, table: Tensor, weight: Tensor, items: Tensor | None = None, *, by_coordinate: bool = True) -> Sums:
+    def sums(
+        self,
+        table: Tensor,
+        weight: Tensor,
+        items: Tensor | None = None,
+        *,
+        by_coordinate: bool = True,
+        gathered: bool = True,
+    ) -> Sums:
         """Sum over the features of some items, or of all: (E, D), (E, 1) -> n items.
 
-        Each row of the tables is gathered once, however many items of a batch share the entity.
+        With `gathered`, each row of the tables that these items read is gathered once, however many of them share the entity,
+        which a way back wants. Else `used` and `weights` are the tables.
         """
         if not self.facts:
             used, weights = (table, weight) if items is None else (table.index_select(0, items), weight.index_select(0, items))
             return Sums(used, None, weights.squeeze(1), used, weights)
-        if items is None:
-            edges, x, used, weights, turned = Edges(self.rowptr, self.cols), self.x, table, weight, None
-        else:
-            rowptr, places = places_of(self.rowptr, items)
-            rows, edges, turned = _compacted(rowptr, self.cols.index_select(0, places))
-            x = self.x.index_select(0, places)
+        rowptr, cols, x, used, weights, turned = self.rowptr, self.cols, self.x, table, weight, None
+        if items is not None:
+            rowptr, places = places_of(rowptr, items)
+            cols, x = cols.index_select(0, places), x.index_select(0, places)
+        edges = Edges(rowptr, cols)
+        if items is not None and gathered:
+            rows, edges, turned = _compacted(rowptr, cols)
             used, weights = table.index_select(0, rows), weight.index_select(0, rows)
         squares = spmm(edges, x.square(), _squares(used, by_coordinate), turned)
         return Sums(spmm(edges, x, used, turned), squares, spmm(edges, x, weights, turned).squeeze(1), used, weights)

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from metakg.models.metapaths import MetaPath
 from metakg.models.pathfinder import PathFinder, top_per_row
-from metakg.sample.keys import Ints
+from metakg.sample.keys import Ints, KeySet
 from metakg.types import Floats
 
 _BLOCK = 1 << 17
@@ -118,6 +118,8 @@ class PathIndex:
         place, pair = _expand(self.starts.indptr, items)
         key = rows[pair] * self.n_ends + self.starts.indices[place]
         found = chains.row * self.n_ends + chains.end
+        met = np.flatnonzero(KeySet(found).has(key))  # few: of drawn items hardly one is near
+        place, pair, key = place[met], pair[met], key[met]
         first, last = np.searchsorted(found, key), np.searchsorted(found, key, side="right")
         counts = last - first
         link = np.repeat(np.arange(len(key)), counts)
