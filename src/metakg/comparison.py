@@ -28,6 +28,7 @@ from metakg.splits.store import fingerprint
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.fit import check_available, fit, settings_for, trains_on_cards
 from metakg.train.spent import spending
+from metakg.train.starts import Starts, sharing_starts
 from metakg.train.trials import Searched
 from metakg.types import Json
 
@@ -309,7 +310,9 @@ def compare(
         mask: see `evaluate`; by default as the protocol says.
         candidates: rank all items, or only those that can be right in the scenario.
         settings: by model name, settings that differ from the defaults.
-        keep: a folder for every finished run; a later call with the same folder skips what is done.
+        keep: a folder for every finished run; a later call with the same folder skips what is done. BPR vectors that several
+            models start from are fitted once a seed, here or in another process with this folder, and count in the seconds of
+            each model.
         progress: called with one line before each step.
         device: where networks are trained, adapted and judged, such as "cuda"; what only works on the CPU stays there. A kept
             run counts wherever it was made; a note names the card.
@@ -332,7 +335,7 @@ def compare(
         raise ConfigError("settings", ", ".join(sorted(unused)), expected="models that are compared", fix="Check the spelling.")
     ks = sorted({1, 5, 10, k})
     cut = identify(split)
-    runs = []
+    runs, starts = [], Starts(None if keep is None else keep / "starts")
     for name in dict.fromkeys(models):
         for seed in seeds[:1] if MODELS[name].deterministic else seeds[: (fewer or {}).get(name)]:
             rule = _rule(split, name, settings.get(name, {}), seed, ks, shots, scenarios, mask, candidates, cut)
@@ -348,7 +351,7 @@ def compare(
             config, training = resolved[name]
             its_device = device if trains_on_cards(training) else "cpu"
             how: dict[str, Any] = {"folder": log, "resume": log is not None, "device": its_device, "stay": True}
-            with spending(log) as spent:
+            with spending(log) as spent, sharing_starts(starts):
                 fitted = fit(config, training, split.train, seed, report=report, **how)
             earlier_s = max(0.0, spent.wall_s - (time.perf_counter() - start))
             if progress:

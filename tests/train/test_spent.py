@@ -30,7 +30,7 @@ def test_attempts_add_up_and_nothing_is_kept_without_a_folder(tmp_path: Path) ->
     assert second.wall_s >= first.wall_s + 0.049
     assert second.cpu_s >= first.cpu_s
     told = json.loads((tmp_path / "spent.json").read_text())
-    assert told == {"wall_s": second.wall_s, "cpu_s": second.cpu_s, "epochs": None}
+    assert told == {"wall_s": second.wall_s, "cpu_s": second.cpu_s, "epochs": None, "elsewhere": {}}
     with spending(None) as alone:
         time.sleep(0.01)
     assert 0.01 <= alone.wall_s < second.wall_s

@@ -5,9 +5,7 @@ Both read training data only. (The vectors shipped with the authors' code were f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +26,8 @@ from metakg.models.nn.transr import TransR
 from metakg.sample.pairs import PairBatch, PairSampler, ShuffledPairs
 from metakg.sample.triples import TripleBatch, TripleSampler
 from metakg.train.loop import Loop, LoopConfig, Progress, Source
+from metakg.train.starts import key_of, shared
 from metakg.types import Json
-
-_SHARED: ContextVar[dict[str, Tensor] | None] = ContextVar("shared", default=None)
-
-
-@contextmanager
-def sharing_starts() -> Iterator[None]:
-    """Let trainings inside that start from the same BPR vectors (data, settings, width, seed, device) fit them once.
-
-    For a search, whose trials differ in what comes after. A comparison does not share: each model's cost has its start in it.
-    """
-    token = _SHARED.set({})
-    try:
-        yield
-    finally:
-        _SHARED.reset(token)
 
 
 class InitConfig(BaseModel):
@@ -237,21 +221,20 @@ def fit_bpr(
 ) -> Tensor:
     """Fit plain BPR on pairs, from given vectors, and return the vectors of users, then items: (U + I, D) -> (U + I, D).
 
-    Inside `sharing_starts` vectors that have been fitted already are returned again, where `identity` names the data.
+    Inside `sharing_starts`, vectors that have been fitted already are returned again.
     """
-    shared, data = _SHARED.get(), (identity or {}).get("data")
-    key = f"{data} {config!r} {tuple(start.shape)} {start.device} {seed}"
-    if shared is not None and key in shared:
-        return shared[key].clone()
-    factors = Factors(start, n_users, config.weight_decay)
-    drawn = PairSampler(pairs, pairs, np.unique(pairs.items), n_items, random.generator(seed, "bpr/pairs"))
-    source = ClickBatches(drawn, config.batch_size, start.device, config.hardest)
-    about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": on_progress}
-    fit_start(factors, source, config, "bpr", **about)
-    fitted = factors.rows.detach()
-    if shared is not None and data is not None:
-        shared[key] = fitted.clone()
-    return fitted
+
+    def fit() -> Tensor:
+        factors = Factors(start, n_users, config.weight_decay)
+        drawn = PairSampler(pairs, pairs, np.unique(pairs.items), n_items, random.generator(seed, "bpr/pairs"))
+        source = ClickBatches(drawn, config.batch_size, start.device, config.hardest)
+        about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": on_progress}
+        fit_start(factors, source, config, "bpr", **about)
+        return factors.rows.detach()
+
+    if folder is not None and (folder / "bpr").exists():  # begun here: its time is in this training's account
+        return fit()
+    return shared(key_of(pairs, n_users, n_items, config, start, seed), fit)
 
 
 class Factors(nn.Module):

@@ -26,7 +26,7 @@ from metakg.models.space import Choice, Space, Span
 from metakg.nesting import is_set, nested
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.fit import TRAINING, check_device, fit, scenario_mean, settings_for
-from metakg.train.initialise import sharing_starts
+from metakg.train.starts import Starts, sharing_starts
 from metakg.train.trials import Searched, Trial, log_trial, open_log
 from metakg.types import Json
 
@@ -144,7 +144,7 @@ def tune(
             study.enqueue_trial(values)
     done = list(past)
     ends = time.monotonic() + 60 * minutes - sum(trial.seconds for trial in past)
-    with sharing_starts():
+    with sharing_starts(Starts()):
         while time.monotonic() < ends and (trials is None or len(done) < trials):
             asked = study.ask(_distributions(search, space))
             trial = Trial(len(done), {name: _decode(value) for name, value in asked.params.items()}, device=device)
