@@ -24,6 +24,8 @@ SCORED: dict[str, dict[str, Any]] = {
     "kgcn": {"hops": 1},
     "kgcn, two hops": {"hops": 2},
     "mcrec": {},
+    "ckan": {"resample": False},
+    "kgat": {},
 }
 
 

@@ -39,7 +39,10 @@ def compare(
         Path | None, typer.Option(help="Write the tables into this page, between its two markers; the rest of it stays.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the recall as .svg or .png (extra 'plot').")] = None,
-    keep: Annotated[Path | None, typer.Option(help="Keep every finished run in this folder, and skip what is there.")] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Keep every finished run in this folder, and the BPR vectors that models share; skip what is there."),
+    ] = None,
     searched: Annotated[
         Path | None,
         typer.Option(help="Folder with the logs of `metakg tune`: adds what the searches took, and marks models still rising."),

@@ -31,6 +31,7 @@ from metakg import losses
 from metakg.data import Interactions, TrainView
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
 from metakg.models.nn.facts import Inverse, RippleSets, compact, fact_edges, item_seeds, user_seeds
+from metakg.models.nn.rows import compare_rows
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
@@ -161,15 +162,25 @@ class CKAN(Learnt):
     @torch.no_grad()
     def factors(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Return the vectors of some users and of all items: (B,) -> (B, F), (I, F)."""
-        graph, every = self.users.graph, torch.arange(self.view.n_items, device=users.device)
-        logits = self._logits(torch.arange(len(graph.pair_head), device=users.device))
-        found = []
-        for rows, sets, vectors in ((users.long(), self.users, self._users), (every, self.items, self._items)):
-            parts = []
-            for part in torch.split(rows, _ROWS):
-                edges = sets.of(part, training=False)
-                parts.append(vectors(part, edges, pick(logits, pick(graph.pair, edges))))
-            found.append(torch.cat(parts))
+        return self._vectors(users.long(), torch.arange(self.view.n_items, device=users.device), training=False)
+
+    @torch.no_grad()
+    def nearness(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score candidates from the sets of the epoch: (B,), (B, H) -> (B, H)."""
+        asked, place = torch.unique(users, return_inverse=True)
+        shown, places = compact(items, self.view.n_items)
+        left, right = self._vectors(asked, shown, training=True)
+        return compare_rows(left.index_select(0, place), right, places)
+
+    def _vectors(self, users: Tensor, items: Tensor, *, training: bool) -> tuple[Tensor, Tensor]:
+        """Return the vectors of some users and some items, from the sets of the epoch or those that rank: (n, F), (m, F)."""
+        graph, kinds = self.users.graph, ((users, self.users, self._users), (items, self.items, self._items))
+        edges = [sets.of(rows, training=training) for rows, sets, _ in kinds]
+        used, where = compact(torch.cat([pick(graph.pair, some).flatten() for some in edges]), len(graph.pair_head))
+        logits, found = self._logits(used), []
+        for (rows, _, vectors), some, at in zip(kinds, edges, torch.split(where, [e.numel() for e in edges]), strict=True):
+            parts = zip(*(torch.split(all_of, _ROWS) for all_of in (rows, some, at.view(some.shape))), strict=True)
+            found.append(torch.cat([vectors(who, facts, pick(logits, place)) for who, facts, place in parts]))
         return found[0], found[1]
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ from metakg.models.nn.attention import attention
 from metakg.models.nn.ckg import UnifiedGraph, triple_sampler
 from metakg.models.nn.dropout import dropout, keep_mask
 from metakg.models.nn.propagate import Adjacency, graph_layer
+from metakg.models.nn.rows import compare_rows
 from metakg.models.nn.sparse import spmm
 from metakg.models.nn.transr import energies, xavier
 from metakg.models.space import Choice, Space
@@ -172,6 +173,11 @@ class KGAT(Learnt):
             layers.append(graph_layer(layers[-1], *w, self.adjacency)[0])
         items = slice(self.view.n_users, self.view.n_users + self.view.n_items)
         return _read_out([e[users.long()] for e in layers]), _read_out([e[items] for e in layers])
+
+    @torch.no_grad()
+    def nearness(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score candidates after one propagation: (B,), (B, H) -> (B, H). Nothing is dropped."""
+        return compare_rows(*self.factors(users), items)
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score each user's own candidates by their receptive fields: (B,), (B, C) -> (B, C)."""

@@ -234,7 +234,7 @@ def fit_bpr(
 
     if folder is not None and (folder / "bpr").exists():  # begun here: its time is in this training's account
         return fit()
-    return shared(key_of(pairs, n_users, n_items, config, start, seed), fit)
+    return shared(key_of(pairs, n_users, n_items, config, start, seed), fit).to(start.device)
 
 
 class Factors(nn.Module):
