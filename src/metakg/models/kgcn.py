@@ -19,7 +19,6 @@ negatives are drawn anew for every batch. Differs from the authors' code: scores
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -30,7 +29,7 @@ from torch.nn.functional import embedding_bag
 from metakg import losses
 from metakg.data import TrainView
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
-from metakg.models.nn.dense import softmax_of_few
+from metakg.models.nn.dense import softmax
 from metakg.models.nn.facts import Neighbourhoods, compact
 from metakg.models.nn.transr import xavier
 from metakg.models.space import Choice, Space
@@ -155,7 +154,6 @@ class KGCN(Learnt):
         return torch.cat([asks, asks.new_zeros(len(asks), 1)], 1)
 
     def _shares(self, asks: Tensor) -> Tensor:
-        softmax = softmax_of_few if self.config.neighbours < 16 else partial(torch.softmax, dim=-1)
         if self.config.reduce == "mean":
             return softmax(asks / self.config.dim) / self.config.neighbours
         return softmax(asks)

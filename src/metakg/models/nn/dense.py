@@ -23,6 +23,9 @@ from torch.autograd.function import once_differentiable
 _WORTH = 1 << 20
 """Multiplications from which on oneDNN's longer way to the product is paid back."""
 
+_VECTOR = 16
+"""Numbers of a row from which on torch's softmax takes several at a time."""
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
     """Return x W^T + b, cut at zero if `relu` is set: (n, D), (O, D), (O,) -> (n, O). Once differentiable."""
@@ -30,11 +33,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool 
     return result
 
 
-def softmax_of_few(x: Tensor) -> Tensor:
-    """Return the softmax over a last dimension of fewer than 16 numbers: any shape -> the same shape.
+def softmax(x: Tensor) -> Tensor:
+    """Return the softmax over the last dimension: any shape -> the same shape.
 
-    torch takes such rows number by number, and so four times as long (`python benchmarks/dense.py`).
+    Rows of fewer than 16 numbers torch takes number by number, and so four times as long (`python benchmarks/dense.py`).
     """
+    if x.shape[-1] >= _VECTOR:
+        return torch.softmax(x, -1)
     grown = torch.exp(x - x.detach().amax(-1, keepdim=True))
     return grown / grown.sum(-1, keepdim=True)
 
