@@ -253,19 +253,6 @@ def test_hard_negatives_are_the_nearest_of_those_drawn_for_new_and_for_replayed_
         assert negative == free[near.argmax()], "of sixty that are drawn from so few, all are there"
 
 
-def test_by_default_a_model_without_rows_of_users_finds_near_what_is_near_to_their_clicks() -> None:
-    view = toy_view()
-    config, _ = settings_for("ckan", {"dim": 3})
-    model, pairs = build(config, view, 1), view.interactions
-    assert isinstance(model, Learnt)
-    user = int(pairs.users[0])
-    clicked = torch.from_numpy(pairs.items[pairs.users == user]).long()
-    table = model.item_rows()
-    assert table is not None
-    found = Learnt.nearness(model, torch.tensor([user]), torch.arange(12)[None])[0]  # its own is its score
-    torch.testing.assert_close(found, (table[clicked].mean(0) * table[:12]).sum(-1))
-
-
 @pytest.mark.parametrize("loss", ["margin_l2", "inner"])
 def test_cfkg_finds_items_near_where_its_scores_do(loss: str) -> None:
     view = toy_view()

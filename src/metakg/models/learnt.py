@@ -229,20 +229,13 @@ class Learnt(Recommender):
     def nearness(self, users: Tensor, items: Tensor) -> Tensor:
         """Say how near items lie to users, for choosing hard negatives: (B,), (B, H) -> (B, H).
 
-        By default the inner product of the rows that `start_from` fills; a model without rows of users has for each the mean
-        of the items he clicked. Override it where the score is not led by that product: a network whose negatives are near
-        by something else than what it says learns that near is bad.
+        By default the inner product of the rows that `start_from` fills. Override it where that is not the score: a network
+        whose negatives are near by something else than what it says learns that near is bad.
         """
         name, of_items = self._table_of("user", "node"), self.item_rows()
-        if of_items is None:
-            raise NotImplementedError(f"{type(self).__name__} has no rows of items to compare with")
-        if name is not None:
-            return compare_rows(getattr(self, name).index_select(0, users), of_items, items)
-        asked, place = torch.unique(users, return_inverse=True)
-        theirs = self.view.history[asked.cpu().numpy()].tocoo()
-        owners, clicked = (torch.from_numpy(rows.astype(np.int64)).to(items.device) for rows in (theirs.row, theirs.col))
-        of_users = losses.mean_rows(of_items.index_select(0, clicked), owners, len(asked))
-        return compare_rows(of_users.index_select(0, place), of_items, items)
+        if name is None or of_items is None:
+            raise NotImplementedError(f"{type(self).__name__} has no rows of users and items to compare")
+        return compare_rows(getattr(self, name).index_select(0, users), of_items, items)
 
     def score_all(self, users: Tensor) -> Tensor:
         """Score every item: (B,) -> (B, I). By default the product of the factors."""
