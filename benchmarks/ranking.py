@@ -3,9 +3,10 @@
     python benchmarks/ranking.py [--users 1749 --items 48123 --width 192 --repeats 9]
 
 The sizes are those of the user_item_cold scenario of Last-FM. The bare product returns no more than an unordered-tie top K of
-all items; ours also leaves out each user's own items, breaks ties by item, and computes six metrics. Both are timed in turn,
-so that a busy machine slows both, and peak memory is that of a process which does nothing else. Vectors are either random
-(no structure: every item must be looked at) or clustered (scores crowd, as those of a trained model do).
+all items; ours also leaves out each user's own items, breaks ties by item (the lots that `evaluate` draws are not timed), and
+computes six metrics. Both are timed in turn, so that a busy machine slows both, and peak memory is that of a process which
+does nothing else. Vectors are either random (no structure: every item must be looked at) or clustered (scores crowd, as those
+of a trained model do).
 """
 
 from __future__ import annotations
