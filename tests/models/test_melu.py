@@ -16,7 +16,7 @@ from metakg.models.melu import Melu, MeluConfig
 from metakg.models.metapaths import Link
 from metakg.models.nn.content import ItemContent
 from metakg.models.nn.decision import Comparisons, Decision, rank, scores
-from metakg.models.personal import _blocks
+from metakg.models.personal import Chosen, _blocks
 from metakg.sample.episodes import Episodes, TaskBatch
 from metakg.testing import LearntContract, planted_split, recall_at, toy_view
 from metakg.train.baseline import TaskConfig, train_baseline
@@ -156,6 +156,42 @@ def test_the_first_order_gradient_is_that_of_two_passes_by_hand() -> None:
     total.backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("features", ["kg", "id", "kg+id"])
+@pytest.mark.parametrize("user", ["none", "activity", "facts"])
+def test_every_kind_of_user_is_taught_and_ranked_exactly(user: str, features: str) -> None:
+    model = build(toy_view(tasks=True), user=user, features=features, inner_steps=2)
+    model(batch())["query"].backward()
+    spared = {"activity": {"user"}, "facts": set(), "none": set()}[user]
+    for name, parameter in model.named_parameters():
+        if name not in spared:
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+    model.settle()
+    new = model.extend(Support.clicks("zoe", ["i05", "i09"])).eval()
+    users = torch.arange(new.view.n_users)
+    every = torch.arange(new.view.n_items).expand(len(users), -1)
+    torch.testing.assert_close(new.score_all(users), new.score_pairs(users, every), rtol=1e-4, atol=1e-5)
+
+
+def test_what_no_clicked_item_lacks_is_not_noise_for_one_that_does() -> None:
+    """All clicked items have an author once item 11, without facts, is clicked by nobody; few are of a series."""
+    view = toy_view(tasks=True)
+    tasks = view.tasks
+    assert tasks is not None
+    known = view.interactions.select(view.interactions.items != 11)
+    parts = (part.select(part.items != 11) for part in (tasks.support, tasks.query))
+    view = replace(view, interactions=known, tasks=replace(tasks, **dict(zip(("support", "query"), parts, strict=True))))
+    chosen = Chosen((Link(AUTHOR, False), Link(SERIES, False)), (), 7)
+    model = Melu(MeluConfig(dim=3, hidden=4), view, torch.Generator().manual_seed(3), chosen=chosen)
+    series = model.null[1].clone()
+    model.settle()
+    clicked = torch.from_numpy(np.unique(known.items).astype(np.int64))
+    of_authors = model.items(clicked)[:, :3].mean(0)
+    torch.testing.assert_close(model.null[0], of_authors)
+    assert torch.equal(model.null[1], series), "learnt from those that lack it"
+    torch.testing.assert_close(model.items(torch.tensor([11]))[0, :3], of_authors)
 
 
 def test_without_a_step_all_users_share_the_weights() -> None:

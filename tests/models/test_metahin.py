@@ -97,6 +97,86 @@ def test_a_step_on_the_context_equals_a_step_on_copies_of_w() -> None:
     torch.testing.assert_close(z, moved[0] @ m + moved[1])
 
 
+def by_hand(model: MetaHin, tasks: TaskBatch) -> float:
+    """The query loss of some tasks by eqs. 4 and 8-11: user by user, path by path, with a copy of W for each."""
+    theta, rate = [t.detach() for t in model.theta()], model.config.inner_lr
+    content = model.items(torch.arange(12)).detach()
+    contexts = model.context(clicks_of_tasks(tasks.support))
+    n_paths, losses = 1 + len(model.chosen.paths), []
+
+    def score(item: int, x: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+        first, b1, second, b2, out = weights
+        return out @ torch.relu(second @ torch.relu(first @ torch.cat([content[item], x]) + b1) + b2)
+
+    def loss(episodes: Episodes, task: int, x: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+        pairs = [
+            (int(i), int(j))
+            for at, i, j in zip(episodes.tasks, episodes.positives, episodes.negatives, strict=True)
+            if int(at) == task
+        ]
+        return torch.stack([softplus(score(j, x, weights) - score(i, x, weights)) for i, j in pairs]).mean()
+
+    for task in range(tasks.support.n_tasks):
+        on_paths = []
+        for path in range(n_paths):
+            row = contexts[[task * n_paths + path]]
+            mean = content[torch.from_numpy(row.indices.astype(np.int64))].mean(0)
+            phi = [model.embed.detach().clone(), model.embed_bias.detach().clone()]
+            for _ in range(model.config.inner_steps):
+                trial = [t.requires_grad_() for t in phi]
+                x = leaky_relu(trial[0] @ mean + trial[1])
+                slopes = torch.autograd.grad(loss(tasks.support, task, x, theta), trial)
+                phi = [(t - rate * slope).detach() for t, slope in zip(trial, slopes, strict=True)]
+            x = leaky_relu(phi[0] @ mean + phi[1])
+            gate, begin, weights = torch.sigmoid(model.kappa.detach() @ x + model.kappa_bias.detach()), 0, []
+            for t in theta:
+                weights.append(t * gate[begin : begin + t.numel()].view(t.shape))
+                begin += t.numel()
+            for _ in range(model.config.inner_steps):
+                trial = [t.requires_grad_() for t in weights]
+                slopes = torch.autograd.grad(loss(tasks.support, task, x, trial), trial)
+                weights = [(t - rate * slope).detach() for t, slope in zip(trial, slopes, strict=True)]
+            on_paths.append((x, weights, torch.exp(-loss(tasks.support, task, x, weights))))
+        total = sum(share for _, _, share in on_paths)
+        user = sum(share / total * x for x, _, share in on_paths)
+        fused = [sum(share / total * weights[n] for _, weights, share in on_paths) for n in range(len(theta))]
+        losses.append(float(loss(tasks.query, task, user, fused)))
+    return sum(losses) / len(losses)
+
+
+def clicks_of_tasks(support: Episodes) -> sparse.csr_array:
+    rows, cols = support.tasks.numpy(), support.positives.numpy()
+    return sparse.csr_array((np.ones(len(rows), np.float32), (rows, cols)), shape=(support.n_tasks, 12))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_both_adaptations_gates_and_fusion_are_those_of_the_paper(order: str, steps: int) -> None:
+    model, tasks = build(toy_view(tasks=True), order=order, inner_steps=steps, inner_lr=0.6), batch()
+    assert model(tasks)["query"].item() == pytest.approx(by_hand(model, tasks), rel=1e-5)
+
+
+@pytest.mark.parametrize("features", ["kg", "id", "kg+id"])
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_every_parameter_is_taught(order: str, features: str) -> None:
+    model = build(toy_view(tasks=True), order=order, features=features)
+    model(batch())["query"].backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("features", ["kg", "id", "kg+id"])
+def test_ranking_equals_one_user_and_path_after_the_other(features: str) -> None:
+    """As it comes, items of one kind are worked out once; some users are known, one is new, one has nothing."""
+    model = build(toy_view(tasks=True), features=features, inner_steps=2)
+    model.settle()
+    new = model.extend(Support.clicks("zoe", ["i05", "i09"])).eval()
+    users = torch.arange(new.view.n_users)
+    every = torch.arange(new.view.n_items).expand(len(users), -1)
+    torch.testing.assert_close(new.score_all(users), new.score_pairs(users, every), rtol=1e-4, atol=1e-5)
+
+
 def test_the_query_changes_neither_the_network_nor_its_fusion() -> None:
     """Other query labels, the same support: the decision of every task stays, so nothing of the query is in it."""
     model, seen = build(toy_view(tasks=True)), []

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from metakg.models.learnt import Learnt
+from metakg.models.nn.facts import RippleSets
 from metakg.models.registry import build, config_for
 from metakg.testing import toy_view
 
@@ -26,7 +27,29 @@ SCORED: dict[str, dict[str, Any]] = {
     "mcrec": {},
     "ckan": {"resample": False},
     "kgat": {},
+    "ugrec": {},
 }
+
+
+@pytest.mark.parametrize("name", ["ripplenet", "ckan"])
+def test_negatives_are_near_by_the_sets_that_the_step_learns_from(name: str) -> None:
+    """Not by those that rank, which no step of the epoch has read."""
+    few = {"ripplenet": {"memory": 2}, "ckan": {"user_memory": 2}}[name]
+    model = build(config_for(name, {"dim": 8, "cap": 2, **few}), toy_view(), 1)
+    assert isinstance(model, Learnt)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    model.train().on_epoch_start()
+    users, items = torch.arange(8), torch.arange(12).expand(8, -1)
+    near = model.nearness(users, items)
+    with torch.inference_mode():
+        by_ranking = model.score_pairs(users, items)
+        for sets in [module for module in model.modules() if isinstance(module, RippleSets)]:
+            sets.fixed = sets.drawn
+        by_step = model.score_pairs(users, items)
+    torch.testing.assert_close(near, by_step, rtol=1e-4, atol=1e-5)
+    assert (near - by_ranking).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", SCORED)

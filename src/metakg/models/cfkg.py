@@ -11,7 +11,7 @@ corrupted within their kind.
 Differs from the paper: the margin loss of TransE with squared distances by default (as the MetaKG paper names TransE), or plain
 ones (`margin_l1`); its inner products with sampled softmax are `inner`, with one negative. Adam instead of gradient descent.
 Scores leave out |e_u + r|^2, the same for all items. Without a bound on lengths -|e_i|^2 is a learnt popularity;
-`unit_ball` is TransE's bound.
+`unit_ball` is TransE's bound. Relations are not regularised.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ everything; `att` is asked once for each (head, relation) pair that occurs, not 
 
 Differs from the paper: facts are read in both directions (`inverse`); an item's seeds are M of its co-clicks, since a popular
 item has a hundred thousand; an item nobody has clicked starts from itself; sets are drawn anew for every epoch (`resample`),
-and once for all for ranking; a node offers at most `cap` facts. Differs from the authors' code: the first part of a user is
-the mean of all seeds, not of the heads of the sampled facts (`origin = "heads"`); entities that a batch reads are regularised,
-nothing else.
+and once for all for ranking; a node offers at most `cap` facts; an entity without facts reads itself, by a relation of its
+own; a user without clicks starts from the facts about him, one of whom nothing is known from what everybody clicks. Differs
+from the authors' code: the first part of a user is the mean of all seeds, not of the heads of the sampled facts
+(`origin = "heads"`); entities that a batch reads are regularised, nothing else.
 """
 
 from __future__ import annotations

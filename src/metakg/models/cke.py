@@ -8,7 +8,7 @@ from clicks; entities that are no items have the latter only:
 
 Differs from the paper: no codes of text and images, which the data lack (a real weakening); point estimates; projected vectors
 and r have length one before they are compared, as in the code others build on (`normalise = False` is the paper). Facts about
-users are not read.
+users are not read. One weight (`weight_decay`) for the lengths of all rows; r and M_r are not regularised.
 """
 
 from __future__ import annotations

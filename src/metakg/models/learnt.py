@@ -16,6 +16,7 @@ larger copy when something arrives, start vectors from elsewhere. A model owns n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -142,6 +143,15 @@ class Learnt(Recommender):
                 table = getattr(self, name)
                 self._fitted.setdefault(name, torch.zeros(len(table), dtype=torch.bool))
                 self._before[name] = signatures(table)
+
+    def beginning(self) -> str:
+        """Return a hash of what `begin` has remembered, without which nobody can tell which rows a resumed training moved."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, before in self._before.items():
+            for part in (before, self._fitted[name]):
+                digest.update(f"{name} {len(part)};".encode())
+                digest.update(part.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
     def trained_rows(self, name: str) -> Tensor:
         """Say which rows of a table training has fitted: (n,) bool. The others are cold, whatever is known of them.

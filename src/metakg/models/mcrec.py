@@ -14,9 +14,10 @@ visits a user's instances from his side: items without any share c = 0, so that 
 and an item's part, and only the few that a path leads to cost more.
 
 Differs from the paper: meta-paths are found in the data (`metakg.models.metapaths`); features are those of BPR on training
-pairs (`training.start = "bpr"`), an entity's the mean of the items it describes. Differs from the authors' code, where the
-attention of users and items ends in a softmax over coordinates (`coordinate_softmax`), the attention over paths is commented
-out, and features and neighbours come from data that include the test.
+pairs (`training.start = "bpr"`), an entity's the mean of the items it describes; the instances of a path are the best of
+sparse joins that are cut (see `InstancedConfig`), not sampled walks; matrices are not regularised. Differs from the authors'
+code, where the attention of users and items ends in a softmax over coordinates (`coordinate_softmax`), the attention over
+paths is commented out, and features and neighbours come from data that include the test.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ Local update (Algorithm 1): theta_u = theta - a grad L_S(theta) on the user's su
 embeddings left alone; global update: all parameters, by the query loss under theta_u.
 
 Differs from the paper: clicks instead of ratings, so both losses are BPR against drawn items; the relations that describe an
-item are found in the data (`metakg.models.metapaths`); users have no profile unless the graph has facts about them (`user`).
+item are found in the data (`metakg.models.metapaths`); users have no profile unless the graph has facts about them (`user`);
+a step of 1.0 by default (the MetaKG paper: 1e-4), and when a user is scored each click is compared with `draws` items.
 Differs from the authors' code, which puts the adapted weights into the module and takes them out again, so that its
 gradient is neither that of MAML nor of its first-order form: here `order` says which of the two it is.
 """

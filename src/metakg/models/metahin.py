@@ -13,8 +13,9 @@ z_p = W m_p + b, it moves z_p by -a (|m_p|^2 + 1) dL/dz_p, which is what is comp
 
 Differs from the paper: clicks and BPR instead of ratings; meta-paths and item relations are found in the data
 (`metakg.models.metapaths`); each item leads to its best `neighbours` on a path, and a context keeps the `context_size` items
-that most clicks lead to. Differs from the authors' code, which weighs the meta-paths by the labels of the *query* and puts the
-query's items into the contexts while testing: only the support is read here, and one user vector serves all candidates.
+that most clicks lead to; who has an empty one gets the mean of what everybody clicks; one rate a for both adaptations, 1.0 by
+default (the authors: 5e-3). Differs from the authors' code, which weighs the meta-paths by the labels of the *query* and puts
+the query's items into the contexts while testing: only the support is read here, and one user vector serves all candidates.
 """
 
 from __future__ import annotations

@@ -208,9 +208,18 @@ class Personal(Learnt):
         return cast(Tensor, self.content(self.entity, getattr(self, "null", None), items))
 
     def settle(self) -> None:
-        """Give cold rows their start; the tasks' query pairs are history from now on, as in a bundle."""
+        """Give cold rows their start; the tasks' query pairs are history from now on, as in a bundle.
+
+        Where every clicked item has a relation, nothing was learnt of lacking it: an item that does is given what those have
+        on average.
+        """
         self.prepare(self.view.interactions.pairs_only())
         super().settle()
+        clicked = torch.from_numpy(np.flatnonzero(self.view.popularity)).to(self.entity.device)
+        if self.chosen.fields and len(clicked):
+            with torch.no_grad():
+                found, there = self.content.by_field(self.entity, clicked)
+                self.null.copy_(torch.where(there.all(0).unsqueeze(-1), found.mean(0), self.null))
 
     # -- scores ----------------------------------------------------------------------------------------------------------
 

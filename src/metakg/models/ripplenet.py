@@ -15,7 +15,8 @@ so all that is needed are products of item vectors with 2 H M vectors of the use
 Differs from the paper: facts are read in both directions (`inverse`), since in many graphs what an item's facts lead to has no
 facts of its own; the sets are drawn anew for every epoch (`resample`), and once for all for ranking; a node offers at most
 `cap` facts, or hubs would fill the second hop; entities that a batch reads are regularised, R_r is not; a user without clicks
-is described by the facts about him, and one of whom nothing is known by what everybody clicks. As in the authors' code, v goes
+is described by the facts about him, and one of whom nothing is known by what everybody clicks; an entity without facts reads
+itself, by a relation of its own. As in the authors' code, v goes
 on to the next hop and v_H is compared at the end (`update`; the paper compares v_0), and the term for facts is that reward,
 which has no counterpart for false facts (the paper's fits a tensor of zeros and ones by squares).
 """

@@ -220,6 +220,11 @@ class UGRec(Learnt):
 
     # -- scores ----------------------------------------------------------------------------------------------------------
 
+    @torch.no_grad()
+    def nearness(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score candidates: (B,), (B, H) -> (B, H). Nothing is dropped."""
+        return self.score_pairs(users, items)
+
     def score_all(self, users: Tensor) -> Tensor:
         """Score every item: (B,) -> (B, I).
 

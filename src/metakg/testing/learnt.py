@@ -145,20 +145,22 @@ class LearntContract(ModelContract):
         assert np.mean(found) >= self.known_by_heart, f"after overfitting, {np.mean(found):.0%} of the clicks stand first"
 
     def test_data_without_facts(self) -> None:
-        """No fact at all: refused with words, or learnt from clicks alone."""
+        """No fact at all, of relations that have names or not: refused with words, or learnt from clicks alone."""
         bare = toy_view(tasks=True)
-        view = TrainView(bare.vocabulary, bare.interactions, KnowledgeGraph.empty(), bare.tasks)
-        short = self.training.model_copy(update={"loop": LoopConfig(epochs=1)})
+        v, short = bare.vocabulary, self.training.model_copy(update={"loop": LoopConfig(epochs=1)})
+        for what, relations in (("facts", v.relations), ("relations", IdMap([], kind="relations"))):
+            named = Vocabulary(v.users, v.items, v.entities, relations)
+            view = TrainView(named, bare.interactions, KnowledgeGraph.empty(), bare.tasks)
 
-        def fitted() -> Recommender:
-            model = self.build(view)
-            assert isinstance(model, Learnt)
-            return train_baseline(model, short, 1)[0]
+            def fitted(view: TrainView = view) -> Recommender:
+                model = self.build(view)
+                assert isinstance(model, Learnt)
+                return train_baseline(model, short, 1)[0]
 
-        if self.needs_facts:
-            assert refuses(fitted, DataError), "a graph without facts is accepted, though `needs_facts` is on"
-        else:
-            check_finite(score(fitted(), everybody(view)), "without facts")
+            if self.needs_facts:
+                assert refuses(fitted, DataError), f"a graph without {what} is accepted, though `needs_facts` is on"
+            else:
+                check_finite(score(fitted(), everybody(view)), f"without {what}")
 
     def test_nobody_is_left_with_a_row_of_noise(self) -> None:
         """Two users who arrive with nothing are alike, and so are two items: cold rows follow a rule, not a draw."""

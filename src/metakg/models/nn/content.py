@@ -97,12 +97,17 @@ class ItemContent(nn.Module):
         """Return what some items are made of: (E, D), (F, D) in place of a missing relation, (n,) -> (n, W)."""
         parts = []
         if self.n_fields and null is not None:
-            found, there = self.means(entity, self._rows(items))
-            shape = (len(items), self.n_fields)
-            parts.append(torch.where(there.view(*shape, 1), found.view(*shape, -1), null).flatten(1))
+            found, there = self.by_field(entity, items)
+            parts.append(torch.where(there.unsqueeze(-1), found, null).flatten(1))
         if self.own:
             parts.append(entity.index_select(0, items))
         return torch.cat(parts, 1)
+
+    def by_field(self, entity: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the means of some items, and which of them are of anything: (E, D), (n,) -> (n, F, D), (n, F) bool."""
+        found, there = self.means(entity, self._rows(items))
+        shape = (len(items), self.n_fields)
+        return found.view(*shape, -1), there.view(shape)
 
     def used(self, items: Tensor) -> Tensor:
         """Return the entity rows that these items are made of, each once."""
