@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from metakg import files
+from metakg.errors import DataError
 
 
 def write(path: Path, text: str) -> None:
@@ -51,6 +52,28 @@ def test_names_are_exchanged_in_one_step(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b").exists()
     assert (tmp_path / "b" / "a").exists()
     assert not files._exchange(tmp_path / "a", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder", "another's result"])
+def test_what_came_meanwhile_stays(tmp_path: Path, there: str) -> None:
+    """Without `overwrite` nothing is replaced, whenever it came."""
+
+    def ours() -> None:
+        with files.atomic_folder(tmp_path / "x") as temporary:
+            (temporary / "manifest.json").write_text("ours")
+            if there != "nothing":
+                (tmp_path / "x").mkdir()
+            if there == "another's result":
+                (tmp_path / "x" / "manifest.json").write_text("theirs")
+
+    if there == "another's result":
+        with pytest.raises(DataError, match="an earlier result"):
+            ours()
+    else:
+        ours()
+    expected = "theirs" if there == "another's result" else "ours"
+    assert (tmp_path / "x" / "manifest.json").read_text() == expected
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
 
 
 @pytest.mark.parametrize("by", ["recover", "writing again"])

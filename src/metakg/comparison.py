@@ -320,7 +320,7 @@ def compare(
 
     Raises:
         ConfigError: a model, a setting or the device is unknown.
-        DataError: `keep` holds runs of other data, settings or rules.
+        DataError: `keep` holds runs of other data, settings or rules; or another process is at the same run in it.
         LeakageError: a query pair is visible to something that learns or ranks.
     """
     settings = settings or {}
@@ -336,54 +336,64 @@ def compare(
     ks = sorted({1, 5, 10, k})
     cut = identify(split)
     runs, starts = [], Starts(None if keep is None else keep / "starts")
+
+    def judged(name: str, seed: int, rule: Json, folder: Path | None, log: Path | None) -> Run:
+        if progress:
+            progress(f"{name}, seed {seed}: fit")
+        start = time.perf_counter()
+        report = None if progress is None else _named(progress, f"{name}, seed {seed}")
+        config, training = resolved[name]
+        its_device = device if trains_on_cards(training) else "cpu"
+        how: dict[str, Any] = {"folder": log, "resume": log is not None, "device": its_device, "stay": True}
+        with spending(log) as spent, sharing_starts(starts):
+            fitted = fit(config, training, split.train, seed, report=report, **how)
+        earlier_s = max(0.0, spent.wall_s - (time.perf_counter() - start))
+        if progress:
+            progress(f"{name}, seed {seed}: judge")
+        found = evaluate(
+            fitted,
+            split,
+            scenarios=scenarios,
+            k=ks,
+            shots=shots,
+            mask=mask,
+            candidates=candidates,
+            seed=None if MODELS[name].deterministic else seed,
+        )
+        took: Json = {
+            "fit_s": spent.wall_s,
+            "seconds": earlier_s + time.perf_counter() - start,
+            "peak_gb": peak_bytes() / 2**30,
+            "device": "CPU" if its_device == "cpu" else torch.cuda.get_device_name(its_device),
+        }
+        if folder is not None and log is not None:
+            with files.atomic_folder(folder) as temporary:
+                found.save(temporary / "evaluation")
+                for path in log.rglob("log.jsonl"):  # one for each phase of the training
+                    place = temporary / "log" / path.relative_to(log)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, place)
+                size = sum(p.numel() for p in fitted.parameters())
+                cost = {**took, "cpu_s": spent.cpu_s, "parameters": size, "epochs": spent.epochs, "made": session.today()}
+                files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, **cost})
+            shutil.rmtree(log, ignore_errors=True)
+        return Run(found, **took, epochs=_epochs(rule, spent.epochs))
+
     for name in dict.fromkeys(models):
         for seed in seeds[:1] if MODELS[name].deterministic else seeds[: (fewer or {}).get(name)]:
             rule = _rule(split, name, settings.get(name, {}), seed, ks, shots, scenarios, mask, candidates, cut)
-            folder = None if keep is None else keep / f"{name}-{seed}"
-            if folder is not None and folder.exists():
-                runs.append(_resume(folder, rule, split))
+            if keep is None:
+                runs.append(judged(name, seed, rule, None, None))
                 continue
-            if progress:
-                progress(f"{name}, seed {seed}: fit")
-            start = time.perf_counter()
-            report = None if progress is None else _named(progress, f"{name}, seed {seed}")
-            log = None if folder is None else folder.with_name(f"{folder.name}.training")
-            config, training = resolved[name]
-            its_device = device if trains_on_cards(training) else "cpu"
-            how: dict[str, Any] = {"folder": log, "resume": log is not None, "device": its_device, "stay": True}
-            with spending(log) as spent, sharing_starts(starts):
-                fitted = fit(config, training, split.train, seed, report=report, **how)
-            earlier_s = max(0.0, spent.wall_s - (time.perf_counter() - start))
-            if progress:
-                progress(f"{name}, seed {seed}: judge")
-            found = evaluate(
-                fitted,
-                split,
-                scenarios=scenarios,
-                k=ks,
-                shots=shots,
-                mask=mask,
-                candidates=candidates,
-                seed=None if MODELS[name].deterministic else seed,
-            )
-            took: Json = {
-                "fit_s": spent.wall_s,
-                "seconds": earlier_s + time.perf_counter() - start,
-                "peak_gb": peak_bytes() / 2**30,
-                "device": "CPU" if its_device == "cpu" else torch.cuda.get_device_name(its_device),
-            }
-            runs.append(Run(found, **took, epochs=_epochs(rule, spent.epochs)))
-            if folder is not None and log is not None:
-                with files.atomic_folder(folder) as temporary:
-                    found.save(temporary / "evaluation")
-                    for path in log.rglob("log.jsonl"):  # one for each phase of the training
-                        place = temporary / "log" / path.relative_to(log)
-                        place.parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copyfile(path, place)
-                    size = sum(p.numel() for p in fitted.parameters())
-                    cost = {**took, "cpu_s": spent.cpu_s, "parameters": size, "epochs": spent.epochs, "made": session.today()}
-                    files.write_json(temporary / "manifest.json", {"kind": "run", "rule": rule, **cost})
-                shutil.rmtree(log, ignore_errors=True)
+            folder = keep / f"{name}-{seed}"
+            if not folder.exists():
+                log = folder.with_name(f"{folder.name}.training")
+                with files.alone(log):
+                    if not folder.exists():  # or another process has just finished it
+                        runs.append(judged(name, seed, rule, folder, log))
+                        continue
+                    log.rmdir()
+            runs.append(_resume(folder, rule, split))
     return Leaderboard(tuple(runs), k, _facts(split, cut["data"], runs), searched or {})
 
 

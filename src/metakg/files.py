@@ -36,6 +36,8 @@ if sys.platform != "win32":
 _YOUNG_S = 10
 _REPLACING_S = 1.0
 """Seconds that nobody needs between the two renames of a replacement."""
+_LOOK_S = 0.5
+"""Seconds between two looks whether another process has left a folder."""
 _FIX = {
     errno.ENOSPC: ("a full disk", "free space", "Free some space or write to another folder; nothing was left behind."),
     errno.EDQUOT: (
@@ -121,7 +123,10 @@ def atomic_folder(path: Path, *, overwrite: bool = False, kind: str | None = Non
             for file in temporary.rglob("*"):
                 if file.is_file():
                     sync(file)
-            _swap(temporary, path)
+            if overwrite:
+                _swap(temporary, path)
+            else:
+                _place(temporary, path)
             sync(path.parent)
         finally:
             if lock is not None:
@@ -173,6 +178,36 @@ def _sweep(path: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def alone(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Make a folder, and be the only process that works in it; on systems without locks this asks for nothing.
+
+    Args:
+        folder: what to hold; it may be gone in the end.
+        wait: for another process to leave it, or to die. What that one was about may be done then.
+
+    Raises:
+        DataError: another process works there, and `wait` is off; or the folder cannot be made.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    handle = None if sys.platform == "win32" else os.open(folder, os.O_RDONLY)
+    try:
+        while handle is not None and lock(handle) is False:
+            if not wait:
+                raise DataError(
+                    str(folder),
+                    "another process that works there",
+                    expected="one at a time",
+                    fix="Wait for it, or name another folder.",
+                )
+            time.sleep(_LOOK_S)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
 def lock(handle: int) -> bool | None:
     """Lock an open file or folder until it is closed, or this process ends.
 
@@ -222,12 +257,25 @@ def _refuse_foreign(path: Path, *, overwrite: bool, kind: str | None) -> None:
                 fix="Name another folder; it was left as it is.",
             )
     if not overwrite:
-        raise DataError(
-            str(path),
-            "an earlier result",
-            expected="a new folder",
-            fix="Name another folder, or allow overwriting (--overwrite).",
-        )
+        raise _earlier(path)
+
+
+def _earlier(path: Path) -> DataError:
+    fix = "Name another folder, or allow overwriting (--overwrite)."
+    return DataError(str(path), "an earlier result", expected="a new folder", fix=fix)
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Put `temporary` at `path`, where nothing is or an empty folder; what another process put there meanwhile stays."""
+    try:
+        temporary.rename(path)
+    except OSError as err:
+        if err.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        if any(path.iterdir()):
+            raise _earlier(path) from err
+        path.rmdir()  # some systems rename to no folder, not even to an empty one
+        temporary.rename(path)
 
 
 def _swap(temporary: Path, path: Path) -> None:

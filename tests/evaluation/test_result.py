@@ -168,6 +168,17 @@ def test_one_cut_off_alone_is_saved_with_the_hits_before_it(evaluation, tmp_path
     assert loaded.results[0].hits.shape == (4, 2)
 
 
+@pytest.mark.parametrize("k", [65_535, 65_536, 70_000])
+def test_places_in_very_long_lists_are_kept(tmp_path, k):
+    hits = np.zeros((2, k), np.bool_)
+    hits[0, [0, 65_534, k - 1]] = True
+    relevant = np.array([3, 1])
+    parts = {"hits": hits, "relevant": relevant, "values": compute(hits, relevant, [k], ["recall"]), "coverage": {k: 0.5}}
+    result = replace(scenario_result("warm", None, 2), **parts)
+    Evaluation("walk", "strict", None, "support+train", "all", (result,)).save(tmp_path / "run")
+    np.testing.assert_array_equal(Evaluation.load(tmp_path / "run").results[0].hits, hits)
+
+
 def test_a_truncated_table_is_named(evaluation, tmp_path):
     evaluation.save(tmp_path / "run")
     path = tmp_path / "run" / "users.parquet"

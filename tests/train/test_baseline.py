@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ import metakg
 from metakg import rng as random
 from metakg.data import Interactions, Support, TrainView
 from metakg.engine import fit
-from metakg.errors import ConfigError, DataError
+from metakg.errors import CheckpointError, ConfigError, DataError
 from metakg.models.base import Recommender
 from metakg.models.fm import FM, FmConfig
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
@@ -25,6 +26,7 @@ from metakg.sample.episodes import TaskBatch
 from metakg.sample.pairs import PairBatch, PairSampler, PairsAndFacts
 from metakg.sample.triples import TripleBatch
 from metakg.testing import arriving, planted_split, toy_view
+from metakg.train import baseline
 from metakg.train import fit as training
 from metakg.train.baseline import Adapting, AdaptRule, BaselineConfig, train_baseline
 from metakg.train.feeds import FEEDS, JointFeed, PairFeed, PassesFeed, Ration, TaskFeed
@@ -453,6 +455,24 @@ def test_a_killed_run_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> Non
         fit(name, view, seed=3, folder=tmp_path, report=kill, **{**quick(name), "training": {**QUICK, "loop": _often()}})
     resumed = fit(name, view, seed=3, folder=tmp_path, resume=True, **{**quick(name), "training": {**QUICK, "loop": _often()}})
     assert same(state(whole.recommender), state(resumed.recommender))
+
+
+def test_a_run_that_began_with_other_vectors_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which rows a training moved is told by what it began with; with other bits there, all would count as moved."""
+    view = toy_view(tasks=True)
+    settings = {"dim": 6, "training": {**QUICK, "start": "bpr"}}
+    fit("fm", view, seed=3, folder=tmp_path, **settings)
+    shutil.rmtree(tmp_path / "bpr")
+    fit("fm", view, seed=3, folder=tmp_path, resume=True, **settings)  # fitted again, to the same bits
+    shutil.rmtree(tmp_path / "bpr")
+    inner = baseline.fit_bpr
+
+    def elsewhere(*arguments: Any, **how: Any) -> torch.Tensor:
+        return inner(*arguments, **how) * (1 + 2**-20)
+
+    monkeypatch.setattr(baseline, "fit_bpr", elsewhere)
+    with pytest.raises(CheckpointError, match=r"start vectors: found '\w+'; expected '\w+'"):
+        fit("fm", view, seed=3, folder=tmp_path, resume=True, **settings)
 
 
 def _often() -> dict[str, Any]:

@@ -189,6 +189,20 @@ def test_a_run_that_fails_while_it_is_judged_is_judged_again(tmp_path: Path) -> 
     assert steps == [2, 4, 6]
 
 
+def test_a_checkpoint_of_other_parts_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    class Bent(Line):
+        """A later version of it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.tensor(0.0))
+
+    config = LoopConfig(epochs=2)
+    Loop(Line(), Numbers((1.0, 3.0)), config, folder=tmp_path).run()
+    with pytest.raises(CheckpointError, match=r"a state of another version .*bias.*; expected the parts that Bent has"):
+        Loop(Bent(), Numbers((1.0, 3.0)), config, folder=tmp_path).run(resume=True)
+
+
 def test_a_signal_in_the_middle_of_a_step_waits_for_its_end_and_the_state_is_whole(tmp_path: Path) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

@@ -128,6 +128,19 @@ def test_no_lesson_knows_an_answer_of_the_exam(monkeypatch: pytest.MonkeyPatch) 
                 assert of_exam.isdisjoint(pairs.keys(n_items).tolist())
 
 
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_checkpoint_of_other_worlds_is_refused(tmp_path: Path, judged: bool) -> None:
+    """A judge of one's own takes the place of a world, so that the others are drawn otherwise."""
+
+    def judge(_: object) -> float:
+        return 1.0
+
+    config = config_of(loop=LOOP.model_copy(update={"epochs": 1}))
+    practise(model_of(), config, 5, folder=tmp_path, validate=judge if judged else None)
+    with pytest.raises(CheckpointError, match="judged by"):
+        practise(model_of(), config, 5, folder=tmp_path, resume=True, validate=None if judged else judge)
+
+
 def test_another_seed_practises_otherwise() -> None:
     one, other = model_of(), model_of()
     assert same(weights(one), weights(other))

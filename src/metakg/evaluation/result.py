@@ -253,7 +253,7 @@ class Evaluation:
             if manifest["format"] == 1:
                 columns |= {f"{metric}@{k}": pa.float64() for metric, k in metrics}
             else:
-                columns["hits"] = pa.list_(pa.uint16())
+                columns["hits"] = pa.list_(_place_type(max((k for _, k in metrics), default=0)))
             table = tables.read(folder, "users", columns, listed=listed, fix=_REPEAT)
             results, start = [], 0
             for entry in manifest["results"]:
@@ -286,7 +286,9 @@ class Evaluation:
         for name, dtype in (("relevant", np.int64), ("revealed", np.int64), ("tied", np.float32)):
             columns[name] = np.concatenate([np.empty(0, dtype), *(getattr(r, name) for r in results)])
         if self._keeps_hits:
-            columns["hits"] = pa.chunked_array([_places(r.hits) for r in results if r.hits is not None], pa.list_(pa.uint16()))
+            kept = [r.hits for r in results if r.hits is not None]
+            kind = _place_type(max((hits.shape[1] for hits in kept), default=0))
+            columns["hits"] = pa.chunked_array([_places(hits, kind) for hits in kept], pa.list_(kind))
         else:
             for metric, k in results[0].values:
                 columns[f"{metric}@{k}"] = np.concatenate([r.values[metric, k] for r in results])
@@ -298,10 +300,15 @@ class Evaluation:
         return all(result.hits is not None for result in self.results)
 
 
-def _places(hits: Hits) -> pa.Array:
+def _place_type(width: int) -> pa.DataType:
+    """Return the type of places in lists of so many items."""
+    return pa.uint16() if width <= np.iinfo(np.uint16).max else pa.uint32()
+
+
+def _places(hits: Hits, kind: pa.DataType) -> pa.Array:
     """Return the places (from 1) of each user's hits: (B, K) -> (B,) lists."""
     starts = np.concatenate([[0], np.cumsum(hits.sum(axis=1))])
-    return pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(np.nonzero(hits)[1] + 1, pa.uint16()))
+    return pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(np.nonzero(hits)[1] + 1, kind))
 
 
 def _read_hits(column: pa.ChunkedArray, width: int) -> Hits:

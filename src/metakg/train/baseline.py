@@ -237,7 +237,8 @@ def train_baseline(
         validate=None if validate is None else judge,
         on_progress=_phase(on_progress, "training"),
         sinks=sinks,
-        **{name: value for name, value in about.items() if name != "resume"},
+        folder=folder,
+        identity={**identity, "start vectors": model.beginning()},
     )
     outcome = run.run(resume=resume)
     model.settle()

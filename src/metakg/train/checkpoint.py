@@ -110,13 +110,13 @@ _FIX = "Start the run again without resuming, or name the folder of another run.
 def _compare(folder: Path, found: object, expected: Json) -> None:
     if not isinstance(found, dict):
         raise CheckpointError(str(folder / "manifest.json"), "no identity", expected="the entry 'identity'", fix=_FIX)
-    for key, value in expected.items():
-        if found.get(key) != value:
+    for key in {**expected, **found}:  # what only one of the two has is a difference as well
+        if found.get(key) != expected.get(key):
             raise CheckpointError(
                 f"checkpoint {folder}, {key}",
                 _short(found.get(key)),
-                expected=_short(value),
-                fix="It belongs to another run (other data or other settings). " + _FIX,
+                expected=_short(expected.get(key)),
+                fix="It belongs to another run (other data, settings, version or number of threads). " + _FIX,
             )
 
 

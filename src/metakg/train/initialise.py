@@ -223,18 +223,19 @@ def fit_bpr(
 
     Inside `sharing_starts`, vectors that have been fitted already are returned again.
     """
+    key = key_of(pairs, n_users, n_items, config, start, seed)
 
-    def fit() -> Tensor:
+    def fit(shared_by_all: Path | None) -> Tensor:
         factors = Factors(start, n_users, config.weight_decay)
         drawn = PairSampler(pairs, pairs, np.unique(pairs.items), n_items, random.generator(seed, "bpr/pairs"))
         source = ClickBatches(drawn, config.batch_size, start.device, config.hardest)
-        about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": on_progress}
-        fit_start(factors, source, config, "bpr", **about)
+        about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume}
+        if shared_by_all is not None:
+            about = {"folder": shared_by_all, "identity": {"start": key}, "resume": True}
+        fit_start(factors, source, config, "bpr", on_progress=on_progress, **about)
         return factors.rows.detach()
 
-    if folder is not None and (folder / "bpr").exists():  # begun here: its time is in this training's account
-        return fit()
-    return shared(key_of(pairs, n_users, n_items, config, start, seed), fit).to(start.device)
+    return shared(key, fit).to(start.device)
 
 
 class Factors(nn.Module):

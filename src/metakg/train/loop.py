@@ -405,6 +405,22 @@ class Loop:
         self._saved = self.step
 
     def _restore(self, state: Json) -> None:
+        """Go back to a checkpoint's state.
+
+        Raises:
+            CheckpointError: its run is over, at another rate; or it has other parts than this code, as one of an older version.
+        """
+        try:
+            self._take(state)
+        except (KeyError, RuntimeError, ValueError) as err:
+            raise CheckpointError(
+                str(self.folder),
+                f"a state of another version ({' '.join(str(err).split())})",
+                expected=f"the parts that {type(self.model).__name__} has",
+                fix="Train it anew: in another folder, or without resuming.",
+            ) from err
+
+    def _take(self, state: Json) -> None:
         loop = state["loop"]
         rate, over = loop["learning_rate"], loop["stopped"] or loop["step"] >= self.total
         if over and rate != self.config.learning_rate:

@@ -1,15 +1,17 @@
 """BPR vectors that several trainings start from: fitted once, and counted in the cost of each.
 
-A start follows from the pairs, the settings, the rows it begins with, the seed, the device and the number of threads; its key
-is a hash of all of them. In a folder, where the runs of a comparison share it, a start is
+A start follows from the pairs, the settings, the rows it begins with, the seed, the device, the number of threads, and the
+versions of metakg and torch; its key is a hash of all of them. In a folder, where the runs of a comparison share it, it is
 
-manifest.json       kind, format, the seconds it took, and the hash of the other file
-rows.safetensors    the vectors
+KEY/manifest.json       kind, format, the seconds it took, and the hash of the other file
+KEY/rows.safetensors    the vectors
+KEY.fitting/            log, checkpoints and account of one that is being fitted, or whose fit was stopped
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,10 +24,10 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from metakg import files
+from metakg import __version__, files
 from metakg.data import Interactions
 from metakg.errors import DataError
-from metakg.train.spent import count
+from metakg.train.spent import count, spending, uncounted
 
 _FIX = "Remove it; it is fitted again."
 
@@ -80,6 +82,29 @@ class Starts:
             if not (self.folder / key / "manifest.json").exists():
                 raise
 
+    def fit(self, key: str, fit: Callable[[Path | None], Tensor]) -> Start:
+        """Fit a start and keep it. In a folder one process does at a time; what another one began is gone on with.
+
+        Args:
+            key: its name.
+            fit: returns its rows; called with the folder for log and checkpoints.
+        """
+        if self.folder is None:
+            wall, cpu = time.perf_counter(), time.process_time()
+            rows = fit(None)
+            self.keep(key, Start(rows.clone(), time.perf_counter() - wall, time.process_time() - cpu))
+            return self._found[key]
+        place = self.folder / f"{key}.fitting"
+        with files.alone(place, wait=True):
+            found = self.find(key)  # kept while we waited
+            if found is None:
+                with spending(place) as spent:
+                    rows = fit(place)
+                found = Start(rows.clone(), spent.wall_s, spent.cpu_s)
+                self.keep(key, found)
+                shutil.rmtree(place, ignore_errors=True)
+        return found
+
 
 _SHARED: ContextVar[Starts | None] = ContextVar("shared", default=None)
 
@@ -97,17 +122,18 @@ def sharing_starts(starts: Starts) -> Iterator[None]:
         _SHARED.reset(token)
 
 
-def shared(key: str, fit: Callable[[], Tensor]) -> Tensor:
-    """Return what `fit` returns: from an earlier call inside `sharing_starts` if there was one with this key."""
+def shared(key: str, fit: Callable[[Path | None], Tensor]) -> Tensor:
+    """Return what `fit` returns: from an earlier call inside `sharing_starts` if there was one with this key.
+
+    Args:
+        key: of all that it follows from.
+        fit: called with the folder for log and checkpoints that all share, or None where there is none.
+    """
     starts = _SHARED.get()
     if starts is None:
-        return fit()
-    found = starts.find(key)
-    if found is None:
-        wall, cpu = time.perf_counter(), time.process_time()
-        rows = fit()
-        starts.keep(key, Start(rows.clone(), time.perf_counter() - wall, time.process_time() - cpu))
-        return rows
+        return fit(None)
+    with uncounted():
+        found = starts.find(key) or starts.fit(key, fit)
     count(key, found.wall_s, found.cpu_s)
     return found.rows.clone()
 
@@ -117,7 +143,7 @@ def key_of(pairs: Interactions, n_users: int, n_items: int, config: BaseModel, s
     digest = hashlib.blake2b(digest_size=16)
     for column in (pairs.users, pairs.items, start.detach().cpu().contiguous().numpy()):
         digest.update(np.ascontiguousarray(column).data)
-    where = f"{start.device.type} {torch.get_num_threads()}"
+    where = f"{start.device.type} {torch.get_num_threads()} {__version__} {torch.__version__}"
     digest.update(f"{n_users} {n_items} {start.shape} {config.model_dump_json()} {seed} {where}".encode())
     return digest.hexdigest()
 
