@@ -207,6 +207,26 @@ def test_compare_resumes_what_is_kept_and_refuses_other_rules(folder, tmp_path) 
         run(*words, "--set", "walk.steps=4")
 
 
+@pytest.mark.skipif("sys.platform != 'linux'", reason="a limit on memory that holds everywhere is one of Linux")
+@pytest.mark.parametrize("setting", ["training.negatives=2000000000", "dim=200000000", "memory=100000000"])
+def test_too_little_memory_is_one_line_that_says_what_to_lower(folder, tmp_path, setting: str) -> None:
+    """numpy, torch and a model's own sizes, each beyond any room, in a process that may have 6 GB."""
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+from metakg.cli.main import run
+run()
+"""
+    words = ["train", folder / "split", "--model", "ripplenet", "--set", "training.start=xavier", "--set", setting]
+    command = [sys.executable, "-c", code, *map(str, words), "--out", str(tmp_path / "bundle")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "metakg: memory: found too little" in done.stderr
+    assert "Lower training.batch_size or the sizes that the model's settings name" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_compare_goes_on_in_the_middle_of_a_training_and_keeps_its_log(folder, tmp_path) -> None:
     from metakg.train.loop import watching
 
