@@ -32,8 +32,8 @@ serve: $(VENV)/serve ## Open the demo's bookshop to a browser, at http://127.0.0
 	test -d demo/bundle || $(METAKG) demo
 	$(METAKG) serve demo/bundle --log-level warning
 
-test: $(VENV)/dev ## Run the tests (a few minutes)
-	$(BIN)/python -m pytest
+test: $(VENV)/dev ## Run the tests on all cores (a few minutes)
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(VENV)/dev ## Run the long tests too
 	$(BIN)/python -m pytest -m "slow or not slow" --timeout 1800

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +16,18 @@ from torch import Tensor
 import metakg.models.metakg_paper as paper
 from metakg.data import IdMap, Interactions, KnowledgeGraph, Support, Tasks, TrainView, Triples, Vocabulary
 from metakg.errors import CheckpointError, DataError
+from metakg.models.base import Recommender
 from metakg.models.metakg_paper import JointBatch, LayerWeights, MetaBatch, MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.models.nn.ckg import training_edges
 from metakg.sample.episodes import Episodes, EpisodeSampler
 from metakg.sample.pairs import PairBatch
 from metakg.sample.triples import TripleBatch
+from metakg.testing import ModelContract
+from metakg.train.initialise import BprConfig
+from metakg.train.loop import LoopConfig
+from metakg.train.meta import MetaConfig, TaskBatches
+from metakg.train.recipe import Recipe, train_metakg
 
 EXACT = {"fan_out": None, "message_dropout": 0.0}
 
@@ -667,3 +675,26 @@ def test_a_graph_without_facts_still_works() -> None:
     pairs = Interactions(np.array([0, 1], np.int32), np.array([0, 1], np.int32))
     view = TrainView(Vocabulary(**ids, relations=IdMap([])), pairs, KnowledgeGraph.empty())
     assert torch.isfinite(build(view).score_all(torch.arange(3))).all()
+
+
+class TestContract(ModelContract):
+    """What every model promises, for the network read with layer 0, learnt by its own recipe."""
+
+    config = MetaKGConfig(dim=8, dims=(8, 8), readout="concat0", normalise="readout0", cold_users="neighbours")
+    meta = MetaConfig(tasks=8, facts=64, scheduler=None)
+    without_gradient = {
+        "bias": "the query loss does not teach it (Algorithm 1), and in the difference of head and tail it cancels"
+    }
+
+    def batches(self, model: Recommender, view: TrainView, seed: int) -> Iterable[Any]:
+        """Return the meta-batches of a pass."""
+        assert isinstance(model, MetaKG)
+        source = TaskBatches(model, view, self.meta, seed)
+        return [source.next(model, step) for step in range(len(source))]
+
+    def train(self, model: Recommender, view: TrainView, seed: int) -> Recommender:
+        """Start from BPR, and take some passes over the tasks."""
+        bpr, loop = BprConfig(learning_rate=0.02, epochs=40), LoopConfig(learning_rate=0.01, epochs=8)
+        recipe = Recipe(start="bpr-content", bpr=bpr, meta=self.meta, loop=loop)
+        assert isinstance(self.config, MetaKGConfig)
+        return train_metakg(self.config, recipe, view, seed=seed)[0]
