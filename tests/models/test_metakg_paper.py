@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -682,7 +682,7 @@ class TestContract(ModelContract):
 
     config = MetaKGConfig(dim=8, dims=(8, 8), readout="concat0", normalise="readout0", cold_users="neighbours")
     meta = MetaConfig(tasks=8, facts=64, scheduler=None)
-    without_gradient = {
+    without_gradient: ClassVar[Mapping[str, str]] = {
         "bias": "the query loss does not teach it (Algorithm 1), and in the difference of head and tail it cancels"
     }
 
