@@ -392,7 +392,7 @@ def compare(
                     if not folder.exists():  # or another process has just finished it
                         runs.append(judged(name, seed, rule, folder, log))
                         continue
-                    log.rmdir()
+                    shutil.rmtree(log, ignore_errors=True)
             runs.append(_resume(folder, rule, split))
     return Leaderboard(tuple(runs), k, _facts(split, cut["data"], runs), searched or {})
 

@@ -158,23 +158,6 @@ def test_the_first_order_gradient_is_that_of_two_passes_by_hand() -> None:
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("features", ["kg", "id", "kg+id"])
-@pytest.mark.parametrize("user", ["none", "activity", "facts"])
-def test_every_kind_of_user_is_taught_and_ranked_exactly(user: str, features: str) -> None:
-    model = build(toy_view(tasks=True), user=user, features=features, inner_steps=2)
-    model(batch())["query"].backward()
-    spared = {"activity": {"user"}, "facts": set(), "none": set()}[user]
-    for name, parameter in model.named_parameters():
-        if name not in spared:
-            assert parameter.grad is not None, name
-            assert parameter.grad.abs().sum() > 0, name
-    model.settle()
-    new = model.extend(Support.clicks("zoe", ["i05", "i09"])).eval()
-    users = torch.arange(new.view.n_users)
-    every = torch.arange(new.view.n_items).expand(len(users), -1)
-    torch.testing.assert_close(new.score_all(users), new.score_pairs(users, every), rtol=1e-4, atol=1e-5)
-
-
 def test_what_no_clicked_item_lacks_is_not_noise_for_one_that_does() -> None:
     """All clicked items have an author once item 11, without facts, is clicked by nobody; few are of a series."""
     view = toy_view(tasks=True)

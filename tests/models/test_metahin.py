@@ -156,27 +156,6 @@ def test_both_adaptations_gates_and_fusion_are_those_of_the_paper(order: str, st
     assert model(tasks)["query"].item() == pytest.approx(by_hand(model, tasks), rel=1e-5)
 
 
-@pytest.mark.parametrize("features", ["kg", "id", "kg+id"])
-@pytest.mark.parametrize("order", ["first", "second"])
-def test_every_parameter_is_taught(order: str, features: str) -> None:
-    model = build(toy_view(tasks=True), order=order, features=features)
-    model(batch())["query"].backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
-
-
-@pytest.mark.parametrize("features", ["kg", "id", "kg+id"])
-def test_ranking_equals_one_user_and_path_after_the_other(features: str) -> None:
-    """As it comes, items of one kind are worked out once; some users are known, one is new, one has nothing."""
-    model = build(toy_view(tasks=True), features=features, inner_steps=2)
-    model.settle()
-    new = model.extend(Support.clicks("zoe", ["i05", "i09"])).eval()
-    users = torch.arange(new.view.n_users)
-    every = torch.arange(new.view.n_items).expand(len(users), -1)
-    torch.testing.assert_close(new.score_all(users), new.score_pairs(users, every), rtol=1e-4, atol=1e-5)
-
-
 def test_the_query_changes_neither_the_network_nor_its_fusion() -> None:
     """Other query labels, the same support: the decision of every task stays, so nothing of the query is in it."""
     model, seen = build(toy_view(tasks=True)), []

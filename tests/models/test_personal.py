@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from metakg.data import Support
 from metakg.models.melu import Melu, MeluConfig
 from metakg.models.metahin import MetaHin, MetaHinConfig
 from metakg.models.metapaths import USERS, Link, MetaPath
@@ -24,7 +25,7 @@ KINDS: dict[str, tuple[type[Personal], type[MeluConfig] | type[MetaHinConfig]]] 
 
 def build(kind: str, **settings: object) -> Personal:
     model, config = KINDS[kind]
-    fields = Link(1, False), Link(0, False)
+    fields = () if settings.get("features") == "id" else (Link(1, False), Link(0, False))
     paths = (USERS, MetaPath((Link(0, False),))) if kind == "metahin" else ()
     chosen = Chosen(fields, paths, 7)
     values = config.model_validate({"dim": 3, "hidden": 4, "inner_lr": 0.7, "weight_decay": 0.0, **settings})
@@ -81,6 +82,31 @@ def test_orders_agree_in_the_loss_and_differ_in_the_gradient(kind: str) -> None:
     assert first.first.grad is not None
     assert second.first.grad is not None
     assert not torch.allclose(first.first.grad, second.first.grad, rtol=1e-3)
+
+
+VARIANTS = [("melu", {"user": user}) for user in ("none", "activity", "facts")]
+VARIANTS += [("metahin", {"order": order}) for order in ("first", "second")]
+
+
+@pytest.mark.parametrize("features", ["kg", "id", "kg+id"])
+@pytest.mark.parametrize(("kind", "settings"), VARIANTS)
+def test_every_variant_is_taught_whole_and_ranks_exactly(kind: str, settings: dict[str, str], features: str) -> None:
+    """Every parameter gets a gradient; ranking is one user after the other: known ones, a new one, one who clicked nothing.
+
+    Items of one kind, as there are where they are made of facts alone, are worked out once.
+    """
+    model, tasks = build(kind, features=features, inner_steps=2, **settings), batch()
+    tasks.query.negatives[-1] = 11  # of which no fact is known
+    model(tasks)["query"].backward()
+    unread = {"user"} if settings.get("user") == "activity" else set()
+    for name, parameter in model.named_parameters():
+        taught = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+        assert taught == (name not in unread), name
+    model.settle()
+    new = model.extend(Support.clicks("zoe", ["i05", "i09"])).eval()
+    users = torch.arange(new.view.n_users)
+    every = torch.arange(new.view.n_items).expand(len(users), -1)
+    torch.testing.assert_close(new.score_all(users), new.score_pairs(users, every), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

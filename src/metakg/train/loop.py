@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, Pos
 from torch import Tensor, nn
 
 from metakg import files, heap
-from metakg.errors import CheckpointError, NonFiniteLoss, TrainingError
+from metakg.errors import CheckpointError, NonFiniteLoss, TrainingError, is_out_of_memory
 from metakg.train import checkpoint
 from metakg.train.log import JsonLines, Sink
 from metakg.types import Json
@@ -413,6 +413,8 @@ class Loop:
         try:
             self._take(state)
         except (KeyError, RuntimeError, ValueError) as err:
+            if is_out_of_memory(err):
+                raise
             raise CheckpointError(
                 str(self.folder),
                 f"a state of another version ({' '.join(str(err).split())})",

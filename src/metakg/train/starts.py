@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,21 +86,17 @@ class Starts:
 
         Args:
             key: its name.
-            fit: returns its rows; called with the folder for log and checkpoints.
+            fit: returns its rows; called with the folder for log and checkpoints, or None where nothing is kept.
         """
-        if self.folder is None:
-            wall, cpu = time.perf_counter(), time.process_time()
-            rows = fit(None)
-            self.keep(key, Start(rows.clone(), time.perf_counter() - wall, time.process_time() - cpu))
-            return self._found[key]
-        place = self.folder / f"{key}.fitting"
-        with files.alone(place, wait=True):
-            found = self.find(key)  # kept while we waited
+        place = None if self.folder is None else self.folder / f"{key}.fitting"
+        with nullcontext() if place is None else files.alone(place, wait=True):
+            found = self.find(key)  # another process may have kept it while we waited
             if found is None:
                 with spending(place) as spent:
                     rows = fit(place)
                 found = Start(rows.clone(), spent.wall_s, spent.cpu_s)
                 self.keep(key, found)
+            if place is not None:
                 shutil.rmtree(place, ignore_errors=True)
         return found
 
