@@ -70,6 +70,24 @@ class NonFiniteLoss(TrainingError):  # noqa: N818 - the name users see in a log 
     """A loss became NaN or infinite."""
 
 
+def install(extra: str) -> str:
+    """Return the command that installs an extra: from the clone, since no package index has metakg yet."""
+    return f'pip install ".[{extra}]"'
+
+
+def missing_extra(where: str, extra: str, err: ImportError) -> ConfigError:
+    """Return the error that names the extra to install.
+
+    Args:
+        where: what needs it.
+        extra: its name in `pyproject.toml`.
+        err: what the import said.
+    """
+    fix = f"In the clone of metakg: {install(extra)}."
+    found = f"no module {err.name}" if err.name else str(err)  # a library that is there but does not load has no name
+    return ConfigError(where, found, expected=f"the extra `{extra}`", fix=fix)
+
+
 def is_out_of_memory(err: BaseException) -> bool:
     """Say whether an error means that memory was too small: torch on a CPU has no kind of its own for that."""
     return isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(err)

@@ -481,7 +481,7 @@ def test_train_logs_to_tensorboard_and_mlflow_where_they_are_installed(folder, t
     assert written[-1][0] == "closed"
     assert any("step.losses.rank" in values for values in logged)
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(ConfigError, match=r'expected the extra `mlflow`. Install it: pip install "metakg\[mlflow\]"'):
+    with pytest.raises(ConfigError, match=r'expected the extra `mlflow`. In the clone of metakg: pip install ".\[mlflow\]"'):
         run(*words, "--mlflow", "--out", tmp_path / "c")
 
 

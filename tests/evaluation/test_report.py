@@ -245,6 +245,6 @@ def test_a_picture_needs_rows_and_a_format(tmp_path):
 def test_without_the_extra_the_next_step_is_named(tmp_path, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
-        ConfigError, match=rf'no module {module}; expected the extra `plot`. Install it: pip install "metakg\[plot\]"'
+        ConfigError, match=rf'no module {module}; expected the extra `plot`. In the clone of metakg: pip install ".\[plot\]"'
     ):
         plot.bars(aggregate(REPORT), tmp_path / "models.svg")

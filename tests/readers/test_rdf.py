@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import builtins
 import gzip
+import sys
 
 import pytest
 
@@ -107,15 +107,8 @@ def test_a_cut_off_file(clicks, write):
 
 
 def test_without_pyoxigraph_the_message_says_what_to_install(clicks, write, monkeypatch):
-    real = builtins.__import__
-
-    def refuse(name, *args, **kwargs):
-        if name == "pyoxigraph":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(ConfigError, match=r"found no pyoxigraph; .*pip install metakg\[rdf\]"):
+    monkeypatch.setitem(sys.modules, "pyoxigraph", None)
+    with pytest.raises(ConfigError, match=r'found no module pyoxigraph; .*pip install "\.\[rdf\]"'):
         read(interactions=clicks, triples=write("kg.nt", NT))
 
 

@@ -483,4 +483,4 @@ def test_without_its_package_the_extra_is_named(tmp_path) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.startswith("ConfigError")
-    assert 'pip install "metakg[postgres]"' in found
+    assert 'pip install ".[postgres]"' in found

@@ -38,6 +38,7 @@ def doctor(
     if model is not None:
         _settings(model, as_json=as_json)
         return
+    from metakg.errors import install
     from metakg.models.registry import FLOORS, MODELS
 
     extras = {name: all(importlib.util.find_spec(m) is not None for m in modules) for name, modules in EXTRAS.items()}
@@ -56,7 +57,7 @@ def doctor(
     typer.echo(f"metakg {state['metakg']}, Python {state['python']}, {state['machine']}")
     typer.echo("  " + "  ".join(f"{name} {importlib.metadata.version(name)}" for name in CORE))
     for name, there in extras.items():
-        typer.echo(f"  extra {name}: " + ("installed" if there else f'missing; pip install "metakg[{name}]"'))
+        typer.echo(f"  extra {name}: " + ("installed" if there else f"missing; {install(name)}"))
     typer.echo("models: " + ", ".join(sorted(MODELS)))
     typer.echo("settings of one: metakg doctor MODEL")
 

@@ -41,7 +41,7 @@ def serve(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error; info has a line for each request.")] = "info",
 ) -> None:
     """Serve a bundle: recommend, explain, take feedback. One line of JSON a request goes to stderr."""
-    from metakg.errors import ConfigError
+    from metakg.errors import ConfigError, missing_extra
 
     try:
         from metakg.serve.auth import Keys
@@ -49,8 +49,7 @@ def serve(
         from metakg.serve.logs import to_stream
         from metakg.serve.server import Settings, run
     except ModuleNotFoundError as err:
-        fix = 'Install it: pip install "metakg[serve]".'
-        raise ConfigError("metakg serve", f"no module {err.name}", expected="the extra `serve`", fix=fix) from err
+        raise missing_extra("metakg serve", "serve", err) from err
     if log_level not in ("debug", "info", "warning", "error"):
         known = "debug, info, warning or error"
         raise ConfigError("--log-level", repr(log_level), expected=known, fix="Name one of them.")

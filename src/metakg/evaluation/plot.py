@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metakg import files
-from metakg.errors import ConfigError
+from metakg.errors import ConfigError, missing_extra
 from metakg.types import Json
 
 _PIXELS_PER_POINT = 2.0
@@ -41,7 +41,7 @@ def bars(report: Sequence[Json], path: Path | str, *, metric: str = "recall", k:
     try:
         import vl_convert
     except ImportError as err:
-        raise _missing(err) from err
+        raise missing_extra("plot", "plot", err) from err
     if path.suffix == ".svg":
         picture = vl_convert.vegalite_to_svg(spec).encode()
     else:
@@ -55,7 +55,7 @@ def _spec(rows: Sequence[Json], title: str) -> Json:
     try:
         import altair
     except ImportError as err:
-        raise _missing(err) from err
+        raise missing_extra("plot", "plot", err) from err
     data = [
         {
             "model": row["model"],
@@ -81,9 +81,3 @@ def _spec(rows: Sequence[Json], title: str) -> Json:
     chart = (drawn + deviation).properties(title=title, width=max(320, 24 * len(data)), height=280)
     description: Json = chart.to_dict()
     return description
-
-
-def _missing(err: ImportError) -> ConfigError:
-    return ConfigError(
-        "plot", f"no module {err.name}", expected="the extra `plot`", fix='Install it: pip install "metakg[plot]".'
-    )

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from metakg.errors import ConfigError, DataError
+from metakg.errors import DataError, missing_extra
 from metakg.readers.atomic import suffix
 from metakg.readers.options import ReadOptions
 from metakg.readers.scan import check_file, literal, open_bytes
@@ -197,7 +197,5 @@ def _pyoxigraph() -> Any:
     try:
         import pyoxigraph
     except ImportError as err:
-        raise ConfigError(
-            "RDF input", "no pyoxigraph", expected="the extra that reads RDF", fix="Install it: pip install metakg[rdf]"
-        ) from err
+        raise missing_extra("RDF input", "rdf", err) from err
     return pyoxigraph

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from metakg import files
-from metakg.errors import ConfigError
+from metakg.errors import missing_extra
 from metakg.evaluation.report import grid
 from metakg.report.blocks import Cell, Section, Table
 from metakg.report.collect import Runs
@@ -44,9 +44,7 @@ def _picture(figure: Figure, page: Path, pictures: str) -> Path:
         try:
             import vl_convert
         except ImportError as err:
-            raise ConfigError(
-                "pictures", f"no module {err.name}", expected="the extra `plot`", fix='Install it: pip install "metakg[plot]".'
-            ) from err
+            raise missing_extra("pictures", "plot", err) from err
         data = vl_convert.svg_to_png(fixed(svg), scale=2.0)
     with files.atomic_file(place) as temporary:
         temporary.write_bytes(data)

@@ -10,14 +10,12 @@ backup.py      JSON lines that either database can restore
 Nothing here knows models or the web. Needs the extra `serve` (SQLAlchemy), and `postgres` for PostgreSQL.
 """
 
-from metakg.errors import ConfigError
+from metakg.errors import missing_extra
 
 try:
     import sqlalchemy as _sqlalchemy  # noqa: F401 - only to say early, and by name, what is missing
 except ModuleNotFoundError as err:
-    raise ConfigError(
-        "the store", f"no module {err.name}", expected="the extra `serve`", fix='Install it: pip install "metakg[serve]".'
-    ) from err
+    raise missing_extra("the store", "serve", err) from err
 
 from metakg.store.backup import backup, restore
 from metakg.store.events import Draft, Event, Kind

@@ -24,7 +24,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from metakg.errors import ConfigError, StoreError
+from metakg.errors import ConfigError, StoreError, missing_extra
 from metakg.store import migrations
 from metakg.store.events import CLICKS, Draft, Event, Kind
 from metakg.store.tables import ANSWERS, COUNTER, EVENTS
@@ -317,12 +317,7 @@ class Store:
                 },
             )
         except ModuleNotFoundError as err:
-            raise ConfigError(
-                "--store",
-                f"no module {err.name}",
-                expected="the extra `postgres`",
-                fix='Install it: pip install "metakg[postgres]".',
-            ) from err
+            raise missing_extra("--store", "postgres", err) from err
 
 
 def unreachable(err: StoreError) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from metakg import files
-from metakg.errors import ConfigError
+from metakg.errors import missing_extra
 from metakg.types import Json
 
 
@@ -62,7 +62,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as err:
-            raise _missing("tensorboard", err) from err
+            raise missing_extra("log", "tensorboard", err) from err
         self._writer: Any = SummaryWriter(str(folder))
 
     def write(self, record: Json) -> None:
@@ -85,7 +85,7 @@ class MLflow:
         try:
             import mlflow  # type: ignore[import-not-found,unused-ignore]
         except ImportError as err:
-            raise _missing("mlflow", err) from err
+            raise missing_extra("log", "mlflow", err) from err
         self._mlflow: Any = mlflow
 
     def write(self, record: Json) -> None:
@@ -95,12 +95,6 @@ class MLflow:
 
     def close(self) -> None:
         """Leave the run to whoever started it."""
-
-
-def _missing(name: str, err: ImportError) -> ConfigError:
-    return ConfigError(
-        "log", f"no module {err.name}", expected=f"the extra `{name}`", fix=f'Install it: pip install "metakg[{name}]".'
-    )
 
 
 def numbers(record: Json) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from metakg import rng as random
 from metakg.data import Split
-from metakg.errors import ConfigError, DataError, TrainingError, is_out_of_memory
+from metakg.errors import ConfigError, DataError, TrainingError, is_out_of_memory, missing_extra
 from metakg.evaluation.result import MASK, TIES
 from metakg.models.base import Recommender
 from metakg.models.registry import MODELS
@@ -227,9 +227,7 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError as err:
-        raise ConfigError(
-            "tune", f"no module {err.name}", expected="the extra `tune`", fix='Install it: pip install "metakg[tune]".'
-        ) from err
+        raise missing_extra("tune", "tune", err) from err
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
