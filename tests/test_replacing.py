@@ -96,3 +96,29 @@ def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path, monkeypatch: p
         write(tmp_path / "x", "newer")
         assert (tmp_path / "x" / "manifest.json").read_text() == "newer"
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+def test_behind_a_link_is_where_the_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk", target_is_directory=True)
+    for text in ("one", "two"):
+        write(tmp_path / "link", text)
+        assert (tmp_path / "disk" / "manifest.json").read_text() == text
+        assert (tmp_path / "link").is_symlink()
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == ["disk", "link"]
+    with pytest.raises(DataError, match="found an earlier result"):
+        files.check_folder(tmp_path / "link")
+    (tmp_path / "rows.json").symlink_to(tmp_path / "disk" / "rows.json")
+    files.write_json(tmp_path / "rows.json", {"a": 1})
+    assert (tmp_path / "rows.json").is_symlink()
+    assert files.read_json(tmp_path / "disk" / "rows.json", what="file") == {"a": 1}
+
+
+def test_the_working_directory_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in (Path(), tmp_path):
+        with pytest.raises(DataError, match="found the working directory; expected a folder of its own"):
+            write(place, "one")
+        with pytest.raises(DataError, match="found the working directory"):
+            files.check_folder(place)
+    assert not list(tmp_path.iterdir())

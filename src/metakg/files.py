@@ -85,6 +85,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and rename it to `path`, on failure remove it."""
     with writing(path):
+        path = path.resolve()  # a link stays one, and what it leads to is replaced
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
         try:
@@ -110,6 +111,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False, kind: str | None = Non
             `manifest.json`), which is never replaced.
     """
     with writing(path):
+        path = _real(path)
         recover(path)
         if path.exists():
             _refuse_foreign(path, overwrite=overwrite, kind=kind)
@@ -141,6 +143,7 @@ def check_folder(path: Path, *, overwrite: bool = False, kind: str | None = None
         DataError: as `atomic_folder`; or there is no permission.
     """
     with writing(path):
+        path = _real(path)
         if path.exists():
             _refuse_foreign(path, overwrite=overwrite, kind=kind)
         _check_place(path.parent)
@@ -158,6 +161,19 @@ def check_file(path: Path, *, overwrite: bool = False) -> None:
                 str(path), "an earlier file", expected="a new one", fix="Name another, or replace it (--overwrite)."
             )
         _check_place(path.parent)
+
+
+def _real(path: Path) -> Path:
+    """Return where a folder is made: behind a link, where that leads.
+
+    Raises:
+        DataError: it is the working directory, which cannot be replaced beneath whoever is in it.
+    """
+    real = path.resolve()
+    if real == Path.cwd():
+        fix = "Name a new folder inside it, or run the command from outside."
+        raise DataError(str(path), "the working directory", expected="a folder of its own", fix=fix)
+    return real
 
 
 def _check_place(folder: Path) -> None:
@@ -297,6 +313,7 @@ def _swap(temporary: Path, path: Path) -> None:
 
 def recover(path: Path) -> None:
     """Put a folder back that a kill between the two renames of a replacement left under another name, and drop older ones."""
+    path = path.resolve()
     pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.old")
     if not path.parent.exists():
         return

@@ -145,3 +145,13 @@ def test_help_shows_the_groups(run):
     text = run("prepare", "--help").output
     for group in ("Files by role", "Columns and text", "Facts and labels", "Filters", "The paper's raw data", "How to work"):
         assert group in text
+
+
+def test_a_zero_is_a_value(run, tmp_path):
+    """Where -1 says "seen, not rated", 0 is the least rating."""
+    (tmp_path / "c.csv").write_text("user,item,rating\nu,a,-1\nu,b,0\nv,b,7\n")
+    found = json.loads(run("prepare", tmp_path / "c.csv", "--out", tmp_path / "out", "--min-value", 0, "--json").output)
+    assert found["counts"]["interactions"] == 2
+    for flag in ("--threads", "--max-items-per-user"):
+        with pytest.raises(ConfigError, match=f"option {flag[2:].replace('-', '_')}: found 0"):
+            run("prepare", tmp_path / "c.csv", "--out", tmp_path / "other", flag, 0)

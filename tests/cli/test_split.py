@@ -105,6 +105,8 @@ def test_a_cut_that_lots_decided_is_said(folder, tmp_path):
         (["--published", "nowhere"], ConfigError, "expected protocol 'paper'"),
         (["--protocol", "paper", "--published", "nowhere"], DataError, "no meta_training_support.txt"),
         (["--set", "new_users=2"], ConfigError, "new_users: found 2"),
+        (["--set", "seed=7"], ConfigError, "--set seed: found 7; expected another setting. Say it by --seed"),
+        (["--set", "validation=false"], ConfigError, "--set validation: .*--no-validation"),
     ],
 )
 def test_refusals_write_nothing(folder, tmp_path, arguments, error, message):

@@ -108,3 +108,23 @@ def test_a_row_without_an_id_is_counted_once(write, clicks):
 def test_a_table_without_an_id_column(write, clicks):
     with pytest.raises(DataError, match="expected an item column"):
         read(interactions=clicks, item_attributes=write("items.csv", "what,genre\na,Horror\n"))
+
+
+FILMS = [{"item_id": "1", "genres": [{"id": 28, "name": "Action"}, {"id": 3, "name": "Drama"}]}, {"item_id": "2", "genres": []}]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_field_of_a_list_of_objects(tmp_path, write, facts_of, form):
+    clicks, path = write("c.csv", "user,item\nu,1\nu,2\n"), tmp_path / f"films.{form}"
+    if form == "jsonl":
+        path.write_text("".join(json.dumps(film) + "\n" for film in FILMS))
+    else:
+        pq.write_table(pa.Table.from_pylist(FILMS), path)
+    with pytest.raises(DataError, match=r"found objects in column 'genres'; .*--attributes genres\.name"):
+        read(interactions=clicks, item_attributes=path)
+    found = facts_of(read(interactions=clicks, item_attributes=path, attributes=("genres.name",)))
+    assert {tail for _, _, tail in found} == {"genres.name:Action", "genres.name:Drama"}
+    if form == "jsonl":
+        rows = write("c.jsonl", '{"user": "u", "seen": [{"id": "1"}, {"id": "2"}]}\n')
+        with pytest.raises(DataError, match=r"found lists in the item column 'seen\.id'"):
+            read(interactions=rows, item_column="seen.id")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from metakg.data import Dataset
-from metakg.errors import DataError
+from metakg.errors import ConfigError, DataError
 from metakg.generator import generate
 from metakg.readers import prepare, read
 
@@ -53,6 +53,46 @@ def many_clicks(folder, rows=200_000):
 
 def leftovers(folder):
     return [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def zstd(text):
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(text.encode())
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [("clicks.csv.zst", "u{0},i{1}\n"), ("clicks.jsonl.zst", '{{"user":"u{0}","item":"i{1}"}}\n')]
+)
+def test_a_cut_off_zstandard_file_is_not_taken_for_whole(tmp_path, write, name, line):
+    rows = "".join(line.format(n * 7919 % 100_003, n * 104_729 % 99_991) for n in range(30_000))
+    packed = zstd(("user,item\n" if name.startswith("clicks.csv") else "") + rows)
+    assert len(read(interactions=write(f"whole.{name}", packed)).interactions) == 30_000
+    with pytest.raises(DataError, match=r"clicks\.\w+\.zst: found a damaged or cut-off"):
+        prepare(interactions=write(name, packed[: len(packed) * 2 // 3]), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_frames_of_zstandard_are_one_file(write):
+    assert len(read(interactions=write("clicks.csv.zst", zstd(CLICKS) + zstd("w,c,3,300\n"))).interactions) == 3
+
+
+@pytest.mark.parametrize(("text", "line"), [("user,item\nu,1\nu,2\r\nv,3\n", 3), ("user,item\r\nu,1\r\nu,2\nv,3\n", 3)])
+def test_line_ends_of_two_kinds_are_named_with_their_line(write, text, line):
+    with pytest.raises(DataError, match=rf"clicks\.csv line {line}: found a line that ends otherwise than the first"):
+        read(interactions=write("clicks.csv", text))
+
+
+def test_days_that_would_be_taken_for_seconds_of_1970(write):
+    path = write("clicks.csv", "user,item,date\nu,1,20240131\nu,2,20240201\nv,3,20240210\n")
+    with pytest.raises(DataError, match=r"found times such as 20240131, which look like days; .*--time-format %Y%m%d"):
+        read(interactions=path)
+    assert read(interactions=path, time_format="%Y%m%d").interactions.times_s.min() == 1706659200
+    assert read(interactions=path, time_unit="s").interactions.times_s.min() == 20240131
+    assert read(interactions=path, time_format="%Y%m%d", from_time="20240205").interactions.times_s.tolist() == [1707523200]
+    with pytest.raises(ConfigError, match="option from_time: found '20241399'"):
+        read(interactions=path, time_format="%Y%m%d", from_time="20241399")
 
 
 def test_a_cut_off_gzip(tmp_path, write):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from metakg.data import Dataset
 from metakg.errors import ConfigError, DataError
 from metakg.readers import prepare, read, read_rdf
 
@@ -74,3 +75,16 @@ def test_every_step_is_told(tmp_path, write):
     prepare(interactions=write("clicks.csv", CLICKS), out=tmp_path / "out", step=steps.append)
     assert steps[0] == "reading clicks.csv"
     assert steps[-1] == "writing the tables"
+
+
+def test_a_folder_of_films_as_it_is_published(tmp_path, write, pairs_of, facts_of):
+    """Tags are no clicks where a file of ratings lies beside them, and links to other sites are no links to entities."""
+    write("m/ratings.csv", "userId,movieId,rating,timestamp\n1,1,4,964982703\n1,3,4,964981247\n")
+    write("m/movies.csv", "movieId,title,genres\n1,Toy,A|B\n3,X,A\n")
+    write("m/tags.csv", "userId,movieId,tag,timestamp\n2,3,funny,1445714994\n")
+    write("m/links.csv", "movieId,imdbId,tmdbId\n1,0114709,862\n3,1,2\n")
+    report = prepare(tmp_path / "m", separator="|", out=tmp_path / "out")
+    data = Dataset.load(tmp_path / "out")
+    assert pairs_of(data) == {("1", "1"), ("1", "3")}
+    assert {relation for _, relation, _ in facts_of(data)} == {"genres", "imdbId", "tmdbId"}
+    assert "columns of tags.csv that are not read" in [finding.what for finding in report.findings]

@@ -253,3 +253,12 @@ def test_names_of_tracks_and_artists_lie_beside_the_events(tmp_path):
     data, _ = run(tmp_path, tmp_path, overwrite=True)
     v = data.vocabulary
     assert [v.items.label(v.items.row(name)) for name in ("101", "102")] == ['Somebody\'s "Song" - The Artists', "Étude"]
+
+
+def test_a_damaged_file_is_refused_whatever_its_rows_look_like(tmp_path):
+    lines = "".join(f"{1 + n * 7919 % 90_001}\t1\t1\t{1 + n * 104_729 % 89_989}\t{T0 + n}\n" for n in range(20_000))
+    packed = bytearray(gzip.compress(lines.encode()))
+    packed[len(packed) // 2] ^= 1
+    (tmp_path / "LFM-1b_LEs.txt.gz").write_bytes(bytes(packed))
+    with pytest.raises(DataError, match=r"LFM-1b_LEs\.txt\.gz: found a damaged or cut-off"):
+        run(tmp_path / "LFM-1b_LEs.txt.gz", tmp_path)

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from metakg.errors import DataError
+from metakg.readers import read
 from metakg.readers.options import ReadOptions
 from metakg.readers.sniff import first_names, open_table
 from metakg.readers.staging import Stage
@@ -167,3 +168,63 @@ def test_names_in_the_first_line_say_what_parts_the_columns_of_uneven_rows(stage
     # where one name is all a table needs, blanks in names would fit as well: there the rows decide
     table = open_table(stage, write("b.csv", "item,the genre\ni 1,x\ni 2,y\n"), ReadOptions(), "item_attributes")
     assert names(table) == ["item", "the genre"]
+
+
+@pytest.mark.parametrize(("user", "item"), [("1", "2"), ("2", "1")])
+@pytest.mark.parametrize("first", ["1,2", "2,1", "1,1", "7,9"])
+def test_a_column_by_number_makes_no_header_of_numbers(write, user, item, first):
+    """A first row that holds the very numbers that the options name is data like any other."""
+    data = read(interactions=write("c.csv", f"{first},9,x,y\n5,7,9,x,y\n6,8,9,x,y\n"), user_column=user, item_column=item)
+    rows = [first.split(","), ["5", "7"], ["6", "8"]]
+    v, pairs = data.vocabulary, data.interactions
+    found = set(zip(v.users.ids(pairs.users), v.items.ids(pairs.items), strict=True))
+    assert found == {(row[int(user) - 1], row[int(item) - 1]) for row in rows}
+
+
+REVIEW = '"I liked it.\nVery much, really.\n\nBuy it."'
+
+
+@pytest.mark.parametrize("options", [{}, {"delimiter": ",", "header": True, "quote": '"'}])
+@pytest.mark.parametrize("rows", [2, 9, 200])
+def test_cells_of_several_lines(write, options, rows):
+    text = "user_id,item_id,rating,text\n" + "".join(f"u{n % 3},{n},5,{REVIEW}\n" for n in range(rows))
+    assert len(read(interactions=write("c.csv", text), **options).interactions) == rows
+
+
+def test_attributes_of_several_lines(write):
+    clicks = write("c.csv", "user,item\nu,1\nv,2\n")
+    items = write("i.csv", "item_id,title,about\n" + "".join(f"{n},Book {n},{REVIEW}\n" for n in range(1, 9)))
+    data = read(interactions=clicks, item_attributes=items, attributes=("about",))
+    assert len(data.graph.entity) == 8
+    assert data.vocabulary.entities.id(int(data.graph.entity.tails[0])) == "about:" + REVIEW.strip('"')
+
+
+def test_a_stray_quote_does_not_swallow_the_rows(write):
+    data = read(interactions=write("c.csv", 'user,item,rating\nu,6" pipe,1\nu,b,1\nv,c,2\nw,d,3\n'))
+    assert len(data.interactions) >= 3
+
+
+def test_a_header_that_names_one_column_of_triples(write):
+    clicks, rows = write("c.csv", "user,item\nu,1\nv,2\n"), "1,is,a\n2,is,a\n2,of,b\n1,of,b\n"
+    with pytest.raises(DataError, match=r"k\.csv line 1: found the columns 'entity1', 'relation', 'entity2'.*--no-header"):
+        read(interactions=clicks, triples=write("k.csv", "entity1,relation,entity2\n" + rows))
+    assert len(read(interactions=clicks, triples=write("k.csv", "2,source,b\n1,source,b\n" + rows)).graph.entity) == 6
+    assert len(read(interactions=clicks, triples=write("k.csv", rows)).graph.entity) == 4
+
+
+def test_json_keys_that_come_late(write):
+    rows = [{"item_id": str(n), "genre": f"g{n % 3}"} | ({"author": "Ann"} if n == 300 else {}) for n in range(400)]
+    rows[350]["tags"] = ["x", "y"]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    data = read(
+        interactions=write("c.csv", "user,item\nu,1\nv,300\n"),
+        item_attributes=write("i.jsonl", lines + "no JSON\n"),
+        on_bad="skip",
+    )
+    assert data.vocabulary.relations.row("author") is not None
+    assert {data.vocabulary.entities.row(f"tags:{tag}") is not None for tag in "xy"} == {True}
+
+
+def test_json_lines_in_utf_16(write):
+    with pytest.raises(DataError, match="found JSON lines in UTF-16; expected JSON lines in UTF-8"):
+        read(interactions=write("c.jsonl", '{"user":"a","item":"1"}\r\n'.encode("utf-16")))

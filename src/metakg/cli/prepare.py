@@ -198,7 +198,7 @@ def split_flags(given: dict[str, Any], *, without: tuple[str, ...]) -> tuple[dic
     names = ("interactions", "triples", "links", "labels", "item_attributes", "user_attributes")
     files: dict[str, Any] = {"path": given.pop("paths") or None, "format": given.pop("format")}
     files |= {name: given.pop(name) or None for name in names}
-    options = {name: value for name, value in given.items() if value not in (None, False, [])}
+    options = {name: value for name, value in given.items() if value is not None and value is not False and value != []}
     if given.get("header") is False:
         options["header"] = False
     if "attributes" in options and options["attributes"] != "all":

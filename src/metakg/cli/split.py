@@ -38,10 +38,15 @@ def split(
 ) -> None:
     """Cut a data set into a training part, four scenarios, and a validation split; print sizes, thresholds and overlap."""
     from metakg.data import Dataset
+    from metakg.errors import ConfigError
     from metakg.splits import save, split_with
     from metakg.splits.config import configure
 
-    options = {**settings_from(settings), "seed": seed, "validation": validation}
+    options = settings_from(settings)
+    for name, flag in (("seed", "--seed"), ("validation", "--validation, --no-validation")):
+        if name in options:
+            raise ConfigError(f"--set {name}", repr(options[name]), expected="another setting", fix=f"Say it by {flag}.")
+    options |= {"seed": seed, "validation": validation}
     config = configure(protocol, published, options)
     result = split_with(Dataset.load(folder), config)
     save(result, out, dataset_folder=folder, overwrite=overwrite)

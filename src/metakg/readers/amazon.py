@@ -117,7 +117,7 @@ def _open_csv(path: Path) -> tuple[Scan, str]:
             f"{path} line 1",
             f"{len(first)} columns ({','.join(first)[:60]})",
             expected="user,item,rating,timestamp or item,user,rating,timestamp",
-            fix="Name the file of ratings (ratings_Books.csv or Books.csv); for a table of another shape use --format tables.",
+            fix="Name the file of ratings (ratings_Books.csv or Books.csv); for a table of another shape use --format table.",
         )
     scan = scan_csv(path, names, header=header)
     return scan, "user, item, value, time, NULL::VARCHAR AS problem"
@@ -131,7 +131,7 @@ def _user_and_item(path: Path, sample: list[list[str]]) -> tuple[str, str]:
             f"{path} line 1",
             ",".join(sample[0]),
             expected="an asin (ten letters and digits) in every row of one of the first two columns, and of one only",
-            fix="Check the file; for a table of another shape use --format tables.",
+            fix="Check the file; for a table of another shape use --format table.",
         )
     return ("item", "user") if first else ("user", "item")
 

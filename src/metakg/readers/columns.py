@@ -41,6 +41,8 @@ _FLAGS = {
     "time": "--time-column",
     "label": "--label-column",
 }
+Nested = Literal["objects", "lists", "records"]
+"""What a cell holds in the place of one value: an object, a list of values, or a list of objects."""
 _TYPED = re.compile(r"^(.+):(token|token_seq|float|float_seq)$")
 
 
@@ -62,7 +64,7 @@ class Column:
     type: str = "VARCHAR"
     sequence: str | None = None
     typed: bool = False
-    nested: Literal["objects", "lists"] | None = None
+    nested: Nested | None = None
 
 
 def plain(name: str) -> str:
@@ -87,6 +89,8 @@ def fits(names: Sequence[str], needed: Sequence[str], options: ReadOptions) -> i
     found = 0
     for role in needed:
         wanted = own.get(role)
+        if wanted and wanted.isdecimal():
+            continue  # a position: as a name it would turn a first line of data into a header
         found += plain(wanted) in known if wanted else not known.isdisjoint(ALIASES[role])
     return found
 
@@ -112,7 +116,7 @@ def find(columns: Sequence[Column], role: str, wanted: str | None, *, where: str
         inside = field_of(columns, wanted)
         if inside is None:
             raise missing(columns, role, where=where, wanted=wanted)
-        return inside
+        return _only([inside], role, where)
     for alias in ALIASES[role]:
         found = [column for column in columns if plain(column.name) == alias]
         if found:
@@ -121,13 +125,15 @@ def find(columns: Sequence[Column], role: str, wanted: str | None, *, where: str
 
 
 def field_of(columns: Sequence[Column], wanted: str) -> Column | None:
-    """Return the field that a name such as `product.id` means in a column of objects, or None."""
+    """Return the field that a name such as `product.id` means in a column of objects, or of lists of them; or None."""
     base, *path = wanted.split(".")
-    found = next((column for column in columns if column.name == base and column.nested == "objects"), None)
+    found = next((column for column in columns if column.name == base and column.nested in ("objects", "records")), None)
     if found is None or not path or not all(path) or '"' in wanted:
         return None
     quoted = "".join(f'."{name}"' for name in path)
     cell = found.sql if found.type == "VARCHAR" else f"to_json({found.sql})"
+    if found.nested == "records":  # one value of each object in the list
+        return Column(wanted, f"TRY(json_extract_string({cell}, {literal('$[*]' + quoted)}))", "VARCHAR[]", nested="lists")
     return Column(wanted, f"TRY(json_extract_string({cell}, {literal('$' + quoted)}))")
 
 
@@ -135,7 +141,7 @@ def unread(columns: Sequence[Column], used: Sequence[Column]) -> list[str]:
     """Return the names of the columns that nothing is read from: neither they nor, of a column of objects, a field inside."""
     opened = {column.name.partition(".")[0] for column in used}
     left = (column for column in columns if column.name and column not in used)
-    return [column.name for column in left if column.nested != "objects" or column.name not in opened]
+    return [column.name for column in left if column.nested not in ("objects", "records") or column.name not in opened]
 
 
 def need(columns: Sequence[Column], role: str, wanted: str | None, *, where: str) -> Column:

@@ -132,7 +132,8 @@ def _of_path(path: Path, options: ReadOptions, form: str) -> list[Source]:
         return [_bind(stage_atomic, path, options)]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if _is_table(file) or looks_like_rdf(file))
-        return [_of_file(file, options) for file in files]
+        clicks_named = any(_role_by_name(file) == "interactions" for file in files)
+        return [_of_file(file, options, clicks_named=clicks_named) for file in files]
     return [_of_file(path, options)]
 
 
@@ -190,29 +191,46 @@ def _is_table(path: Path) -> bool:
     return path.is_file() and suffix(path) in _TABLES and not path.name.casefold().startswith(("readme", "license", "."))
 
 
-def _of_file(path: Path, options: ReadOptions) -> Source:
+def _of_file(path: Path, options: ReadOptions, *, clicks_named: bool = False) -> Source:
     if looks_like_rdf(path):
         return _bind(stage_rdf, path, options)
+    return lambda stage: _stage_table(stage, path, options, clicks_named=clicks_named)
+
+
+def _role_by_name(path: Path) -> Role | None:
     stem = path.name.casefold().split(".")[0]
-    for role, stems in _STEMS.items():
-        if stem in stems:
-            return _bind(ROLES[role], path, options)
-    return _bind(_by_columns, path, options)
+    return next((role for role, stems in _STEMS.items() if stem in stems), None)
 
 
-def _by_columns(stage: Stage, path: Path, options: ReadOptions) -> None:
-    """Stage a table for what its columns show it to be.
+def _stage_table(stage: Stage, path: Path, options: ReadOptions, *, clicks_named: bool) -> None:
+    """Stage a table for what its name says, unless its columns contradict, or for what its columns show.
+
+    Args:
+        stage: where to.
+        path: the file.
+        options: how to read it.
+        clicks_named: another file of the folder is called as clicks are. Then a file of users and items that is not (tags,
+            say) is left out, and noted as not read.
 
     Raises:
-        DataError: they show nothing.
+        DataError: neither shows what it is.
     """
     check_file(path)
-    names = first_names(path, options, stage)
+    names, named = first_names(path, options, stage), _role_by_name(path)
+    if named and fits(names, NEEDS[named], options) in (0, len(NEEDS[named])):  # 0: its first line may be data
+        ROLES[named](stage, path, options)
+        return
     for role, needed in NEEDS.items():
         wanted = ("entity", "label") if role == "labels" and not fits(names, ("id",), options) else needed
         if fits(names, wanted, options) == len(wanted):
-            ROLES[role](stage, path, options)
+            if role == "interactions" and clicks_named and named is None:
+                stage.note("table", [path], {"not_read": names})
+            else:
+                ROLES[role](stage, path, options)
             return
+    if named:  # it knows best what it lacks
+        ROLES[named](stage, path, options)
+        return
     raise DataError(
         f"{path} line 1",
         f"the columns {', '.join(map(repr, names[:8]))}",

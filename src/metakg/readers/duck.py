@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from metakg.errors import DataError, MetakgError
 from metakg.files import writing
 from metakg.readers.options import ReadOptions
+from metakg.readers.scan import open_bytes
 
 if TYPE_CHECKING:
     import duckdb
@@ -112,6 +113,19 @@ def _machine(text: str) -> DataError | None:
     return None
 
 
+def _odd_line_end(path: Path) -> int | None:
+    """Return the first line, from 1, that ends otherwise than line 1; None if there is none."""
+    with open_bytes(path) as handle:
+        first = None
+        for number, line in enumerate(handle, start=1):
+            if line.endswith(b"\n"):  # the last line may lack it
+                windows = line.endswith(b"\r\n")
+                first = windows if first is None else first
+                if windows != first:
+                    return number
+    return None
+
+
 def _file(path: Path, text: str) -> DataError:
     """Return the error of one file."""
     line = re.search(r"CSV Error on Line: (\d+)", text)
@@ -120,6 +134,13 @@ def _file(path: Path, text: str) -> DataError:
     if "GZIP stream" in text or "gzip" in text.lower() or "zstd" in text.lower():
         return DataError(
             where, f"a damaged or cut-off compressed file ({first})", expected="a whole file", fix="Fetch it again."
+        )
+    if "state machine" in text and (odd := _odd_line_end(path)) is not None:
+        return DataError(
+            f"{path} line {odd}",
+            "a line that ends otherwise than the first",
+            expected="one kind of line ends (LF as on Linux, or CR LF as on Windows)",
+            fix="Make them alike, for example: dos2unix FILE.",
         )
     if "Maximum line size" in text or "maximum_object_size" in text:
         return DataError(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import duckdb
 
 
+_DAY = len("20140723")
+
+
 @dataclass(frozen=True)
 class RowFilter:
     """A filter that looks at one row: its name for people, and the SQL condition of the rows that stay."""
@@ -46,9 +49,13 @@ def row_filters(options: ReadOptions, *, has_value: bool, has_time: bool) -> lis
 
 
 def seconds(text: str, name: str) -> int:
-    """Return UTC seconds since 1970 of an ISO 8601 time (UTC unless it says otherwise) or a whole number of seconds."""
-    if text.strip().lstrip("-").isdigit():
-        return int(text)
+    """Return UTC seconds since 1970 of an ISO 8601 time (UTC unless it says otherwise) or a whole number of seconds.
+
+    Eight digits are a day (20140723), since as seconds they would lie within a year of 1970.
+    """
+    digits = text.strip()
+    if digits.lstrip("-").isdecimal() and not (digits.isdecimal() and len(digits) == _DAY):
+        return int(digits)
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError as err:

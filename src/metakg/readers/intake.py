@@ -7,9 +7,7 @@ again instead of carrying file and line through a scan of fifty million rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +16,7 @@ from metakg.errors import ConfigError, DataError, EmptyFileError
 from metakg.readers.duck import translated
 from metakg.readers.options import ReadOptions
 from metakg.readers.report import SHOWN, Place
-from metakg.readers.scan import as_number, as_text, compression, identifier, literal, read_through
+from metakg.readers.scan import as_number, as_text, identifier, literal
 from metakg.readers.staging import KINDS, Part, Stage
 
 LATEST_S = 4_102_444_800
@@ -27,6 +25,8 @@ _UNIT = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _SAMPLE = 10_000
 _LAST_NS = 4.3e18
 """The year 2106 in nanoseconds; no unit makes a later time plausible."""
+_DAYS = (19000101, 21001231)
+"""Days as numbers are written in this range, and few clicks are of the summer of 1970."""
 _LARGEST = "3.4e38"  # of a 32-bit float
 BROKEN = "a line that cannot be read"
 _PROBLEM, _SKIP = 100, 101
@@ -68,7 +68,7 @@ def take_in(stage: Stage, part: Part, options: ReadOptions) -> Checked:
     table = part.view.replace("stage_", "part_")
     path = part.scan.path if part.scan else None
     select, reasons = _judged(stage, part, options)
-    with translated(path or _anonymous(part)), _whole(stage, path):
+    with translated(path or _anonymous(part)), stage.intact(path):
         connection.execute(f"CREATE TABLE {table} AS {select}")
     broken = part.scan.rejected(connection) if part.scan else []
     counts = dict(connection.execute(f"SELECT code, count(*) FROM {table} GROUP BY code").fetchall())
@@ -116,19 +116,6 @@ def locate(stage: Stage, part: Part, rows: Sequence[int]) -> dict[int, Place]:
         line = row.get("line") or lines.get(ordinal)
         places[int(row["n"])] = Place(str(file), None if line is None else int(line), unit, row["found"])
     return places
-
-
-@contextmanager
-def _whole(stage: Stage, path: Path | None) -> Iterator[None]:
-    """Check a gzip file's checksum on a second thread meanwhile: DuckDB inflates damaged bytes to rubbish without a word."""
-    if path is None or path in stage.whole or compression(path) != "gzip":
-        yield
-        return
-    with ThreadPoolExecutor(1) as thread:
-        check = thread.submit(read_through, path)
-        yield
-        check.result()
-    stage.whole.add(path)
 
 
 def _judged(stage: Stage, part: Part, options: ReadOptions) -> tuple[str, list[str]]:
@@ -232,7 +219,31 @@ def _unit(stage: Stage, part: Part, options: ReadOptions) -> str:
     )
     with translated(part.scan.path if part.scan else _anonymous(part)):
         counts = dict(stage.connection.execute(query).fetchall())
-    return max(_UNIT, key=lambda unit: counts.get(unit, 0))
+        unit = max(_UNIT, key=lambda unit: counts.get(unit, 0))
+        if unit == "s":
+            _refuse_days(stage, part)
+    return unit
+
+
+def _refuse_days(stage: Stage, part: Part) -> None:
+    """Refuse numbers such as 20240131: as seconds they would all lie in one week of 1970, which nobody notices.
+
+    Raises:
+        DataError: most of the first rows are such.
+    """
+    days = f"n BETWEEN {_DAYS[0]} AND {_DAYS[1]} AND try_strptime(CAST(TRY_CAST(n AS BIGINT) AS VARCHAR), '%Y%m%d') IS NOT NULL"
+    query = (
+        f"SELECT count(n), count(*) FILTER ({days}), min(n) FILTER ({days}) "
+        f"FROM (SELECT TRY_CAST(time AS DOUBLE) AS n FROM (SELECT time FROM {part.view} LIMIT {_SAMPLE}))"
+    )
+    numbers, found, first = stage.connection.execute(query).fetchall()[0]
+    if found * 2 > numbers:
+        raise DataError(
+            str(part.scan.path if part.scan else _anonymous(part)),
+            f"times such as {first:.0f}, which look like days",
+            expected="seconds (or milliseconds, ...) since 1970, or ISO 8601",
+            fix="Say --time-format %Y%m%d if they are days, --time-unit s if they are seconds.",
+        )
 
 
 def _places(

@@ -146,7 +146,7 @@ def join_release(stage: Stage, release: Release | None, raw_items: str, path: Pa
 
 def once(stage: Stage, name: str, select: str, path: Path) -> str:
     """Run a SELECT over a large file into a narrow table, since a packed file must not be unpacked for every question."""
-    with translated(path):
+    with translated(path), stage.intact(path):
         stage.connection.execute(f"CREATE TABLE {name} AS {select}")
     return name
 

@@ -164,14 +164,19 @@ def scan_json_lines(path: Path, columns: Sequence[str]) -> Scan:
     names = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
     sql = (
         f"read_json({path_literal(path)}, format='newline_delimited', records='true', columns={{{names}}}, "
-        f"compression='{compression(path)}', ignore_errors=true, maximum_object_size={1 << 26})"
+        f"ignore_errors=true, {json_limits(path)})"
     )
     return Scan(sql, path, "json")
 
 
+def json_limits(path: Path) -> str:
+    """Return what every reading of JSON lines says of a file: how it is packed, and how long a line may be."""
+    return f"compression='{compression(path)}', maximum_object_size={1 << 26}"
+
+
 def scan_parquet(path: Path) -> Scan:
     """Return the scan of a Parquet file; its columns keep their types."""
-    return Scan(f"read_parquet({path_literal(path)})", path, "parquet")
+    return Scan(f"read_parquet({path_literal(path)}, hive_partitioning=false)", path, "parquet")
 
 
 def identifier(name: str) -> str:
@@ -251,7 +256,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
 
 def read_through(path: Path) -> None:
-    """Read a compressed file to its end, so that its checksum is compared.
+    """Read a packed file to its end, so that a missing one is noticed and a checksum, which Zstandard may lack, is compared.
 
     Raises:
         DataError: the file is damaged or cut off.
@@ -294,6 +299,10 @@ def reading(path: Path) -> Iterator[None]:
             str(path), f"a damaged or cut-off gzip file ({err})", expected="a whole file", fix="Fetch or compress it again."
         ) from err
     except OSError as err:
+        if err.errno is None:  # not the system's: a decompressor's
+            raise DataError(
+                str(path), f"a damaged or cut-off file ({err})", expected="a whole file", fix="Fetch or compress it again."
+            ) from err
         raise DataError(
             str(path), err.strerror or str(err), expected="a file that can be read", fix="Check the path and its permissions."
         ) from err

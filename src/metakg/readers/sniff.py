@@ -11,10 +11,21 @@ from pathlib import Path
 from typing import Literal
 
 from metakg.errors import DataError
-from metakg.readers.columns import Column, fits, split_type
+from metakg.readers.columns import Column, Nested, fits, split_type
 from metakg.readers.duck import translated
 from metakg.readers.options import ReadOptions
-from metakg.readers.scan import Scan, check_file, head, identifier, open_bytes, scan_csv, scan_json_lines, scan_parquet
+from metakg.readers.scan import (
+    Scan,
+    check_file,
+    head,
+    identifier,
+    json_limits,
+    open_bytes,
+    path_literal,
+    scan_csv,
+    scan_json_lines,
+    scan_parquet,
+)
 from metakg.readers.staging import Stage
 
 Role = Literal["interactions", "triples", "links", "labels", "item_attributes", "user_attributes"]
@@ -48,6 +59,7 @@ _BINARY: dict[bytes, tuple[str, str]] = {
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\x0b\x0c\x1b"))
 _FEW = 50
 """More control bytes than one in so many, and it is no text that was damaged here and there."""
+_SOME = 3
 _DELIMITERS = ("\t", ",", ";", "|", "::", " ")
 
 
@@ -94,7 +106,7 @@ def open_table(stage: Stage, path: Path, options: ReadOptions, role: Role) -> Ta
     if not lines:
         raise DataError(str(path), "only blank lines", expected="a table", fix="Restore the file, or leave it out.")
     if lines[0].lstrip().startswith("{"):
-        return _json_lines(path, lines)
+        return _json_lines(stage, path, lines, encoding)
     if lines[0].lstrip().startswith("["):
         raise DataError(
             f"{path} line 1",
@@ -129,24 +141,34 @@ def _parquet(stage: Stage, path: Path) -> Table:
     return Table(path, scan, columns, header=True)
 
 
-def _nested_type(kind: str) -> Literal["objects", "lists"] | None:
+def _nested_type(kind: str) -> Nested | None:
     """Return what cells of a DuckDB type hold in the place of one value."""
-    return "lists" if kind.endswith("]") else "objects" if kind.startswith(("STRUCT", "MAP")) else None
+    objects = kind.startswith(("STRUCT", "MAP"))
+    if kind.endswith("]"):
+        return "records" if objects else "lists"
+    return "objects" if objects else None
 
 
-def _json_lines(path: Path, lines: Sequence[str]) -> Table:
-    keys: dict[str, Literal["objects", "lists"] | None] = {}
-    for line in lines:
+def _nested_value(cell: object) -> Nested | None:
+    """Return the same of a value of a JSON line."""
+    if isinstance(cell, list):
+        return "records" if any(isinstance(one, dict) for one in cell) else "lists"
+    return "objects" if isinstance(cell, dict) else None
+
+
+def _json_lines(stage: Stage, path: Path, lines: Sequence[str], encoding: str) -> Table:
+    if encoding == "utf-16":
+        fix = "Save it as UTF-8, for example: iconv -f UTF-16 -t UTF-8 FILE."
+        raise DataError(str(path), "JSON lines in UTF-16", expected="JSON lines in UTF-8", fix=fix)
+    keys: dict[str, Nested | None] = {}
+    for line in [*lines, *_later_lines(stage, path)]:
         try:
             value = json.loads(line)
         except ValueError:
             continue  # counted later, as a line that cannot be read
         if isinstance(value, dict):
             for key, cell in value.items():
-                nested: Literal["objects", "lists"] | None = (
-                    "objects" if isinstance(cell, dict) else "lists" if isinstance(cell, list) else None
-                )
-                keys[key] = nested or keys.get(key)
+                keys[key] = _nested_value(cell) or keys.get(key)
     if not keys:
         raise DataError(f"{path} line 1", repr(lines[0][:80]), expected="a JSON object", fix="Write one object a line.")
     # keys that differ in case alone would be one column to DuckDB
@@ -156,11 +178,20 @@ def _json_lines(path: Path, lines: Sequence[str]) -> Table:
     return Table(path, scan_json_lines(path, names), columns, header=True)
 
 
+def _later_lines(stage: Stage, path: Path) -> list[str]:
+    """Return a line for each key of the whole file: what is rare may not be among its first lines."""
+    whole = f"read_json_objects({path_literal(path)}, format='newline_delimited', ignore_errors=true, {json_limits(path)})"
+    keys = f"SELECT json, unnest(json_keys(json)) AS key FROM {whole}"
+    with translated(path):
+        found = stage.connection.execute(f"SELECT any_value(CAST(json AS VARCHAR)) FROM ({keys}) GROUP BY key ORDER BY key")
+        return [str(row[0]) for row in found.fetchall()]
+
+
 def _text(path: Path, lines: Sequence[str], options: ReadOptions, role: Role, encoding: str) -> Table:
     possible = sorted(_DELIMITERS, key=lambda d: d == options.decimal)  # a decimal comma parts no columns, if another does
     delimiter = options.delimiter or _named(lines[0], role, options, possible) or _delimiter(lines, possible)
     quote = options.quote if options.quote is not None else _quote(lines, delimiter)
-    rows = [_cells(line, delimiter, quote) for line in lines]
+    rows = _rows(lines, delimiter, quote)
     header = options.header if options.header is not None else _has_header(rows, role, options)
     _check_width(path, rows, delimiter, header=header)
     width = len(rows[0])
@@ -188,14 +219,15 @@ def _named(first: str, role: Role, options: ReadOptions, possible: Sequence[str]
 
 
 def _delimiter(lines: Sequence[str], possible: Sequence[str]) -> str:
-    """Return the first delimiter that cuts all lines into equally many cells, more than one; else the likeliest."""
+    """Return the first delimiter that cuts all rows into equally many cells, more than one; else the likeliest."""
     likeliest, best = ",", 0.0
     for delimiter in possible:
-        widths = Counter(len(_cells(line, delimiter, '"')) for line in lines)
+        rows = _rows(lines, delimiter, '"')
+        widths = Counter(map(len, rows))
         widths.pop(1, None)
         if not widths:
             continue
-        share = widths.most_common(1)[0][1] / len(lines)
+        share = widths.most_common(1)[0][1] / len(rows)
         if share == 1:
             return delimiter
         if share > best:
@@ -209,6 +241,21 @@ def _quote(lines: Sequence[str], delimiter: str) -> str:
         return '"'
     cells = [cell for line in lines for cell in line.split(delimiter) if cell.startswith('"')]
     return '"' if cells and all(len(cell) > 1 and cell.endswith('"') for cell in cells) else ""
+
+
+def _rows(lines: Sequence[str], delimiter: str, quote: str) -> list[list[str]]:
+    """Return the cells of each row. Line breaks inside quotes part no rows, where that makes rows of one width."""
+    rows = [_cells(line, delimiter, quote) for line in lines]
+    if len(delimiter) > 1 or not quote or _evenness(rows) == 1:
+        return rows
+    records = list(csv.reader([line + "\n" for line in lines], delimiter=delimiter, quotechar=quote))
+    if len(records) > 1 and len(records[-1]) != len(records[0]):
+        del records[-1]  # the sample may end within it
+    return records if len(records) > 1 and _evenness(records) > _evenness(rows) else rows
+
+
+def _evenness(rows: Sequence[Sequence[str]]) -> float:
+    return Counter(map(len, rows)).most_common(1)[0][1] / len(rows)
 
 
 def _cells(line: str, delimiter: str, quote: str) -> list[str]:
@@ -227,8 +274,14 @@ def _has_header(rows: Sequence[Sequence[str]], role: Role, options: ReadOptions)
     if any(_is_number(cell if options.decimal == "." else cell.replace(options.decimal, ".")) for cell in first):
         return False
     if role in _POSITIONAL:
-        return known >= 2
+        return known >= 2 or (known == 1 and _stands_apart(rows))
     return True  # words in the first line of such a table are names, known or not; "--no-header" says otherwise
+
+
+def _stands_apart(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether no cell of the first row occurs again below it, among some rows."""
+    below = [set(column) for column in zip(*rows[1:], strict=False)]
+    return len(rows) > _SOME and not any(cell in column for cell, column in zip(rows[0], below, strict=False))
 
 
 def _is_number(text: str) -> bool:
