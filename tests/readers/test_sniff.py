@@ -219,7 +219,6 @@ def test_json_keys_that_come_late(write):
     data = read(
         interactions=write("c.csv", "user,item\nu,1\nv,300\n"),
         item_attributes=write("i.jsonl", lines + "no JSON\n"),
-        on_bad="skip",
     )
     assert data.vocabulary.relations.row("author") is not None
     assert {data.vocabulary.entities.row(f"tags:{tag}") is not None for tag in "xy"} == {True}
