@@ -98,3 +98,12 @@ def test_a_full_disk_behind_the_output_is_one_line() -> None:
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
     assert done.stderr == "metakg: writing the output: found a full disk; expected free space. Write to another place.\n"
+
+
+def test_an_empty_list_of_keys_opens_no_door(tmp_path, monkeypatch) -> None:
+    """`METAKG_KEYS="$(cat missing)"` is somebody who meant to lock it."""
+    monkeypatch.setattr(server, "run", lambda *_, **__: pytest.fail("it was opened"))
+    for text in ("", "  "):
+        monkeypatch.setenv("METAKG_KEYS", text)
+        with pytest.raises(ConfigError, match="keys: found an empty list"):
+            run("serve", tmp_path)

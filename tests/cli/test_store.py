@@ -51,6 +51,29 @@ def test_rebuilding_leads_to_a_bundle_that_knows_what_was_clicked(tmp_path) -> N
     assert engine.unknown(["i03", "i04"]) == ["i04"]
 
 
+def test_what_comes_while_a_bundle_is_rebuilt_is_in_it(tmp_path, monkeypatch) -> None:
+    """Above all, whoever is forgotten in these moments is not in it."""
+    from metakg.serve import live
+
+    fit("kg-knn", toy_view()).save(tmp_path / "bundle")
+    opened, warm = Store(str(tmp_path / "store.sqlite")), live.warm
+    opened.append([Append((Draft("like", "new", "i03"),))])
+    late = [(Draft("forget", "ann"), Draft("item", item="n1", body={"label": "N", "entity": None, "facts": []}))]
+
+    def warm_slowly(engine) -> None:
+        warm(engine)
+        while late:
+            opened.append([Append(late.pop())])
+
+    monkeypatch.setattr(live, "warm", warm_slowly)
+    made = json.loads(run("rebuild", tmp_path / "bundle", tmp_path / "store.sqlite", "--out", tmp_path / "next", "--json"))
+    opened.close()
+    assert made["version"].endswith(".3")
+    engine = load(tmp_path / "next")
+    assert "ann" not in engine.users
+    assert engine.unknown(["n1"]) == []
+
+
 def test_what_came_joins_the_data_for_the_next_training(tmp_path) -> None:
     toy().save(tmp_path / "data")
     opened = Store(str(tmp_path / "store.sqlite"))

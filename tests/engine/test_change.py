@@ -203,7 +203,7 @@ def test_forgetting_everywhere_leaves_no_trace(model: str, engines, tmp_path) ->
     assert gone.recommend("ann", k=12) == gone.recommend("nobody", k=12)
     assert gone.found("ann", "user") is None
     assert gone.search("ann", kind="user") == []
-    assert all(entry.id != "forgotten:0" for entry in gone.search("forgotten", kind="user"))
+    assert gone.search("forgotten", kind="user") == []
     assert gone.counts["users"] == engine.counts["users"] - 1
     view = gone.recommender.view
     assert not (view.interactions.users == 0).any()
@@ -331,3 +331,26 @@ def test_adapting_takes_time_for_this_users_clicks_only(engines) -> None:
     assert largest < 40, "a change copies so many entries, not 3,000"
     assert engine.recommend("u7", k=3) == engines["kg-knn"].recommend(None, k=3, liked=["i00"])
     assert np.isfinite([entry.score for entry in engine.recommend("u7", k=12)]).all()
+
+
+def test_facts_about_users_go_with_the_item_that_they_name(engines) -> None:
+    told = Support(
+        pa.array([], pa.string()),
+        pa.array([], pa.string()),
+        user_triples=pa.table({"head": ["hal"], "relation": ["owns"], "tail": [toy_view().vocabulary.entities.id(7)]}),
+    )
+    engine = engines["walk"].adapt(support=told)
+    n = len(engine.recommender.view.graph.user)
+    less = engine.remove_item("i07")
+    assert len(less.recommender.view.graph.user) == n - 1
+    back = less.adapt(support=Support(pa.array(["dan"]), pa.array(["i07"])))
+    assert len(back.recommender.view.graph.user) == n - 1, "it comes back as a new item, with the facts told then"
+
+
+def test_no_id_from_outside_is_taken_for_a_forgotten_user(engines) -> None:
+    engine = engines["blend"].forget("ann", everywhere=True)
+    n = engine.counts["users"]
+    after = engine.adapt(support=Support(pa.array(["forgotten:boy"]), pa.array(["i00"])))
+    assert "forgotten:boy" in after.users
+    assert after.counts["users"] == n + 1
+    assert [entry.id for entry in after.search("forgotten", kind="user")] == ["forgotten:boy"]

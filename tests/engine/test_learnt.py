@@ -235,3 +235,14 @@ def test_an_ablated_network_adapts_as_such_from_a_bundle_too(ablation: str, tmp_
     users = torch.arange(10)
     one, other = (of.adapt(support=support).recommender.score_all(users) for of in (engine, again))
     assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("diversity", [0.0, 0.5])
+def test_what_was_clicked_comes_last_if_it_is_shown(engine, diversity) -> None:
+    adapted = engine.adapt("ben", ["i09"], ["i03"]).adapt("zoe", ["i07"])
+    for user in ("ann", "ben", "zoe"):
+        new = [entry.item for entry in adapted.recommend(user, k=12, diversity=diversity)]
+        all_of_them = [entry.item for entry in adapted.recommend(user, k=12, filter_seen=False, diversity=diversity)]
+        assert all_of_them[: len(new)] == new
+        assert len(all_of_them) == 12 - (user == "ben"), "refused is refused"
+    assert adapted.recommend("ann", k=3, filter_seen=False) == adapted.recommend("ann", k=3)

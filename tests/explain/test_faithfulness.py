@@ -10,7 +10,7 @@ import pytest
 from metakg.data import TrainView
 from metakg.engine import Engine, fit
 from metakg.errors import ConfigError
-from metakg.explain import part_lost
+from metakg.explain import Edge, Node, Path, part_lost
 from metakg.testing import toy_view
 from metakg.testing.problem import planted_small, planted_split
 from metakg.train.loop import LoopConfig
@@ -121,8 +121,52 @@ def test_shares_and_faithfulness_by_hand() -> None:
     assert path.share == pytest.approx((1 / 5) / (1 / 5 + 1 / 6))
     assert told.faithfulness == pytest.approx(path.share), "one own item, and Otto is behind nothing else"
     assert told.score_without == pytest.approx(scale / 6)
-    # i04 and i05 share all of it and the series. i06 shares as much as i10 and falls with it: what i03 loses, it loses for all
-    assert (told.rank, told.rank_without) == (3, 3)
+    # i04 and i05 share all of it and the series. i06 shares as much as i10 and falls with it: what i03 loses, it loses for all.
+    # Of equal scores the more popular stands first, as in a list: i06 always, and without Otto i08 too.
+    assert (told.rank, told.rank_without) == (4, 5)
+    assert [entry.item for entry in engine.recommend(None, 4, liked=["i03"])] == ["i04", "i05", "i06", "i10"]
+
+
+@pytest.mark.parametrize("model", ["item-knn", "kg-knn", "walk", "blend"])
+def test_the_place_is_that_of_the_list(model: str) -> None:
+    engine = fit(model, toy_view())
+    for user in ("ann", "hal", "nobody"):
+        for place, entry in enumerate(engine.recommend(user, 12), 1):
+            told = engine.explain(user, entry.item)
+            assert (told.rank, told.way, told.score) == (place, entry.way, pytest.approx(entry.score))
+
+
+def test_what_was_clicked_is_explained_as_if_it_could_be_shown() -> None:
+    engine = fit("blend", toy_view())
+    told = engine.explain("ann", "i00")
+    assert "i00" not in {entry.item for entry in engine.recommend("ann", 12)}
+    assert told.paths
+    assert told.score > told.score_without >= 0
+    assert told.faithfulness > 0
+
+
+def test_where_no_path_leads_the_words_say_what_does() -> None:
+    kg_only = fit("blend", toy_view()).explain("hal", "i00")
+    assert str(kg_only).startswith("The Quiet House: no path of two steps from this user's own items; ")
+    assert str(kg_only).endswith("; it is shown because of what is known about the user")
+    assert str(fit("blend", toy_view()).explain("nobody", "i00")).endswith("; it is shown because it is popular")
+    far = fit("walk", toy_view(), steps=4)
+    pathless = [told for entry in far.recommend("ann", 12) if not (told := far.explain("ann", entry.item)).paths]
+    assert {told.way for told in pathless} == {"trained"}
+    assert all(str(told).endswith("; what speaks for it lies further away") for told in pathless)
+
+
+def test_only_the_same_fact_of_both_is_said_once() -> None:
+    def line(there: Edge, back: Edge) -> str:
+        return str(Path((Node("item", "a", "A"), Node("entity", "x", "X"), Node("item", "b", "B")), (there, back), 1.0))
+
+    def edge(name: str, inverse: bool = False) -> Edge:
+        return Edge(name, name, inverse)
+
+    assert line(edge("by"), edge("by", inverse=True)) == "liked A -> by X -> B"
+    assert line(edge("sequel of"), edge("sequel of")) == "liked A -> sequel of X -> sequel of B"
+    assert line(edge("sequel of", inverse=True), edge("sequel of")) == "liked A -> ^sequel of X -> sequel of B"
+    assert line(edge("set in"), edge("printed in", inverse=True)) == "liked A -> set in X -> ^printed in B"
 
 
 def test_an_item_without_a_reason_says_so_and_loses_nothing() -> None:

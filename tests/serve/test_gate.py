@@ -15,7 +15,7 @@ from metakg.serve.limits import Buckets, Limits
 from metakg.serve.logs import Lines
 from metakg.serve.server import Settings
 
-OPEN = {("GET", "/"), ("GET", "/static"), ("GET", "/api/health/live"), ("GET", "/api/health/ready")}
+OPEN = {("GET", path) for path in ("/", "/static", "/api/health/live", "/api/health/ready", "/api/docs", "/api/openapi.json")}
 """All that may be asked without a key."""
 
 

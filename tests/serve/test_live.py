@@ -27,6 +27,9 @@ def answers(state: State) -> dict[str, object]:
     for user in [*USERS, None, "nobody"]:
         entries = engine.recommend(user, 20, filter_seen=False)
         found[f"user {user}"] = {e.item: (e.label, round(e.score, 4), e.way) for e in entries}
+    v, about = engine.recommender.view.vocabulary, engine.recommender.view.graph.user
+    ends = (v.users.ids(about.heads), v.relations.ids(about.relations), v.entities.ids(about.tails))
+    found["about users"] = sorted(set(zip(*ends, strict=True)))
     for item in ITEMS:
         if not engine.unknown([item]):
             facts = {(f.relation, f.inverse, f.entity, f.entity_label) for f in engine.facts(item)}
@@ -262,7 +265,8 @@ def test_folding_keeps_the_last_word() -> None:
 
 def told(fold: Fold) -> tuple[list, list]:
     """Return what a fold says of facts to the toy bookshop: added, and taken back."""
-    return fold._told(_Names(Engine(fit("kg-knn", toy_view()).recommender), fold, frozenset()))
+    names = _Names(Engine(fit("kg-knn", toy_view()).recommender), fold, frozenset())
+    return fold._told(names, fold._dropped(names))
 
 
 def event(seq: int, kind, user=None, item=None, **body) -> Event:

@@ -421,9 +421,14 @@ def test_a_path_in_one_line(visit: Visit) -> None:
         "reached from A by way of X and B": [a, edge("by"), x, edge("wrote"), node("item", "B"), edge("sequel"), z],
         "linked to A": [a, edge("sequel"), z],
     }
+    others = [
+        [a, edge("set in"), x, edge("printed in", "p", inverse=True), z],
+        [a, edge("sequel of", inverse=True), x, edge("sequel of", inverse=True), z],
+    ]
     visit.go()
     one_line = "async (paths) => paths.map((await import('/static/page/words.js')).oneLine)"
     assert visit.page.evaluate(one_line, list(expected.values())) == list(expected)
+    assert visit.page.evaluate(one_line, others) == ["reached from A by way of X"] * 2, "it is not what both have in common"
     aloud = one_line.replace("oneLine", "aloud")
     assert visit.page.evaluate(aloud, list(expected.values())) == [
         "A by X; Z by X.",

@@ -127,7 +127,8 @@ def test_reasons_are_paths_whose_nodes_and_edges_take_turns(client) -> None:
         get(client, "/api/explain/ann/i07?limit=2"),
         post(client, "/api/session/explain", {"liked": ["i00"], "item": "i01", "limit": 2}),
     ):
-        assert set(answer) == {"user", "item", "score", "rank", "score_without", "rank_without", "faithfulness", "reasons"}
+        told = {"user", "item", "score", "rank", "score_without", "rank_without", "way", "faithfulness", "reasons"}
+        assert set(answer) == told
         for reason in answer["reasons"]:
             path = reason["path"]
             assert all(("kind" in step) == (place % 2 == 0) for place, step in enumerate(path))
@@ -392,6 +393,7 @@ def test_the_interface_describes_itself(client) -> None:
             if path != "/metrics":
                 assert "example" in route["responses"]["200"]["content"]["application/json"], path
     assert "script" not in page.text
+    assert "href='openapi.json'" in page.text, "relative, so that it works behind a path prefix"
 
 
 def test_examples_of_the_description_have_the_shape_of_real_answers() -> None:

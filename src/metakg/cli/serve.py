@@ -24,7 +24,6 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; any but this machine's own needs keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     keys_file: Annotated[Path | None, typer.Option("--keys", help="Key file (metakg keys new).")] = None,
-    keys_here: Annotated[str | None, typer.Option(envvar="METAKG_KEYS", hidden=True, help="Keys with spaces between.")] = None,
     bundles: Annotated[Path | None, typer.Option(help="Folder that POST /api/admin/swap may take bundles from.")] = None,
     backups: Annotated[Path | None, typer.Option(help="Folder that POST /api/admin/backup writes to.")] = None,
     rate: Annotated[float, typer.Option(min=0, help="Requests a second of one key in the long run; 0 for no limit.")] = 1000.0,
@@ -40,7 +39,12 @@ def serve(
     certificate_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error; info has a line for each request.")] = "info",
 ) -> None:
-    """Serve a bundle: recommend, explain, take feedback. One line of JSON a request goes to stderr."""
+    """Serve a bundle: recommend, explain, take feedback. One line of JSON a request goes to stderr.
+
+    METAKG_KEYS may hold keys too, with spaces between; set and empty, it is refused.
+    """
+    import os
+
     from metakg.errors import ConfigError, missing_extra
 
     try:
@@ -59,7 +63,7 @@ def serve(
         store=store or str(bundle.resolve().parent / "store.sqlite"),
         host=host,
         port=port,
-        keys=Keys.load(keys_file, keys_here),
+        keys=Keys.load(keys_file, os.environ.get("METAKG_KEYS")),
         limits=Limits(body_bytes=body_bytes, rate=rate, burst=burst, deadline_s=deadline, threads=threads, queue=queue),
         bundles=bundles,
         backups=backups,

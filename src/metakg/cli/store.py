@@ -100,7 +100,10 @@ def rebuild(
         files.check_folder(out, overwrite=overwrite, kind="bundle")
     with _opened(address) as opened:
         live = Live(opened)
-        state = live.swap(bundle)
+        live.swap(bundle)
+        live.settle()  # what arrived while it was loaded is in as well, and whoever was forgotten is out
+        state = live.state
+    assert state is not None
     if out is not None:
         state.engine.save(out, overwrite=overwrite)
     made = {

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,14 +18,11 @@ from scipy import sparse
 from torch import Tensor
 
 from metakg.data import Support
+from metakg.explain import Way
 from metakg.models.base import Recommender
 from metakg.models.blend import Blend, BlendConfig
 from metakg.models.profile import Person, ProfileRecommender
 from metakg.types import Floats, Mask, Rows
-
-Way = Literal["trained", "adapted", "kg-only", "popular"]
-"""How an answer was made: from training clicks, from clicks that arrived later, from facts about the user alone, or, for
-somebody or something nothing is known of, from popularity."""
 
 ANONYMOUS = "\x00anonymous"
 """The id under which somebody without an account is shown to a learnt model."""

@@ -14,8 +14,8 @@ from metakg.engine.search import SearchIndex
 from metakg.models.base import Recommender
 from metakg.types import Rows
 
-FORGOTTEN = "forgotten:"
-"""How the row of a user begins whose id was erased; rows never move, so an empty one stays."""
+FORGOTTEN = "\x00forgotten:"
+"""How the row of a user begins whose id was erased; rows never move, so an empty one stays. No id from outside begins so."""
 
 
 class Base:

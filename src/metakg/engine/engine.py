@@ -8,6 +8,7 @@ anybody else's answers. New items, entities and facts change the base (`adapt(su
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from metakg.engine.answers import (
     Answer,
     Asked,
     ProfileAnswers,
-    Way,
     diversify,
     refuse,
 )
@@ -27,7 +27,7 @@ from metakg.engine.base import FORGOTTEN, Base, relabelled, without_users
 from metakg.engine.overlay import Clicks, Counted, Overlay, ids_of, several
 from metakg.engine.results import Fact, Found, Kind, Reached, Recommendation
 from metakg.errors import ConfigError, DataError
-from metakg.explain import Explanation, in_words, part_lost
+from metakg.explain import Explanation, Way, in_words, part_lost
 from metakg.explain import Path as ReasonPath
 from metakg.models.base import Recommender
 from metakg.models.profile import ProfileRecommender
@@ -173,7 +173,7 @@ class Engine:
             k: how many items at most; fewer only if fewer are left.
             liked: items to answer as if he had clicked them too; nothing is kept.
             disliked: items he refuses: never shown, and what is close to them falls (see `refuse`). A refusal overrules a like.
-            filter_seen: leave out what he has already clicked; otherwise that comes last.
+            filter_seen: leave out what he has already clicked; otherwise that comes last, whatever its scores.
             allow: the only items that may be shown; None allows all.
             deny: items that must not be shown.
             diversity: 0 ranks by score alone; up to 1, each item is weighed more and more against its likeness to those before.
@@ -201,6 +201,7 @@ class Engine:
         row, answers = self._known_item(item), self._profile_answers()
         model, asked = answers.recommender, self._asked(user, liked, disliked)
         person = answers.person(asked)
+        person = replace(person, seen=person.seen[person.seen != row])  # else what he has clicked would have no score
         answer = answers.answer(asked, person)
         reasons = model.reasons_for(person, row, limit)
         cut = Cut(edge for reason in reasons for edge in reason.edges)
@@ -215,9 +216,10 @@ class Engine:
             self.recommender.view.vocabulary.items.label(row),
             in_words(self.recommender.view, reasons),
             score=float(scores[row]),
-            rank=1 + int((scores[shown] > scores[row]).sum()),
+            rank=self._place_of(row, scores, shown),
             score_without=float(without[row]),
-            rank_without=1 + int((without[shown] > without[row]).sum()),
+            rank_without=self._place_of(row, without, shown),
+            way=answer.way if answer.speaks[row] else "popular",
             faithfulness=part_lost(float(raw[row]), float(less[row]), model.bare_score(person, row)) if reasons else 0.0,
         )
 
@@ -439,6 +441,7 @@ class Engine:
         kept = ~(np.isin(pairs.users, of_users) | np.isin(pairs.items, of_items))
         if gone:
             facts = facts.select(~(np.isin(facts.heads, of_items) | np.isin(facts.tails, of_items)))
+            about = about.select(~np.isin(about.tails, of_items))
         if len(of_users):
             about = about.select(~np.isin(about.heads, of_users))
             v = without_users(v, of_users)
@@ -613,10 +616,13 @@ class Engine:
         diversity: float,
     ) -> list[Recommendation]:
         """Return the list that follows from an answer (see `recommend` for the arguments)."""
-        shown = self._may_be_shown(answer, asked, filter_seen, allow, deny)
+        shown = self._may_be_shown(answer, asked, True, allow, deny)
         items = self._best(answer, shown, k if not diversity else max(_POOL * k, 50))
         if diversity and len(items) > 1:
             items = items[diversify(answer.scores[items], self._close_among(items), k, diversity)]
+        if not filter_seen and len(items) < k:
+            again = self._may_be_shown(answer, asked, False, allow, deny) & ~shown
+            items = np.concatenate([items, self._best(answer, again, k - len(items))])
         v = self.recommender.view.vocabulary
         return [
             Recommendation(
@@ -651,6 +657,12 @@ class Engine:
             shown = shown & (scores >= least)
         items = np.flatnonzero(shown).astype(np.int32)
         return items[np.lexsort((items, -self.recommender.view.popularity[items], -scores[items]))][:k]
+
+    def _place_of(self, row: int, scores: Floats, shown: Mask) -> int:
+        """Return the place of a row among those shown, from 1, in the order of `_best`."""
+        popularity, rows = self.recommender.view.popularity, np.arange(len(scores))
+        earlier = (popularity > popularity[row]) | ((popularity == popularity[row]) & (rows < row))
+        return 1 + int((shown & ((scores > scores[row]) | ((scores == scores[row]) & earlier))).sum())
 
     def _user_label(self, user: str) -> str:
         users = self.recommender.view.vocabulary.users

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from metakg.engine.answers import Way
+from metakg.explain import Way
 
 Kind = Literal["item", "entity", "relation", "user"]
 """What can be searched for by name."""

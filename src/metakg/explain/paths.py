@@ -10,6 +10,16 @@ from metakg.data import TrainView
 from metakg.models.reasons import Reason, Step
 from metakg.types import Json
 
+Way = Literal["trained", "adapted", "kg-only", "popular"]
+"""How an answer was made: from training clicks, from clicks that arrived later, from facts about the user alone, or, for
+somebody or something nothing is known of, from popularity."""
+_NO_PATH: dict[Way, str] = {
+    "trained": "what speaks for it lies further away",
+    "adapted": "what speaks for it lies further away",
+    "kg-only": "it is shown because of what is known about the user",
+    "popular": "it is shown because it is popular",
+}
+
 
 @dataclass(frozen=True)
 class Node:
@@ -67,7 +77,7 @@ class Path:
             middle, (there, back) = self.nodes[1], self.edges
             if middle.kind == "crowd":
                 return f"{text} -> also liked by {middle.label} -> {last.label}"
-            if there.relation == back.relation:  # both have the same fact: once says it
+            if there.relation == back.relation and back.inverse and not there.inverse:  # both have the same fact: once says it
                 return f"{text} -> {there.label} {middle.label} -> {last.label}"
         for edge, node in zip(self.edges, self.nodes[1:], strict=True):
             text += f" -> {'^' if edge.inverse else ''}{edge.label} {node.label}"
@@ -100,6 +110,7 @@ class Explanation:
         rank: its place among what may be shown to him, from 1.
         score_without: the score without the edges of the paths.
         rank_without: the place without them.
+        way: how the answer is made for this item; "popular" where nothing of the user speaks for it.
         faithfulness: what it loses then, as a part of all that speaks for it: 1 all of it, 0 nothing.
     """
 
@@ -111,11 +122,12 @@ class Explanation:
     rank: int
     score_without: float
     rank_without: int
+    way: Way
     faithfulness: float
 
     def __str__(self) -> str:
         if not self.paths:
-            return f"{self.label}: no path from this user's own items; it is shown because it is popular"
+            return f"{self.label}: no path of two steps from this user's own items; {_NO_PATH[self.way]}"
         lines = [f"{self.label} (place {self.rank:,})", *(f"  {path.share:5.1%}  {path}" for path in self.paths)]
         if self.faithfulness >= 0:
             lost = f"Without these paths it would lose {self.faithfulness:.0%} of what speaks for it"
@@ -132,6 +144,7 @@ class Explanation:
             "rank": self.rank,
             "score_without": self.score_without,
             "rank_without": self.rank_without,
+            "way": self.way,
             "faithfulness": self.faithfulness,
             "reasons": [path.as_json() for path in self.paths],
         }

@@ -23,7 +23,7 @@ Role = Literal["read", "write", "admin"]
 RANK: dict[str, int] = {"read": 1, "write": 2, "admin": 3}
 """Who may do more may also do less."""
 
-PUBLIC = frozenset({"/", "/api/health/live", "/api/health/ready"})
+PUBLIC = frozenset({"/", "/api/health/live", "/api/health/ready", "/api/docs", "/api/openapi.json"})
 """What needs no key, beside the page's files under /static/: nothing in them is anybody's."""
 _READS = frozenset({"/api/session/recommend", "/api/session/explain", "/api/items/preview"})
 """Asked with POST, since the question is long; nothing is kept."""

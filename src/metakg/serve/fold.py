@@ -74,7 +74,7 @@ class Fold:
         gone: items that were dropped at least once.
         facts: facts that were added or taken back, as they were named.
         ends: ids that facts named.
-        users: users who came or changed: label, and facts as (relation, entity).
+        users: users who came or changed: label, and facts as (relation, entity), each with the number of its last event.
         labels: names of entities.
         refused: links that contradict others, found while applying.
     """
@@ -85,7 +85,7 @@ class Fold:
     gone: dict[str, _Drop] = field(default_factory=dict)
     facts: dict[Triple, _Word] = field(default_factory=dict)
     ends: set[str] = field(default_factory=set)
-    users: dict[str, tuple[str | None, dict[tuple[str, str], None]]] = field(default_factory=dict)
+    users: dict[str, tuple[str | None, dict[tuple[str, str], int]]] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     refused: int = 0
 
@@ -110,7 +110,8 @@ class Fold:
             self.forgotten[user] = None
         elif event.kind == "user":
             label, facts = self.users.get(user, (None, {}))
-            self.users[user] = (body.get("label") or label, {**facts, **dict.fromkeys(map(tuple, body.get("facts", ())))})
+            told = dict.fromkeys(map(tuple, body.get("facts", ())), event.seq)
+            self.users[user] = (body.get("label") or label, {**facts, **told})
             self.ends.update(entity for _, entity in body.get("facts", ()))
         elif event.kind == "item":
             entry = self.items.setdefault(item, _Item(event.seq, after_facts=item in self.ends))
@@ -157,18 +158,27 @@ class Fold:
         for user, clicks in since:
             engine = engine.adapt(user, clicks.liked, clicks.disliked)
         names = _Names(engine, self, there)
-        added, lost = self._told(names)
+        dropped = self._dropped(names)
+        added, lost = self._told(names, dropped)
+        about = [
+            (user, relation, names.entity(end))
+            for user, (_, theirs) in self.users.items()
+            for (relation, end), seq in theirs.items()
+            if seq > dropped.get(end, -1)
+        ]
         if lost:
             engine = engine.remove_facts(lost)
         # What was said of an item after it was dropped waits for it to come back, and must not go with it now.
         gone = {names.entity(item): item for item, entry in self.items.items() if entry.dropped}
         late = [fact for fact in added if fact[0] in gone or fact[2] in gone]
-        support = self._support(names, [fact for fact in added if fact not in late] if late else added)
+        late_about = [fact for fact in about if fact[2] in gone]
+        now = [fact for fact in added if fact not in late] if late else added
+        support = self._support(names, now, [fact for fact in about if fact not in late_about] if late_about else about)
         if support is not None:
             engine = engine.adapt(support=support)
         engine = engine.without(items=gone.values())
-        if late:
-            engine = engine.adapt(support=_facts(late))
+        if late or late_about:
+            engine = engine.adapt(support=_facts(late, late_about))
         items = {item: entry.label for item, entry in self.items.items() if entry.label}
         users = {user: label for user, (label, _) in self.users.items() if label}
         if items or users or self.labels:
@@ -180,12 +190,16 @@ class Fold:
         self.facts[fact] = _Word(seq, True)
         self.ends.update((fact[0], fact[2]))
 
-    def _told(self, names: _Names) -> tuple[list[Triple], list[Triple]]:
-        """Return the facts that were added and those that were taken back, between entities: of each its last word."""
+    def _dropped(self, names: _Names) -> dict[str, int]:
+        """Return the names of what was dropped, each with the number of the event that did it last."""
         dropped: dict[str, int] = {}
         for item, drop in self.gone.items():
             for end in names.when_dropped(item, drop):
                 dropped[end] = max(drop.seq, dropped.get(end, -1))
+        return dropped
+
+    def _told(self, names: _Names, dropped: dict[str, int]) -> tuple[list[Triple], list[Triple]]:
+        """Return the facts that were added and those that were taken back, between entities: of each its last word."""
         last: dict[Triple, tuple[_Word, bool]] = {}
         for fact, word in self.facts.items():
             meant, stays = names.fact(fact), word.seq > max(dropped.get(fact[0], -1), dropped.get(fact[2], -1))
@@ -194,21 +208,19 @@ class Fold:
         added = [fact for fact, (word, stays) in last.items() if word.added and stays]
         return added, [fact for fact, (word, _) in last.items() if not word.added]
 
-    def _support(self, names: _Names, facts: list[Triple]) -> Support | None:
+    def _support(self, names: _Names, facts: list[Triple], about: list[Triple]) -> Support | None:
         known = names.engine
         arriving = [
             (item, names.links.get(item), entry.label)
             for item, entry in self.items.items()
             if known.unknown([item]) or item in names.links
         ]
-        about = [(user, r, names.entity(e)) for user, (_, theirs) in self.users.items() for r, e in theirs]
         if not (arriving or facts or self.users):
             return None
         ends = {name for head, _, tail in facts for name in (head, tail)} | {tail for _, _, tail in about}
         return replace(
-            _facts(facts),
+            _facts(facts, about),
             arrivals=_table(("item", "entity", "label"), arriving),
-            user_triples=_table(("head", "relation", "tail"), about),
             labels=_table(("entity", "label"), [(e, label) for e, label in self.labels.items() if e in ends]),
             newcomers=pa.array(list(self.users), pa.string()),
         )
@@ -283,10 +295,10 @@ class _Names:
         return not taken and (row is None or v.entities.id(row) == unlinked_entity(item))
 
 
-def _facts(facts: Sequence[Triple]) -> Support:
-    """Return a support of facts alone."""
-    nobody = pa.array([], pa.string())
-    return Support(nobody, nobody, triples=_table(("head", "relation", "tail"), facts))
+def _facts(facts: Sequence[Triple], about: Sequence[Triple]) -> Support:
+    """Return a support of facts alone, and of facts about users."""
+    nobody, names = pa.array([], pa.string()), ("head", "relation", "tail")
+    return Support(nobody, nobody, triples=_table(names, facts), user_triples=_table(names, about))
 
 
 def _table(names: tuple[str, ...], rows: Sequence[tuple[str | None, ...]]) -> pa.Table:

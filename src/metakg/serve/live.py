@@ -145,6 +145,11 @@ class Live:
                     self._take(events)
                 return self._state
 
+    def settle(self) -> None:
+        """Work in, here and now, what waits for the builder."""
+        while self._pending:
+            self._build()
+
     def committed(self, events: Sequence[Event]) -> None:
         """Take in what this process has just committed."""
         with self._lock:

@@ -15,7 +15,7 @@ def page(schema: dict[str, Any]) -> str:
         f"<title>{escape(schema['info']['title'])}: the interface</title></head><body>",
         f"<h1>{escape(schema['info']['title'])} {escape(schema['info']['version'])}</h1>",
         f"<p>{escape(schema['info']['description'])}</p>",
-        "<p>For machines: <a href='/api/openapi.json'>openapi.json</a></p>",
+        "<p>For machines: <a href='openapi.json'>openapi.json</a></p>",
     ]
     for path, methods in schema["paths"].items():
         for method, route in methods.items():

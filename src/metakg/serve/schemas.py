@@ -199,6 +199,7 @@ class Explanation(BaseModel):
     rank: int
     score_without: float
     rank_without: int
+    way: Literal["trained", "adapted", "kg-only", "popular"]
     faithfulness: float
     reasons: list[ReasonOut]
 

@@ -23,7 +23,8 @@ def drafts(rng: np.random.Generator, count: int) -> list[Draft]:
         if kind in ("like", "click", "dislike", "undo"):
             made.append(Draft(kind, user, item))
         elif kind == "user":
-            made.append(Draft("user", user, body={"label": f"User {user}", "facts": [["at_home_in", entity]]}))
+            end = entity if rng.random() < 0.5 else item
+            made.append(Draft("user", user, body={"label": f"User {user}", "facts": [["at_home_in", end]]}))
         elif kind == "forget":
             made.append(Draft("forget", user))
         elif kind == "item":

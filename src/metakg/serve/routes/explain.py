@@ -19,6 +19,7 @@ _EXPLAINED = {
     "rank": 1,
     "score_without": 0.5,
     "rank_without": 7,
+    "way": "trained",
     "faithfulness": 0.4,
     "reasons": [REASON],
 }

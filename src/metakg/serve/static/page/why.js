@@ -5,7 +5,7 @@ import { ask } from "./api.js";
 import { Graph } from "./graph.js";
 import { html, useEffect } from "./html.js";
 import { Trouble } from "./problem.js";
-import { aloud, count, joined, many, percent } from "./words.js";
+import { WAYS, aloud, count, joined, many, percent } from "./words.js";
 
 export function Why({ item, label, liked, disliked }) {
   const body = { liked: liked.map(({ id }) => id), disliked: disliked.map(({ id }) => id), item, limit: 3 };
@@ -21,7 +21,7 @@ export function Why({ item, label, liked, disliked }) {
   if (answer.problem) return html`<${Trouble} ...${answer} />`;
   if (!reasons) return html`<div class="why waiting" aria-hidden="true"></div>`;
   if (reasons.length === 0) {
-    return html`<p class="nothing">No path leads here from your picks: it is shown because many people like it.</p>`;
+    return html`<p class="nothing">No path leads here from your picks: ${WAYS[answer.data.way].without}.</p>`;
   }
   return html`
     <div class="why" aria-busy=${answer.busy ? "true" : "false"}>

@@ -23,12 +23,12 @@ export function duration(seconds) {
   return parts.slice(0, 2).join(" ");
 }
 
-/** How an answer was made: a short name for the badge and a sentence for those who ask. */
+/** How an answer was made: a short name for the badge, a sentence for those who ask, and what is said where no path leads. */
 export const WAYS = {
-  adapted: { name: "from your picks", about: "Adapted to what you picked a moment ago; nothing was retrained.", short: "fits your picks as a whole" },
-  trained: { name: "from past clicks", about: "Known from the clicks that the model was trained on.", short: "fits your past clicks" },
-  "kg-only": { name: "from facts alone", about: "Nobody clicked yet: made from the knowledge graph alone.", short: "fits what is known about you" },
-  popular: { name: "popular", about: "Nothing is known about you yet, so this is what most people like.", short: "liked by many here" },
+  adapted: { name: "from your picks", about: "Adapted to what you picked a moment ago; nothing was retrained.", short: "fits your picks as a whole", without: "what speaks for it lies further away" },
+  trained: { name: "from past clicks", about: "Known from the clicks that the model was trained on.", short: "fits your past clicks", without: "what speaks for it lies further away" },
+  "kg-only": { name: "from facts alone", about: "Nobody clicked yet: made from the knowledge graph alone.", short: "fits what is known about you", without: "it is shown because of what is known about you" },
+  popular: { name: "popular", about: "Nothing is known about you yet, so this is what most people like.", short: "liked by many here", without: "it is shown because many people like it" },
 };
 
 const SCENARIOS = {
@@ -53,9 +53,9 @@ export const slug = (name) =>
 export function oneLine(path) {
   const own = path[0].label;
   if (path.length === 5) {
-    const [, , between, edge] = path;
+    const [, first, between, edge] = path;
     if (between.kind === "crowd") return `${between.label} picked this and ${own}`;
-    if (edge.inverse) return `${edge.label} ${between.label}, like ${own}`;
+    if (edge.inverse && !first.inverse && edge.relation === first.relation) return `${edge.label} ${between.label}, like ${own}`;
   }
   const between = path.filter((_, place) => place % 2 === 0).slice(1, -1).map((node) => node.label);
   return between.length > 0 ? `reached from ${own} by way of ${between.join(" and ")}` : `linked to ${own}`;
