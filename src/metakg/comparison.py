@@ -18,8 +18,8 @@ from metakg import files, session
 from metakg.data import Split
 from metakg.errors import ConfigError, DataError
 from metakg.evaluation import Evaluation, evaluate
-from metakg.evaluation.evaluator import check_rules
-from metakg.evaluation.report import DAGGER, aggregate, best_floor, grid, means_of, tables
+from metakg.evaluation.evaluator import Shots, check_rules
+from metakg.evaluation.report import DAGGER, aggregate, best_floor, grid, means_of, rules_of, tables
 from metakg.evaluation.result import MASK, TIES
 from metakg.evaluation.significance import compare_models
 from metakg.heap import peak_bytes
@@ -147,7 +147,8 @@ class Leaderboard:
         parts.append(self._costs(markdown=markdown))
         if self.searched:
             parts.append(self._searches(markdown=markdown))
-        parts.append("\n".join(f"{'- ' if markdown else ''}{r.about}" for r in self.evaluations[0].results) + "\n")
+        about = [rules_of(self.rows), *(result.about for result in self.evaluations[0].results)]
+        parts.append("\n".join(f"{'- ' if markdown else ''}{line}" for line in about) + "\n")
         notes = dict.fromkeys(
             [
                 *self._unfinished(),
@@ -288,7 +289,7 @@ def compare(
     fewer: Mapping[str, int] | None = None,
     scenarios: Literal["all"] | Sequence[str] = "all",
     k: int = 20,
-    shots: Sequence[int | None] | None = None,
+    shots: Sequence[Shots] | None = None,
     mask: Literal["support", "support+train"] | None = None,
     candidates: Literal["all", "scenario"] = "all",
     settings: Mapping[str, Mapping[str, Any]] | None = None,
@@ -302,11 +303,11 @@ def compare(
     Args:
         split: the data, cut.
         models: registry names.
-        seeds: each learnt model is fitted once for each; a model without randomness once.
+        seeds: each learnt model is fitted once for each different one; a model without randomness once.
         fewer: models that are fitted for the first so many seeds alone; a note says so.
         scenarios: names, or "all".
         k: cut-off of the tables; 1, 5, 10 and this are all measured.
-        shots: numbers of revealed support pairs, for k-shot curves; by default the scenario's own rule.
+        shots: numbers of revealed support pairs, for k-shot curves, or "all"; by default the scenario's own rule.
         mask: see `evaluate`; by default as the protocol says.
         candidates: rank all items, or only those that can be right in the scenario.
         settings: by model name, settings that differ from the defaults.
@@ -323,7 +324,7 @@ def compare(
         DataError: `keep` holds runs of other data, settings or rules; or another process is at the same run in it.
         LeakageError: a query pair is visible to something that learns or ranks.
     """
-    settings = settings or {}
+    settings, seeds = settings or {}, list(dict.fromkeys(seeds))
     if not models or not seeds:
         what = "models" if not models else "seeds"
         raise ConfigError(what, "none", expected="at least one", fix="Name some, such as blend." if not models else "Name one.")
@@ -443,7 +444,7 @@ def _rule(
     settings: Mapping[str, Any],
     seed: int,
     ks: list[int],
-    shots: Sequence[int | None] | None,
+    shots: Sequence[Shots] | None,
     scenarios: Literal["all"] | Sequence[str],
     mask: str | None,
     candidates: str,

@@ -190,6 +190,31 @@ def test_compare_draws_one_number_of_shots(folder, tmp_path) -> None:
     assert (tmp_path / "p.svg").read_text().startswith("<svg")
 
 
+def test_compare_refuses_before_the_work_a_picture_that_cannot_be_drawn_or_a_place_that_cannot_be_written(
+    folder, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("metakg.comparison.fit", lambda *_, **__: pytest.fail("it began"))
+    words = ["compare", folder / "split", "--models", "popularity"]
+    (tmp_path / "file").write_text("x")
+    for option in ("--json", "--plot", "--markdown"):
+        with pytest.raises(DataError, match="writing"):
+            run(*words, option, tmp_path / "file" / "p.svg")
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    with pytest.raises(ConfigError, match="expected the extra `plot`"):
+        run(*words, "--plot", tmp_path / "p.svg")
+
+
+def test_compare_says_its_rules_and_judges_once_what_is_named_twice(folder) -> None:
+    text = run("compare", folder / "split", "--models", "walk", "--scenarios", "warm,warm", "--mask", "support")
+    assert "protocol strict, all items ranked, mask support" in text
+    assert text.count("\nwarm: ") == 1
+
+
+def test_train_resumes_only_what_has_a_log(folder, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="--resume: found no --log"):
+        run("train", folder / "split", "--model", "fm", "--out", tmp_path / "b", "--resume")
+
+
 def test_compare_refuses_a_page_without_markers(folder, tmp_path) -> None:
     (tmp_path / "page.md").write_text("# Mine\n")
     with pytest.raises(DataError, match="a page without markers"):

@@ -97,6 +97,22 @@ def test_the_scenarios_own_number_of_shots(falling, toy):
     assert [result.shots for result in evaluate(falling, split, k=3, shots=[None, 0, 1]).results] == [1, 0]
 
 
+def test_all_shots_are_all_whatever_the_scenarios_own_number(falling, toy):
+    cold = replace(toy.scenarios["user_cold"], default_shots=0)
+    split = replace(toy, scenarios={"user_cold": cold})
+    found = evaluate(falling, split, k=3, shots=[0, 1, "all"]).results
+    assert [result.shots for result in found] == [0, 1, 2]
+    assert found[-1].revealed.tolist() == [2, 2, 0]
+    assert evaluate(falling, split, k=3, shots="all").results[0].revealed.tolist() == [2, 2, 0]
+    assert evaluate(falling, toy, scenarios=["user_cold"], k=3, shots="all").results[0].shots is None
+
+
+def test_a_scenario_named_twice_is_judged_once_and_the_rules_are_said(falling, toy):
+    found = evaluate(falling, toy, scenarios=["user_cold", "user_cold"], k=3, mask="support", candidates="scenario")
+    assert [result.scenario for result in found.results] == ["user_cold"]
+    assert f"protocol {toy.protocol}, scenario items ranked, mask support" in str(found)
+
+
 def test_a_scenario_that_reveals_nothing_is_judged_once(falling, toy):
     cold = replace(toy.scenarios["user_cold"], support=Interactions.empty())
     split = replace(toy, scenarios={"user_cold": cold, "item_cold": toy.scenarios["item_cold"]})

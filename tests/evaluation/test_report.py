@@ -6,7 +6,7 @@ import pytest
 
 from metakg.errors import ConfigError, DataError
 from metakg.evaluation import plot
-from metakg.evaluation.report import against_best_floor, aggregate, grid, read_rows, settings, tables, write_rows
+from metakg.evaluation.report import against_best_floor, aggregate, grid, read_rows, rules_of, tables, write_rows
 
 
 def row(model="kg-knn", scenario="user_cold", mean=0.25, seed=1, **changes):
@@ -198,8 +198,8 @@ def test_a_row_without_a_number_of_users():
 
 def test_settings_in_one_line():
     report = aggregate([row(seed=2), row("walk", seed=1, mask="support+train")])
-    assert settings(report) == "protocol paper, all items ranked, mask support and support+train, seeds 1, 2"
-    assert settings(aggregate([row(seed=None)])) == "protocol paper, all items ranked, mask support"
+    assert rules_of(report) == "protocol paper, all items ranked, mask support and support+train, seeds 1, 2"
+    assert rules_of(aggregate([row(seed=None)])) == "protocol paper, all items ranked, mask support"
 
 
 def test_a_bar_in_a_name_does_not_break_markdown():

@@ -142,6 +142,14 @@ def test_ablation_has_the_papers_five(lab) -> None:
     assert len(set(of_warm)) > 1
 
 
+@pytest.mark.parametrize("tasks", [16, 64, 128])
+def test_the_ablation_has_a_pool_to_choose_from_whatever_tasks_are_set(lab, tasks) -> None:
+    work = lab("metakg")
+    work = replace(work, settings={"metakg": merged(work.settings["metakg"], {"training": {"tasks": tasks}})})
+    pools = [unit.rule["training"]["scheduler"] for unit in EXPERIMENTS["ablation"](work)]
+    assert [scheduler and scheduler["pool"] for scheduler in pools] == [2 * tasks, None, 2 * tasks, None]
+
+
 def test_shots_reveal_more(lab) -> None:
     work = lab("walk", "metakg-paper")
     from metakg.experiments import sensitivity
@@ -153,6 +161,8 @@ def test_shots_reveal_more(lab) -> None:
             rows = unit.work(desk)
             shots = {r["shots"] for r in rows if r["what"] == "quality" and r["scenario"] == "user_cold"}
             assert shots == set(sensitivity.SHOTS)
+            means = [r["mean"] for r in rows if (r.get("scenario"), r.get("metric")) == ("user_cold", "recall")]
+            assert len(set(means)) > 1, "what is revealed changes the lists"
 
 
 # -- the leak --------------------------------------------------------------------------------------------------------------

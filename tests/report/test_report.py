@@ -17,13 +17,15 @@ from metakg.cli.main import app
 from metakg.errors import ConfigError, DataError
 from metakg.evaluation.report import aggregate, stars
 from metakg.evaluation.significance import compare
-from metakg.experiments.rows import read
+from metakg.experiments.rows import Done, Record, key_of, read
 from metakg.report import collect, write_markdown, write_page
 from metakg.report.blocks import SCENARIO_NAMES, Table
+from metakg.report.collect import Runs
 from metakg.report.figures import Figure
 from metakg.report.missing import missing
 from metakg.report.page import page
 from metakg.report.sections import sections
+from metakg.report.sensitivity import _otherwise_set
 
 SECTIONS = (
     "table3", "gains", "cost", "ablation", "leak", "shots", "sensitivity", "efficiency", "scalability", "curves", "parameters",
@@ -227,7 +229,8 @@ def test_what_was_not_run_is_named_with_its_command(runs, tmp_path) -> None:
     shutil.copytree(runs, copy)
     (copy / "leak.jsonl").unlink()
     found = collect(copy)
-    assert "leak: not run (metakg experiment leak DIR --data SPLIT --resume)" in missing(found)
+    command = "metakg experiment leak DIR --data SPLIT --resume, with the other options of the commands below"
+    assert f"leak: not run ({command})" in missing(found)
     assert any("without a row" in line and "item-knn" in line for line in missing(found))
     assert "ablation, variants of metakg not run: no-collaborative" in missing(found)
     assert "sensitivity, local updates of metakg not run: 2, 3, 4" in missing(found)
@@ -393,3 +396,33 @@ def test_a_board_without_floors_or_costs_of_this_machine_is_shown_all_the_same(r
     text = page(collect(copy))
     assert "No floor was judged" in text
     assert "best floor, None" not in text
+
+
+def test_nothing_is_tested_against_another_floor_than_the_best(runs, tmp_path) -> None:
+    """Where its users' values are lost, there is no test, and not one against whichever floor is left."""
+    best, copy = collect(runs).best_floor(), tmp_path / "copy"
+    shutil.copytree(runs, copy)
+    (copy / "tests.json").unlink()
+    shutil.rmtree(copy / "kept" / key_of({"unit": best}))
+    found = collect(copy)
+    assert found.best_floor() == best
+    assert not found.tests.get("table3")
+    assert not found.gains
+    assert {model for model, _, _ in found.intervals} == {"popularity", "walk", "metakg"} - {best}
+
+
+def test_a_study_on_other_settings_than_the_leaderboard_says_so(tmp_path) -> None:
+    def rule(**model: int) -> dict:
+        return {"model": {"kind": "metakg", "inner_steps": 1, "hidden": 8, **model}, "training": {"loop": {"epochs": 3}}}
+
+    def unit(rule: dict, **more: object) -> Done:
+        return Done("u", "k", rule, 1.0, 0, ({"what": "quality", "model": "metakg", **more},))
+
+    def runs_of(*studies: dict) -> Runs:
+        units = [unit(one, study="local updates", value=0) for one in studies]
+        records = {"table3": Record({}, units=[unit(rule())]), "sensitivity": Record({}, units=units)}
+        return Runs(tmp_path, {}, records, {}, {}, (), ())
+
+    assert _otherwise_set(runs_of(rule(inner_steps=0), rule(inner_steps=5))) == []
+    assert _otherwise_set(runs_of(rule(inner_steps=0), rule(inner_steps=5, max_items=3))) == ["metakg"]
+    assert _otherwise_set(runs_of({**rule(), "training": {"loop": {"epochs": 4}}})) == ["metakg"]

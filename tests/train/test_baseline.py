@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ import metakg
 from metakg import rng as random
 from metakg.data import Interactions, Support, TrainView
 from metakg.engine import fit
-from metakg.errors import CheckpointError, ConfigError, DataError
+from metakg.errors import CheckpointError, ConfigError, DataError, NonFiniteLoss
 from metakg.models.base import Recommender
 from metakg.models.fm import FM, FmConfig
 from metakg.models.learnt import Kind, Learnt, LearntConfig, embedding
@@ -473,6 +473,24 @@ def test_a_run_that_began_with_other_vectors_is_not_gone_on_with(tmp_path: Path,
     monkeypatch.setattr(baseline, "fit_bpr", elsewhere)
     with pytest.raises(CheckpointError, match=r"start vectors: found '\w+'; expected '\w+'"):
         fit("fm", view, seed=3, folder=tmp_path, resume=True, **settings)
+
+
+def test_a_start_goes_on_at_another_rate_as_one_that_explodes_advises(tmp_path: Path) -> None:
+    def run(rate: float, report: Callable[[str], None] | None = None) -> None:
+        how = {**QUICK, "start": "bpr", "bpr": {"learning_rate": rate, "epochs": 6}}
+        fit("fm", toy_view(), seed=3, folder=tmp_path, resume=True, report=report, dim=6, training=how)
+
+    def stop(words: str) -> None:
+        if words.startswith("start vectors"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(1e-3, stop)
+    with pytest.raises(NonFiniteLoss, match=r"Lower the learning rate and resume: the state of step \d+ is in .*bpr"):
+        run(1e38)
+    run(1e-4)
+    with pytest.raises(CheckpointError, match=r"a run that is over, at a learning rate of 0\.0001"):
+        run(1e-2)
 
 
 def _often() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from metakg.nesting import merged
 
 if TYPE_CHECKING:
     from metakg.data import Dataset, Split
+    from metakg.evaluation.evaluator import Shots
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else, for machines.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="The one number all randomness comes from.")]
@@ -224,7 +225,7 @@ def chosen(scenarios: str) -> list[str] | Literal["all"]:
     return "all" if scenarios == "all" else [name.strip() for name in scenarios.split(",")]
 
 
-def shots_from(text: str | None) -> list[int | None] | None:
+def shots_from(text: str | None) -> list[Shots] | None:
     """Return numbers of shots from "0,1,all"; None where nothing was asked.
 
     Raises:
@@ -232,10 +233,10 @@ def shots_from(text: str | None) -> list[int | None] | None:
     """
     if text is None:
         return None
-    result: list[int | None] = []
+    result: list[Shots] = []
     for entry in text.split(","):
         name = entry.strip()
-        if name != "all" and not name.isdigit():
+        if name != "all" and not name.isdecimal():
             raise ConfigError("--shots", repr(name), expected="numbers from 0, or 'all'", fix="For example: --shots 0,1,2,5,10")
-        result.append(None if name == "all" else int(name))
+        result.append("all" if name == "all" else int(name))
     return result

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from metakg.cli import screen
 from metakg.cli.common import SetOption, SettingsOption, SplitArgument, check_rules, chosen, open_split, settings_of, shots_from
 from metakg.cli.evaluate import CandidatesOption, MaskOption, ScenariosOption, ShotsOption
+
+if TYPE_CHECKING:
+    from metakg.evaluation.evaluator import Shots
 
 BEGIN, END = "<!-- written by metakg compare: begin -->", "<!-- written by metakg compare: end -->"
 
@@ -58,7 +62,7 @@ def compare(
     from metakg.train.trials import searches
 
     counts = shots_from(shots)
-    _check_outputs(plot, markdown, counts)
+    _check_outputs(plot, markdown, json_file, counts)
     check_rules(mask, candidates)
     if reference is not None:
         check_reference(reference)
@@ -91,14 +95,14 @@ def compare(
         from metakg.evaluation.report import write_rows
 
         write_rows(json_file, board.rows)
-    if plot is not None:
-        from metakg.evaluation.plot import bars
-
-        bars(board.rows, plot, metric="recall", k=k)
     if markdown is not None:
         picture = f"\n![Recall@{k}]({plot.name})\n" if plot is not None and plot.parent == markdown.parent else ""
         text = f"{board.text(markdown=True, reference=reference, against=against)}{picture}\n{board.footer()}"
         files.write_between(markdown, BEGIN, END, text)
+    if plot is not None:
+        from metakg.evaluation.plot import bars
+
+        bars(board.rows, plot, metric="recall", k=k)
 
 
 def _seeds_of(asked: list[str]) -> tuple[list[str], dict[str, int]]:
@@ -120,18 +124,23 @@ def _seeds_of(asked: list[str]) -> tuple[list[str], dict[str, int]]:
     return names, fewer
 
 
-def _check_outputs(plot: Path | None, page: Path | None, shots: list[int | None] | None) -> None:
+def _check_outputs(plot: Path | None, page: Path | None, rows: Path | None, shots: Sequence[Shots] | None) -> None:
     """Refuse before the work what could not be written after it.
 
     Raises:
-        ConfigError: the picture has another ending, or would have to show several numbers of shots.
-        DataError: the page exists and lacks a marker.
+        ConfigError: the picture has another ending, would have to show several numbers of shots, or cannot be drawn here.
+        DataError: the page exists and lacks a marker, or a place cannot be written.
     """
     from metakg import files
     from metakg.errors import ConfigError
 
-    if plot is not None and plot.suffix not in (".svg", ".png"):
-        raise ConfigError(f"--plot {plot}", f"the ending {plot.suffix!r}", expected=".svg or .png", fix="Rename the picture.")
+    for path in (plot, page, rows):
+        if path is not None:
+            files.check_file(path, overwrite=True)
+    if plot is not None:
+        from metakg.evaluation.plot import check
+
+        check(plot)
     if plot is not None and shots is not None and len(shots) > 1:
         raise ConfigError("--plot", f"{len(shots)} numbers of shots", expected="one", fix="Draw them one by one.")
     if page is not None and page.exists():

@@ -13,7 +13,7 @@ from metakg.cli.recommend import BundleArgument
 ScenariosOption = Annotated[str, typer.Option(help="Names with commas between, or 'all'.")]
 ShotsOption = Annotated[
     str | None,
-    typer.Option(help="Numbers of revealed support pairs with commas between, as 0,1,2,5,10; default: the scenario's own."),
+    typer.Option(help="Numbers of revealed support pairs with commas between, as 0,1,2,5,all; default: the scenario's own."),
 ]
 MaskOption = Annotated[
     str | None,

@@ -41,7 +41,8 @@ def train(
         bool,
         typer.Option(
             "--validate",
-            help="Find the number of epochs on the validation scenarios first, then train so long (metakg: at most).",
+            help="Find the number of epochs on the validation scenarios first (anew with --resume too), then train so long "
+            "(metakg: at most).",
         ),
     ] = False,
     whole: Annotated[
@@ -64,9 +65,12 @@ def train(
     """Fit a model on the training part of a split, or on all data, and write it as a bundle."""
     from metakg import files
     from metakg.engine import fit
+    from metakg.errors import ConfigError
     from metakg.splits import whole as all_of
 
     files.check_folder(out, overwrite=overwrite, kind="bundle")
+    if resume and log is None:
+        raise ConfigError("--resume", "no --log", expected="the folder of what is to go on", fix="Name it: --log DIR.")
     begin = time.perf_counter()
     cut = None if whole and not validate else open_split(folder)  # data without times are not cut for nothing
     data = open_data(folder) if cut is None else cut.dataset

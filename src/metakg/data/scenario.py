@@ -62,6 +62,12 @@ class Scenario:
         """The (B,) distinct user rows that have a query, ascending."""
         return np.unique(self.query.users)
 
+    @property
+    def most_shots(self) -> int:
+        """The least number of shots that reveals the whole support."""
+        by = self.support.users if self.shots_by == "user" else self.support.items
+        return int(np.bincount(by).max(initial=0))
+
     def revealed(self, shots: int | None = None) -> Interactions:
         """Return the support pairs that `shots` reveals (default: `default_shots`; all if that is None too)."""
         shots = self.default_shots if shots is None else shots

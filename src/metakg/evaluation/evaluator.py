@@ -28,6 +28,10 @@ from metakg.types import Rows
 _SHOWN = 5
 
 
+Shots = int | Literal["all"] | None
+"""How many support pairs of a user (of an item, where items are cold) are revealed; None is the scenario's own rule."""
+
+
 class HoldsRecommender(Protocol):
     """Something with a recommender inside, such as `metakg.engine.Engine`."""
 
@@ -43,7 +47,7 @@ def evaluate(
     metric_names: Sequence[str] = tuple(metrics.METRICS),
     mask: MaskRule | None = None,
     candidates: CandidateRule = "all",
-    shots: int | Sequence[int | None] | None = None,
+    shots: Shots | Sequence[Shots] = None,
     adapt: bool = True,
     model: str | None = None,
     seed: int | None = None,
@@ -66,7 +70,7 @@ def evaluate(
             he has clicked out by themselves all the same, so it compares them with no other). The whole support is left out
             at every number of shots, so that all points of a k-shot curve rank the same items.
         candidates: rank all items, or only those that can be right in the scenario.
-        shots: how many support pairs are revealed; each number gives one result. None is the scenario's own rule.
+        shots: how many support pairs are revealed, or "all"; each number gives one result. None is the scenario's own rule.
         adapt: whether the recommender may learn from the support; without it, it must know all users and items already.
         model: name in tables; the registry name by default.
         seed: the seed that the recommender was fitted with, for the table.
@@ -90,7 +94,7 @@ def evaluate(
     refuse(split)
     leakage.check_view(split, names, fitted.view, f"the training view of {kind}")
     judge = _Judge(split, ks, tuple(metric_names), rule, candidates, adapt, block)
-    asked = [shots] if shots is None or isinstance(shots, int) else list(shots)
+    asked = [shots] if shots is None or isinstance(shots, int | str) else list(shots)
     with heap.kept():
         results = tuple(
             judge.scenario(fitted, name, number) for name in names for number in _numbers_of_shots(split.scenarios[name], asked)
@@ -196,14 +200,15 @@ def _scenario_names(split: Split, scenarios: Literal["all"] | Sequence[str]) -> 
                 expected="somebody to judge",
                 fix="Lower the thresholds of the split, or leave this scenario out.",
             )
-    return names
+    return list(dict.fromkeys(names))
 
 
-def _numbers_of_shots(scenario: Scenario, asked: Sequence[int | None]) -> list[int | None]:
+def _numbers_of_shots(scenario: Scenario, asked: Sequence[Shots]) -> list[int | None]:
     """Return the different numbers of shots to judge; a scenario that reveals nothing is judged once."""
     if not len(scenario.support):
         return [None]
-    return list(dict.fromkeys(scenario.default_shots if number is None else number for number in asked))
+    numbers = {"all": None if scenario.default_shots is None else scenario.most_shots, None: scenario.default_shots}
+    return list(dict.fromkeys(number if isinstance(number, int) else numbers[number] for number in asked))
 
 
 def _known(ids: IdMap, outside: IdMap, rows: Rows, name: str) -> Rows:

@@ -12,6 +12,21 @@ from metakg.types import Json
 _PIXELS_PER_POINT = 2.0
 
 
+def check(path: Path) -> None:
+    """Refuse, before the work, a picture that could not be drawn after it.
+
+    Raises:
+        ConfigError: the extra `plot` is not installed, or the ending is another one.
+    """
+    if path.suffix not in (".svg", ".png"):
+        raise ConfigError(f"plot {path}", f"the ending {path.suffix!r}", expected=".svg or .png", fix="Rename the picture.")
+    try:
+        import altair  # noqa: F401
+        import vl_convert  # noqa: F401
+    except ImportError as err:
+        raise missing_extra("plot", "plot", err) from err
+
+
 def bars(report: Sequence[Json], path: Path | str, *, metric: str = "recall", k: int = 20, title: str | None = None) -> None:
     """Draw a bar for each model in each scenario, with the deviation between seeds as an error bar.
 
@@ -27,8 +42,7 @@ def bars(report: Sequence[Json], path: Path | str, *, metric: str = "recall", k:
         DataError: the file cannot be written.
     """
     path = Path(path)
-    if path.suffix not in (".svg", ".png"):
-        raise ConfigError(f"plot {path}", f"the ending {path.suffix!r}", expected=".svg or .png", fix="Rename the picture.")
+    check(path)
     rows = [row for row in report if (row["metric"], row["k"]) == (metric, k)]
     if not rows or len({(row["model"], row["scenario"]) for row in rows}) != len(rows):
         raise ConfigError(
@@ -38,10 +52,8 @@ def bars(report: Sequence[Json], path: Path | str, *, metric: str = "recall", k:
             fix="Choose a metric that was judged, and one protocol and number of shots.",
         )
     spec = _spec(rows, title or f"{metric}@{k}, {' and '.join(dict.fromkeys(row['protocol'] for row in rows))} protocol")
-    try:
-        import vl_convert
-    except ImportError as err:
-        raise missing_extra("plot", "plot", err) from err
+    import vl_convert
+
     if path.suffix == ".svg":
         picture = vl_convert.vegalite_to_svg(spec).encode()
     else:
@@ -52,10 +64,8 @@ def bars(report: Sequence[Json], path: Path | str, *, metric: str = "recall", k:
 
 def _spec(rows: Sequence[Json], title: str) -> Json:
     """Return the Vega-Lite description of the picture."""
-    try:
-        import altair
-    except ImportError as err:
-        raise missing_extra("plot", "plot", err) from err
+    import altair
+
     data = [
         {
             "model": row["model"],

@@ -278,7 +278,7 @@ def stars(comparison: Json) -> str:
     return "*" * sum(p < level for level in (0.05, 0.01, 0.001))
 
 
-def settings(report: Sequence[Json]) -> str:
+def rules_of(report: Sequence[Json]) -> str:
     """Return one line that says under which rules the rows were made: protocol, mask, candidates, seeds."""
 
     def each(name: str) -> str:

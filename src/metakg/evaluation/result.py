@@ -119,9 +119,10 @@ class Evaluation:
 
     def __str__(self) -> str:
         """Return its tables, and what was judged."""
-        from metakg.evaluation.report import aggregate, tables
+        from metakg.evaluation.report import aggregate, rules_of, tables
 
-        return "\n".join([tables(aggregate(self.rows)), *(result.about for result in self.results)])
+        rows = aggregate(self.rows)
+        return "\n".join([tables(rows), rules_of(rows), *(result.about for result in self.results)])
 
     def at(self, k: int) -> Evaluation:
         """Return the same at one cut-off alone.

@@ -12,6 +12,9 @@ from functools import partial
 
 from metakg.experiments.lab import Lab
 from metakg.experiments.runner import Kind, Unit
+from metakg.nesting import merged
+from metakg.train.fit import settings_for
+from metakg.train.practice import PracticeConfig
 from metakg.types import Json
 
 VARIANTS: Mapping[str, Mapping[str, Json]] = {
@@ -23,14 +26,17 @@ VARIANTS: Mapping[str, Mapping[str, Json]] = {
         "base": {"training": {"ablation": "base"}},
     },
     "metakg": {
-        "full": {"training": {"scheduler": {"pool": 128, "stale": True}}},
+        "full": {"training": {"scheduler": {"stale": True}}},
         "no-scheduler": {"training": {"scheduler": None}},
-        "no-collaborative": {"inner_steps": 0, "training": {"scheduler": {"pool": 128, "stale": True}}},
+        "no-collaborative": {"inner_steps": 0, "training": {"scheduler": {"stale": True}}},
         "base": {"inner_steps": 0, "training": {"scheduler": None}},
     },
 }
-"""By model, the settings of each variant. `metakg` recommends `no-scheduler` (docs/results/metakg.md); its evidence is the
-knowledge graph itself, so there is no loss on facts to leave out."""
+"""By model, the settings of each variant; a scheduler that is put in chooses from twice the tasks of a step.
+
+`metakg` recommends `no-scheduler` (docs/results/metakg.md); its evidence is the knowledge graph itself, so there is no loss on
+facts to leave out.
+"""
 
 
 def units(lab: Lab) -> list[Unit]:
@@ -40,10 +46,20 @@ def units(lab: Lab) -> list[Unit]:
         for model, variants in VARIANTS.items():
             if model not in lab.models:
                 continue
-            for variant, changes in variants.items():
+            for variant, told in variants.items():
+                changes = _with_pool(lab, model, told)
                 rule = lab.rule(model, seed, changes, experiment="ablation", variant=variant)
                 name = f"{model} {variant}"
                 work = partial(lab.fit_and_judge, model=model, seed=seed, rule=rule, changes=changes, name=name)
                 tier: Kind = "seeds" if number else "essential"
                 found.append(Unit("ablation", f"{name}, seed {seed}", rule, work, tier, like=model))
     return found
+
+
+def _with_pool(lab: Lab, model: str, changes: Json) -> Json:
+    """Return changes in which a scheduler that they put in has something to choose from, whatever number of tasks is set."""
+    if not changes.get("training", {}).get("scheduler"):
+        return changes
+    _, training = settings_for(model, lab.settings_of(model, {"training": {"scheduler": None}}))
+    assert isinstance(training, PracticeConfig)
+    return merged(changes, {"training": {"scheduler": {"pool": 2 * training.tasks}}})

@@ -191,7 +191,8 @@ def _derive(folder: Path, records: Mapping[str, Record], k: int) -> tuple[_Deriv
             else:
                 missing += 1
     if "table3" in kept:
-        _of_table3(kept["table3"], k, derived)
+        rows = [row for unit in units["table3"] for row in unit.rows if row["what"] == "quality"]
+        _of_table3(kept["table3"], k, derived, best_floor(aggregate(rows), FLOORS))
     if "ablation" in kept:
         for model in dict.fromkeys(e.model.rpartition(" ")[0] for e in kept["ablation"]):
             theirs = [e for e in kept["ablation"] if e.model.rpartition(" ")[0] == model]
@@ -234,9 +235,10 @@ def _against(evaluations: Sequence[Evaluation], baseline: str, k: int) -> list[J
     return [row for metric in METRICS for row in compare_models(others, base, metric=metric, k=k)] if base else []
 
 
-def _of_table3(evaluations: Sequence[Evaluation], k: int, derived: _Derived) -> None:
-    means = aggregate(row for e in evaluations for row in e.rows if row["metric"] in METRICS and row["k"] == k)
-    floor = best_floor(means, FLOORS)
+def _of_table3(evaluations: Sequence[Evaluation], k: int, derived: _Derived, floor: str | None) -> None:
+    """Work out intervals, and tests and gains against the best floor of the leaderboard, where its users' values are here."""
+    if floor not in {e.model for e in evaluations}:
+        floor = None
     if floor is not None:
         derived.tests["table3"] = _against(evaluations, floor, k)
     by_model: dict[str, list[Evaluation]] = {}

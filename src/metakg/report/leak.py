@@ -51,7 +51,8 @@ def section(runs: Runs) -> Section | None:
                 ticks = sorted({p[0] for points in series.values() for p in points})
                 x, y = Axis("passes over the pairs", log=True, ticks=ticks), Axis(f"Recall@{runs.k}", zero=True)
                 panels.append(charts.lines(SCENARIO_NAMES[scenario], series, legend, x, y, tag=scenario))
-            blocks.append(Figure("leak-passes", panels, legend, "The vectors themselves, judged after so many passes."))
+            words = "The vectors themselves, judged after so many passes; whiskers are the range of the seeds."
+            blocks.append(Figure("leak-passes", panels, legend, words))
         blocks.append(_table(runs, theirs, carrier, last))
     tests = paired_tests(runs.tests.get("leak", []), "the same vectors without answers")
     blocks += [tests] if tests else []

@@ -16,7 +16,7 @@ _SAW = ("nothing", "as released", "everything")
 def missing(runs: Runs) -> list[str]:
     """Return what was not run: whole experiments with the command that runs them, models, and parts of experiments."""
     data = "" if runs.manifest.get("name") == DEMO else " --data SPLIT"
-    command = f"metakg experiment {{}} DIR{data} --resume"
+    command = f"metakg experiment {{}} DIR{data} --resume, with the other options of the commands below"
     lacking = [f"{name}: not run ({command.format(name)})" for name in EXPERIMENTS if name not in runs.records]
     judged = {row["model"] for row in runs.rows("table3", "quality")}
     if judged:

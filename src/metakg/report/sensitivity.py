@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from metakg.experiments.lab import OURS
+from metakg.experiments.rows import Done
+from metakg.experiments.sensitivity import STUDIES
 from metakg.models.registry import FLOORS
 from metakg.report import charts
 from metakg.report.axes import Axis
@@ -35,7 +39,8 @@ def shots(runs: Runs) -> Section | None:
             panels.append(
                 charts.lines(SCENARIO_NAMES[scenario], series, legend, x, Axis(f"Recall@{runs.k}", zero=True), tag=scenario)
             )
-        figures.append(Figure(name, panels, legend, f"{title} (same query for every number of revealed pairs)."))
+        words = f"{title} (same query for every number of revealed pairs); whiskers are the deviation between seeds."
+        figures.append(Figure(name, panels, legend, words))
     table = values_table(rows, "shots", f"Recall@{runs.k} by revealed pairs of each user (of each item where items are cold)")
     lead = "How much a few clicks change (paper, Fig. 7): 0 to 10 revealed pairs, and supports of 5 to 80."
     return Section("shots", "From the first click", lead, [*figures, table])
@@ -68,8 +73,47 @@ def settings(runs: Runs) -> Section | None:
         blocks.append(values_table(rows, "value", f"Recall@{runs.k} by {study}"))
     if not blocks:
         return None
+    others = _otherwise_set(runs)
+    else_at = "All else at the settings of the leaderboard. "
+    if others:
+        else_at = f"Beside what is studied, {', '.join(others)} had other settings than in the leaderboard. "
     lead = (
         "Number of inner updates (paper, Fig. 6) and width of the vectors (Fig. 8; for metakg, which has none, the width of "
-        "its network). All else at the settings of the leaderboard. Shown on the queries, chosen on none of them."
+        f"its network). {else_at}Whiskers are the range of the seeds. Shown on the queries, chosen on none of them."
     )
     return Section("sensitivity", "What hangs on a setting", lead, blocks)
+
+
+def _otherwise_set(runs: Runs) -> list[str]:
+    """Return the models whose studies stand on other settings than their rows in the leaderboard, but for what is studied."""
+    board = {row["model"]: unit for unit in _units(runs, "table3") for row in unit.rows if row["what"] == "quality"}
+    found: dict[str, None] = {}
+    for unit in _units(runs, "sensitivity"):
+        for model in {row["model"] for row in unit.rows if row.get("study") in STUDIES and row["model"] in board}:
+            studied = {name for study in STUDIES.values() if model in study for name in study[model][1](0)}
+            theirs, of_board = (
+                {path: value for path, value in _leaves(one.rule).items() if path[1] not in studied}
+                for one in (unit, board[model])
+            )
+            if theirs != of_board:
+                found[model] = None
+    return list(found)
+
+
+def _units(runs: Runs, experiment: str) -> Sequence[Done]:
+    """Return the units of an experiment whose rules say what was fitted."""
+    record = runs.records.get(experiment)
+    return [unit for unit in (record.units if record else ()) if "model" in unit.rule]
+
+
+def _leaves(rule: Json) -> dict[tuple[str, ...], object]:
+    """Return the settings of a rule, each by the names that lead to it."""
+
+    def walk(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
+        if isinstance(value, dict) and value:
+            for name, inner in value.items():
+                yield from walk(inner, (*path, name))
+        else:
+            yield path, value
+
+    return dict(walk({"model": rule["model"], "training": rule["training"] or {"none": None}}, ()))

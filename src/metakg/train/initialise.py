@@ -305,5 +305,17 @@ def fit_start(
     """Fit what gives another model its start, in place; its log and checkpoints go to `folder / name`."""
     loop = LoopConfig(learning_rate=config.learning_rate, epochs=config.epochs, log_every=500)
     place = None if folder is None else folder / name
-    named = {**(identity or {}), "init": config.model_dump(mode="json")}
+    settings = config.model_dump(mode="json")
+    named = _without_its_rate({**(identity or {}), "init": settings}, settings)  # a loop may go on at another rate
     Loop(module, source, loop, folder=place, identity=named, on_progress=on_progress).run(resume=resume)
+
+
+def _without_its_rate(identity: Json, settings: Json) -> Json:
+    """Return what a start belongs to without its own learning rate, wherever its settings stand."""
+    found: Json = {}
+    for key, value in identity.items():
+        if value == settings:
+            found[key] = {name: setting for name, setting in settings.items() if name != "learning_rate"}
+        else:
+            found[key] = _without_its_rate(value, settings) if isinstance(value, dict) else value
+    return found

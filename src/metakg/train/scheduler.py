@@ -54,7 +54,7 @@ def need_a_choice(scheduler: SchedulerConfig | None, tasks: int) -> None:
         ValueError: it does.
     """
     if scheduler is not None and scheduler.pool <= tasks:
-        raise ValueError(f"scheduler.pool must be above tasks = {tasks}, or there is nothing to choose; found {scheduler.pool}")
+        raise ValueError(f"scheduler.pool = {scheduler.pool}; a pool above tasks = {tasks}, or there is nothing to choose")
 
 
 class TaskScheduler(nn.Module):
