@@ -205,7 +205,7 @@ def table(costs: list[Cost], bare_gb: float, args: argparse.Namespace) -> str:
         epoch = f"{c.epoch_s:.1f}" if c.steps else f"{c.epoch_s:.1f} (to build)"
         row = (c.model, epoch, f"{c.steps:,}" if c.steps else "", step, f"{c.extend_s:.1f}", f"{c.rank_s:.1f}")
         lines.append("| " + " | ".join(row) + f" | {c.peak_gb:.2f} |")
-    command = f"python benchmarks/models.py {args.split.parent.name}/{args.split.name} --steps {args.steps}"
+    command = f"python benchmarks/models.py {args.split} --steps {args.steps}"
     command += "".join(f" --{name} {value}" for name in ("models", "users") if (value := getattr(args, name)))
     command += "".join(f" --settings {path}" for path in args.settings)
     return "\n".join([*lines, "", f"Printed by `{command} --scenario {args.scenario}`.", ""])

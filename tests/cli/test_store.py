@@ -39,6 +39,19 @@ def test_the_way_of_a_store(tmp_path) -> None:
         run("restore", tmp_path / "b.jsonl", tmp_path / "new.sqlite")
 
 
+def test_a_backup_says_the_file_alone_where_the_variable_names_the_store(tmp_path, monkeypatch) -> None:
+    """An address with a password never stands on a command line, where every user of the machine can read it."""
+    path = tmp_path / "store.sqlite"
+    run("migrate", path)
+    refused = CliRunner().invoke(app, ["store", "backup", str(path)])
+    assert refused.exit_code == 2
+    assert "no file to write to" in refused.stderr
+    monkeypatch.setenv("METAKG_STORE", str(path))
+    assert json.loads(run("backup", tmp_path / "b.jsonl", "--json"))["events"] == 0
+    assert json.loads(run("backup", path, tmp_path / "c.jsonl", "--json"))["events"] == 0
+    assert CliRunner().invoke(app, ["store", "backup"]).exit_code == 2
+
+
 def test_rebuilding_leads_to_a_bundle_that_knows_what_was_clicked(tmp_path) -> None:
     fit("kg-knn", toy_view()).save(tmp_path / "bundle")
     opened = Store(str(tmp_path / "store.sqlite"))

@@ -393,6 +393,17 @@ def test_choosing_settings() -> None:
         choose("demo", users=100_000)
 
 
+@pytest.mark.parametrize("domain", ["books", "music", "places"])
+@pytest.mark.parametrize("interactions", [8, 15, 60, 100, 500, 5_000])
+def test_any_number_of_interactions_makes_a_world(domain, interactions) -> None:
+    assert len(planted(choose("scale", interactions=interactions, domain=domain)).dataset.interactions) == interactions
+
+
+def test_facts_follow_the_items_that_are_set() -> None:
+    config = choose("scale", interactions=100_000, items=5000)
+    assert (config.users, config.items, config.triples) == (1666, 5000, 50_000)
+
+
 def test_scaled_settings() -> None:
     config = PlantedConfig.scaled(30_000, domain="music")
     assert (config.users, config.items, config.interactions, config.triples) == (500, 200, 30_000, 2000)

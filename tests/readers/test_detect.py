@@ -22,7 +22,7 @@ def test_a_folder_of_tables_by_name_and_by_columns(tmp_path, write, facts_of):
 
 
 def test_files_of_different_formats_together(tmp_path, write, facts_of):
-    pytest.importorskip("pyoxigraph", reason="RDF needs the extra metakg[rdf]")
+    pytest.importorskip("pyoxigraph", reason="RDF needs the extra `rdf`")
     clicks = write("clicks.csv", "user,item\nu,http://x/a\n")
     kg = write("kg.nt", "<http://x/a> <http://p/by> <http://x/p> .\n")
     assert facts_of(read([clicks, kg])) == facts_of(read_rdf(kg, interactions=clicks)) != set()

@@ -132,7 +132,7 @@ def outcome(folder: Path, out: Path, rng: random.Random) -> str:
 
 def run(case: str, seed: int, folder: Path) -> str:
     if case in ("n-triples", "turtle"):
-        pytest.importorskip("pyoxigraph", reason="RDF needs the extra metakg[rdf]")
+        pytest.importorskip("pyoxigraph", reason="RDF needs the extra `rdf`")
     rng = random.Random(f"{case}/{seed}")
     files = dict(CASES[case])
     names = sorted(files)
@@ -149,7 +149,7 @@ def run(case: str, seed: int, folder: Path) -> str:
 def test_sound_files_are_prepared(case, tmp_path):
     """Or the tests below would hold for a reader that refuses everything."""
     if case in ("n-triples", "turtle"):
-        pytest.importorskip("pyoxigraph", reason="RDF needs the extra metakg[rdf]")
+        pytest.importorskip("pyoxigraph", reason="RDF needs the extra `rdf`")
     for name, content in CASES[case].items():
         (tmp_path / name).write_bytes(content)
     report = prepare(tmp_path, out=tmp_path / "out")

@@ -8,7 +8,7 @@ import pytest
 from metakg.errors import ConfigError, DataError
 from metakg.readers import read, read_rdf, validate
 
-pytest.importorskip("pyoxigraph", reason="RDF needs the extra metakg[rdf]")
+pytest.importorskip("pyoxigraph", reason="RDF needs the extra `rdf`")
 
 CLICKS = "user,item\nu,http://x/a\nv,http://x/b\n"
 NT = """<http://x/a> <http://p/by> <http://x/p> .

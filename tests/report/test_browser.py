@@ -13,7 +13,7 @@ from metakg.evaluation.report import aggregate
 from metakg.experiments.rows import read
 from metakg.report import collect, write_page
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (pip install 'metakg[test]')")
+playwright = pytest.importorskip("playwright.sync_api", reason='the browser tests need playwright (pip install ".[test]")')
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path (Debian: apt-get install chromium)")
 

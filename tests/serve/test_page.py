@@ -25,7 +25,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (pip install 'metakg[test]')")
+playwright = pytest.importorskip("playwright.sync_api", reason='the browser tests need playwright (pip install ".[test]")')
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the browser tests need axe-playwright-python")
 expect = playwright.expect
 

@@ -43,12 +43,12 @@ def demo(
     )
 
     models = (*FLOORS, "metakg")
-    board = compare(cut, models, settings=_SETTINGS)
+    board = compare(cut, models, seeds=[seed], settings=_SETTINGS)
     say(board.table("recall"))
     say(board.table("ndcg"))
 
     assert cut.validation is not None  # split() cuts one unless told otherwise
-    best = compare(cut.validation, models, settings=_SETTINGS).best("ndcg")
+    best = compare(cut.validation, models, seeds=[seed], settings=_SETTINGS).best("ndcg")
     figures = [row for judged in board.evaluations if judged.model == best for row in judged.rows]
     engine = fit(best, cut.train, seed=seed, **_SETTINGS.get(best, {})).with_figures(figures)
     engine.save(out / "bundle", overwrite=True)

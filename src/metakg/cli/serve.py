@@ -41,7 +41,7 @@ def serve(
 ) -> None:
     """Serve a bundle: recommend, explain, take feedback. One line of JSON a request goes to stderr.
 
-    METAKG_KEYS may hold keys too, with spaces between; set and empty, it is refused.
+    METAKG_KEYS may hold keys too, with spaces between; set and empty, with no key file either, it is refused.
     """
     import os
 

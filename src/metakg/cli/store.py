@@ -46,12 +46,22 @@ def migrate(address: StoreArgument, as_json: JsonOption = False) -> None:
 @store.command("backup")
 def backup(
     address: StoreArgument,
-    file: Annotated[Path, typer.Argument(help="A new file.", show_default=False)],
+    file: Annotated[Path | None, typer.Argument(help="A new file.", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write everything a store holds to one file, as of one moment, while the service goes on."""
+    """Write everything a store holds to one file, as of one moment, while the service goes on.
+
+    Where METAKG_STORE names the store, the file alone is said.
+    """
+    import os
+
     from metakg.store import backup as run
 
+    if file is None:
+        named = os.environ.get("METAKG_STORE")
+        if not named or address == named:
+            raise typer.BadParameter("no file to write to", param_hint="'FILE'")
+        address, file = named, Path(address)
     with _opened(address) as opened:
         made = run(opened, file)
     if as_json:

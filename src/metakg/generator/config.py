@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from metakg.errors import ConfigError, complaint
+
+_FEW_ITEMS = 20
 
 
 class PlantedConfig(BaseModel):
@@ -74,10 +77,17 @@ class PlantedConfig(BaseModel):
 
     @staticmethod
     def scaled(interactions: int, **settings: object) -> PlantedConfig:
-        """Return settings for any number of interactions: 60 a user, 150 an item, 10 facts an item."""
-        users, items = max(2, interactions // 60), max(4, interactions // 150)
-        sizes = {"users": users, "items": items, "interactions": interactions, "triples": max(10 * items, 60)}
-        return PlantedConfig.parse(sizes | settings)
+        """Return settings for any number of interactions from 8 on: 60 a user, 150 an item, 10 facts an item.
+
+        Below 27,000 users and items fall as the square root, so that a user has clicked a third of all items at most; a few
+        items have 5 facts each, since there is not more to tell of them.
+        """
+        users = max(interactions // 60, math.ceil((7.5 * max(interactions, 0)) ** 0.5), 2)
+        items = max(interactions // 150, math.ceil((1.2 * max(interactions, 0)) ** 0.5), 4)
+        sizes = {"users": users, "items": items, "interactions": interactions} | settings
+        n_items = sizes["items"]
+        told = {"triples": 10 * n_items if n_items >= _FEW_ITEMS else 5 * n_items + 2} if isinstance(n_items, int) else {}
+        return PlantedConfig.parse(told | sizes)
 
 
 PRESETS: dict[str, PlantedConfig] = {
