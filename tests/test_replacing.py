@@ -114,6 +114,19 @@ def test_behind_a_link_is_where_the_link_leads(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "disk" / "rows.json", what="file") == {"a": 1}
 
 
+def test_a_place_is_judged_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(DataError, match="found a folder; expected a file"):
+        files.check_file(tmp_path / "folder", overwrite=True)
+    for look in (files.check_file, files.check_folder):
+        with pytest.raises(DataError, match="leads back to itself"):
+            look(tmp_path / "loop")
+    (tmp_path / "gone.json").symlink_to(tmp_path / "new" / "rows.json")
+    files.check_file(tmp_path / "gone.json")
+    assert (tmp_path / "new").is_dir(), "as for any file: its folder is made"
+
+
 def test_the_working_directory_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for place in (Path(), tmp_path):

@@ -84,7 +84,7 @@ def missing_extra(where: str, extra: str, err: ImportError) -> ConfigError:
         err: what the import said.
     """
     fix = f"In the clone of metakg: {install(extra)}."
-    found = f"no module {err.name}" if err.name else str(err)  # a library that is there but does not load has no name
+    found = f"no module {err.name}" if isinstance(err, ModuleNotFoundError) else str(err)  # it is there and does not load
     return ConfigError(where, found, expected=f"the extra `{extra}`", fix=fix)
 
 

@@ -85,7 +85,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and rename it to `path`, on failure remove it."""
     with writing(path):
-        path = path.resolve()  # a link stays one, and what it leads to is replaced
+        path = _behind(path)  # a link stays one, and what it leads to is replaced
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
         try:
@@ -156,11 +156,14 @@ def check_file(path: Path, *, overwrite: bool = False) -> None:
         DataError: it is so.
     """
     with writing(path):
-        if path.exists() and not overwrite:
+        real = _behind(path)
+        if real.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
+        if real.exists() and not overwrite:
             raise DataError(
                 str(path), "an earlier file", expected="a new one", fix="Name another, or replace it (--overwrite)."
             )
-        _check_place(path.parent)
+        _check_place(real.parent)
 
 
 def _real(path: Path) -> Path:
@@ -169,11 +172,23 @@ def _real(path: Path) -> Path:
     Raises:
         DataError: it is the working directory, which cannot be replaced beneath whoever is in it.
     """
-    real = path.resolve()
+    real = _behind(path)
     if real == Path.cwd():
         fix = "Name a new folder inside it, or run the command from outside."
         raise DataError(str(path), "the working directory", expected="a folder of its own", fix=fix)
     return real
+
+
+def _behind(path: Path) -> Path:
+    """Return where a path leads, links followed.
+
+    Raises:
+        OSError: it leads back to itself.
+    """
+    try:
+        return path.resolve()
+    except RuntimeError as err:  # Python's word for it below 3.13
+        raise OSError(errno.ELOOP, "a link that leads back to itself", str(path)) from err
 
 
 def _check_place(folder: Path) -> None:
@@ -313,7 +328,7 @@ def _swap(temporary: Path, path: Path) -> None:
 
 def recover(path: Path) -> None:
     """Put a folder back that a kill between the two renames of a replacement left under another name, and drop older ones."""
-    path = path.resolve()
+    path = _behind(path)
     pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.old")
     if not path.parent.exists():
         return

@@ -105,6 +105,10 @@ def test_all_shots_are_all_whatever_the_scenarios_own_number(falling, toy):
     assert found[-1].revealed.tolist() == [2, 2, 0]
     assert evaluate(falling, split, k=3, shots="all").results[0].revealed.tolist() == [2, 2, 0]
     assert evaluate(falling, toy, scenarios=["user_cold"], k=3, shots="all").results[0].shots is None
+    assert [result.shots for result in evaluate(falling, split, k=3, shots=np.arange(2)).results] == [0, 1]
+    for wrong in ("5", [0.5], [-1]):
+        with pytest.raises(ValueError, match="shots are numbers from 0, 'all', or None"):
+            evaluate(falling, split, k=3, shots=wrong)
 
 
 def test_a_scenario_named_twice_is_judged_once_and_the_rules_are_said(falling, toy):

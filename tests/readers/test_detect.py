@@ -87,4 +87,27 @@ def test_a_folder_of_films_as_it_is_published(tmp_path, write, pairs_of, facts_o
     data = Dataset.load(tmp_path / "out")
     assert pairs_of(data) == {("1", "1"), ("1", "3")}
     assert {relation for _, relation, _ in facts_of(data)} == {"genres", "imdbId", "tmdbId"}
-    assert "columns of tags.csv that are not read" in [finding.what for finding in report.findings]
+    (told,) = [finding for finding in report.findings if finding.what.startswith("tags.csv is not read")]
+    assert told.places == ["it also has tag"]
+
+
+def test_files_of_clicks_are_all_read_whatever_they_are_called(tmp_path, write, pairs_of):
+    write("d/ratings.csv", "userId,movieId,rating\n1,1,4\n")
+    write("d/ratings_test.csv", "userId,movieId,rating\n2,1,4\n")
+    write("d/more.csv", "user_id,item_id\n3,1\n".replace("user_id", "userId").replace("item_id", "movieId"))
+    assert pairs_of(read(tmp_path / "d")) == {("1", "1"), ("2", "1"), ("3", "1")}
+
+
+def test_a_file_that_is_named_keeps_its_role_and_says_what_it_lacks(tmp_path, write):
+    write("d/clicks.csv", CLICKS)
+    write("d/ratings.csv", "nick,movieId,rating\ncid,a,5\n")
+    with pytest.raises(DataError, match=r"ratings\.csv line 1: .*expected a user column.*--user-column"):
+        read(tmp_path / "d")
+
+
+def test_names_of_items_make_no_item(tmp_path, write):
+    write("d/clicks.csv", CLICKS)
+    write("d/labels.csv", "item_id,label,lang\na,Alien,en\nc,Cube,en\n")
+    data = read(tmp_path / "d")
+    assert data.vocabulary.items.ids([0, 1]) == ["a", "b"]
+    assert (len(data.vocabulary.items), len(data.vocabulary.relations), data.vocabulary.items.label(0)) == (2, 0, "Alien")

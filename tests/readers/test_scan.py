@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metakg.errors import DataError
+from metakg.readers import read
 from metakg.readers.scan import (
     EmptyFileError,
     check_file,
@@ -159,3 +160,15 @@ def test_a_cut_off_gzip_is_named(write):
 def test_head_drops_the_byte_order_mark_and_a_line_that_the_window_cut(write):
     path = write("a.csv", b"\xef\xbb\xbfa,b\r\n" + b"x" * 70_000)
     assert head(path) == ["a,b"]
+
+
+def test_folders_such_as_date_2024_01_01_are_columns_unless_the_file_has_them(tmp_path, connection):
+    """As Spark and Hive write tables in parts; an id in the file is never replaced by the folder's."""
+    folder = tmp_path / "user=007" / "date=2024-01-01"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"item": ["1"]}), folder / "p.parquet")
+    data = read(interactions=tmp_path / "user=007")
+    assert data.vocabulary.users.ids([0]) == ["007"]
+    assert data.interactions.times_s.tolist() == [1704067200]
+    pq.write_table(pa.table({"user": ["u"], "item": ["1"]}), folder / "p.parquet")
+    assert read(interactions=folder / "p.parquet").vocabulary.users.ids([0]) == ["u"]

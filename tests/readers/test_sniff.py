@@ -199,9 +199,17 @@ def test_attributes_of_several_lines(write):
     assert data.vocabulary.entities.id(int(data.graph.entity.tails[0])) == "about:" + REVIEW.strip('"')
 
 
-def test_a_stray_quote_does_not_swallow_the_rows(write):
-    data = read(interactions=write("c.csv", 'user,item,rating\nu,6" pipe,1\nu,b,1\nv,c,2\nw,d,3\n'))
-    assert len(data.interactions) >= 3
+def test_a_quote_that_never_ends_is_named(write):
+    text = "user,item,rating\n" + "".join(f"u{n},i{n},1\n" for n in range(5)) + 'v,"6 inch pipe,1\nw,d,3\n'
+    with pytest.raises(DataError, match=r"c\.csv line 7: found a quote that is never closed"):
+        read(interactions=write("c.csv", text))
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ";"])
+def test_cells_of_several_lines_between_other_delimiters(write, delimiter):
+    rows = "".join(delimiter.join((f"u{n % 3}", str(n), "5", REVIEW)) + "\n" for n in range(30))
+    text = delimiter.join(("user_id", "item_id", "rating", "text")) + "\n" + rows
+    assert len(read(interactions=write("c.tsv", text)).interactions) == 30
 
 
 def test_a_header_that_names_one_column_of_triples(write):
@@ -227,3 +235,26 @@ def test_json_keys_that_come_late(write):
 def test_json_lines_in_utf_16(write):
     with pytest.raises(DataError, match="found JSON lines in UTF-16; expected JSON lines in UTF-8"):
         read(interactions=write("c.jsonl", '{"user":"a","item":"1"}\r\n'.encode("utf-16")))
+
+
+def test_the_first_name_of_a_list_may_be_a_common_word(write):
+    clicks, labels = write("c.csv", "user,item\nu,Q5\n"), write("l.csv", "Q571,book\nQ5,human\nQ11424,film\nQ42,Douglas\n")
+    assert read(interactions=clicks, labels=labels, labels_of="item").vocabulary.items.label(0) == "human"
+
+
+@pytest.mark.parametrize("late", [[{"name": "Z"}, None], [None, {"name": "Z"}], [[], [{"name": "Z"}]]])
+def test_what_comes_late_is_known_for_what_it_is_in_whatever_order(write, late):
+    rows = [{"item_id": str(n), "maker": None} for n in range(200)] + [
+        {"item_id": str(200 + n), "maker": value} for n, value in enumerate(late)
+    ]
+    clicks, items = write("c.csv", "user,item\nu,1\n"), write("i.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"found objects in column 'maker'"):
+        read(interactions=clicks, item_attributes=items)
+    found = read(interactions=clicks, item_attributes=items, attributes=("maker.name",))
+    assert found.vocabulary.entities.row("maker.name:Z") is not None
+
+
+def test_keys_with_signs_that_mean_something_elsewhere(write):
+    row = {"item_id": "1", "$id": "a", "/x": "b", "a.b": "c", 'q"': "d"}
+    data = read(interactions=write("c.csv", "user,item\nu,1\n"), item_attributes=write("i.jsonl", json.dumps(row) + "\n"))
+    assert len(data.graph.entity) == 4

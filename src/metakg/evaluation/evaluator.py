@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -94,7 +94,10 @@ def evaluate(
     refuse(split)
     leakage.check_view(split, names, fitted.view, f"the training view of {kind}")
     judge = _Judge(split, ks, tuple(metric_names), rule, candidates, adapt, block)
-    asked = [shots] if shots is None or isinstance(shots, int | str) else list(shots)
+    asked: list[Any] = [shots] if shots is None or isinstance(shots, int | str) else list(shots)
+    for number in asked:
+        if number not in (None, "all") and not (isinstance(number, int | np.integer) and number >= 0):
+            raise ValueError(f"shots are numbers from 0, 'all', or None for the scenario's own rule, not {number!r}")
     with heap.kept():
         results = tuple(
             judge.scenario(fitted, name, number) for name in names for number in _numbers_of_shots(split.scenarios[name], asked)
@@ -208,7 +211,7 @@ def _numbers_of_shots(scenario: Scenario, asked: Sequence[Shots]) -> list[int | 
     if not len(scenario.support):
         return [None]
     numbers = {"all": None if scenario.default_shots is None else scenario.most_shots, None: scenario.default_shots}
-    return list(dict.fromkeys(number if isinstance(number, int) else numbers[number] for number in asked))
+    return list(dict.fromkeys(numbers[number] if number in (None, "all") else int(number) for number in asked))
 
 
 def _known(ids: IdMap, outside: IdMap, rows: Rows, name: str) -> Rows:

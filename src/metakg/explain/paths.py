@@ -14,8 +14,8 @@ Way = Literal["trained", "adapted", "kg-only", "popular"]
 """How an answer was made: from training clicks, from clicks that arrived later, from facts about the user alone, or, for
 somebody or something nothing is known of, from popularity."""
 _NO_PATH: dict[Way, str] = {
-    "trained": "what speaks for it lies further away",
-    "adapted": "what speaks for it lies further away",
+    "trained": "something else speaks for it",
+    "adapted": "something else speaks for it",
     "kg-only": "it is shown because of what is known about the user",
     "popular": "it is shown because it is popular",
 }

@@ -11,7 +11,7 @@ from metakg.readers import amazon, lfm1b, yelp
 from metakg.readers.atomic import SUFFIXES as ATOMIC
 from metakg.readers.atomic import looks_atomic, stage_atomic, suffix
 from metakg.readers.attributes import stage_item_attributes, stage_user_attributes
-from metakg.readers.columns import fits
+from metakg.readers.columns import fits, plain
 from metakg.readers.kgat import looks_like_kgat, stage_kgat
 from metakg.readers.options import ReadOptions
 from metakg.readers.rdf import looks_like_rdf, stage_rdf
@@ -132,8 +132,8 @@ def _of_path(path: Path, options: ReadOptions, form: str) -> list[Source]:
         return [_bind(stage_atomic, path, options)]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if _is_table(file) or looks_like_rdf(file))
-        clicks_named = any(_role_by_name(file) == "interactions" for file in files)
-        return [_of_file(file, options, clicks_named=clicks_named) for file in files]
+        clicks = [file for file in files if _role_by_name(file) == "interactions"]
+        return [_of_file(file, options, clicks) for file in files]
     return [_of_file(path, options)]
 
 
@@ -191,10 +191,10 @@ def _is_table(path: Path) -> bool:
     return path.is_file() and suffix(path) in _TABLES and not path.name.casefold().startswith(("readme", "license", "."))
 
 
-def _of_file(path: Path, options: ReadOptions, *, clicks_named: bool = False) -> Source:
+def _of_file(path: Path, options: ReadOptions, clicks: Sequence[Path] = ()) -> Source:
     if looks_like_rdf(path):
         return _bind(stage_rdf, path, options)
-    return lambda stage: _stage_table(stage, path, options, clicks_named=clicks_named)
+    return lambda stage: _stage_table(stage, path, options, clicks)
 
 
 def _role_by_name(path: Path) -> Role | None:
@@ -202,29 +202,37 @@ def _role_by_name(path: Path) -> Role | None:
     return next((role for role, stems in _STEMS.items() if stem in stems), None)
 
 
-def _stage_table(stage: Stage, path: Path, options: ReadOptions, *, clicks_named: bool) -> None:
-    """Stage a table for what its name says, unless its columns contradict, or for what its columns show.
+def _stage_table(stage: Stage, path: Path, options: ReadOptions, clicks: Sequence[Path]) -> None:
+    """Stage a table for what its name says, or for what its columns show.
+
+    A file called as links are whose columns name no entity (MovieLens links films to other sites) is what its columns show.
 
     Args:
         stage: where to.
         path: the file.
         options: how to read it.
-        clicks_named: another file of the folder is called as clicks are. Then a file of users and items that is not (tags,
-            say) is left out, and noted as not read.
+        clicks: files of the folder that are called as clicks are. Another one of users and items that has columns which none of
+            these has (tags, say) is left out, and noted.
 
     Raises:
         DataError: neither shows what it is.
     """
+    named = _role_by_name(path)
+    if named and named != "links":
+        ROLES[named](stage, path, options)
+        return
     check_file(path)
-    names, named = first_names(path, options, stage), _role_by_name(path)
+    names = first_names(path, options, stage)
     if named and fits(names, NEEDS[named], options) in (0, len(NEEDS[named])):  # 0: its first line may be data
         ROLES[named](stage, path, options)
         return
     for role, needed in NEEDS.items():
         wanted = ("entity", "label") if role == "labels" and not fits(names, ("id",), options) else needed
         if fits(names, wanted, options) == len(wanted):
-            if role == "interactions" and clicks_named and named is None:
-                stage.note("table", [path], {"not_read": names})
+            known = {plain(name) for file in clicks for name in first_names(file, options, stage)}
+            others = [name for name in names if clicks and plain(name) not in known]
+            if role == "interactions" and others:
+                stage.note("table", [path], {"left_out": others})
             else:
                 ROLES[role](stage, path, options)
             return

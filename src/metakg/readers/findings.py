@@ -136,8 +136,12 @@ def _missing(job: Job) -> list[Finding]:
 def _unread(job: Job) -> list[Finding]:
     found = []
     for source in job.stage.sources:
+        name = source["files"][0]["name"]
+        if others := source["options"].get("left_out"):
+            what = f"{name} is not read, since another file is called as clicks are (--interactions {name} reads it too)"
+            found.append(Finding("note", "interactions", what, 1, [f"it also has {', '.join(others)}"]))
         if left := source["options"].get("not_read"):
-            what = f"columns of {source['files'][0]['name']} that are not read"
+            what = f"columns of {name} that are not read"
             kind = "attributes" if source["format"] == "attributes" else "interactions"
             found.append(Finding("note", kind, what, len(left), left))
     return found

@@ -174,9 +174,15 @@ def json_limits(path: Path) -> str:
     return f"compression='{compression(path)}', maximum_object_size={1 << 26}"
 
 
-def scan_parquet(path: Path) -> Scan:
-    """Return the scan of a Parquet file; its columns keep their types."""
-    return Scan(f"read_parquet({path_literal(path)}, hive_partitioning=false)", path, "parquet")
+def scan_parquet(path: Path, *, keys: bool = False) -> Scan:
+    """Return the scan of a Parquet file; its columns keep their types.
+
+    Args:
+        path: the file.
+        keys: whether folders such as `date=2024-01-01` above it are columns too, of text.
+    """
+    hive = "hive_partitioning=true, hive_types_autocast=false" if keys else "hive_partitioning=false"
+    return Scan(f"read_parquet({path_literal(path)}, {hive})", path, "parquet")
 
 
 def identifier(name: str) -> str:

@@ -1,4 +1,7 @@
-"""What a table looks like: its format, and for text its encoding, delimiter, quotes and header, from its first 64 kB."""
+"""What a table looks like: its format, and for text its encoding, delimiter, quotes and header, from its first 64 kB.
+
+The keys of JSON lines are those of the whole file.
+"""
 
 from __future__ import annotations
 
@@ -134,11 +137,19 @@ def first_names(path: Path, options: ReadOptions, stage: Stage) -> list[str]:
 
 
 def _parquet(stage: Stage, path: Path) -> Table:
+    folders = {part.partition("=")[0] for part in path.parent.parts if "=" in part}
     scan = scan_parquet(path)
     with translated(path):
         described = stage.connection.execute(f"DESCRIBE SELECT * FROM {scan.sql}").fetchall()
+        if folders and not folders & {str(row[0]) for row in described}:  # what Spark and Hive write into the path alone
+            scan = scan_parquet(path, keys=True)
+            described = stage.connection.execute(f"DESCRIBE SELECT * FROM {scan.sql}").fetchall()
     columns = [Column(str(row[0]), identifier(str(row[0])), str(row[1]), nested=_nested_type(str(row[1]))) for row in described]
     return Table(path, scan, columns, header=True)
+
+
+_NESTED: tuple[Nested | None, ...] = (None, "lists", "objects", "records")
+"""What a cell may hold in the place of one value; what says more of a column stands later."""
 
 
 def _nested_type(kind: str) -> Nested | None:
@@ -168,7 +179,7 @@ def _json_lines(stage: Stage, path: Path, lines: Sequence[str], encoding: str) -
             continue  # counted later, as a line that cannot be read
         if isinstance(value, dict):
             for key, cell in value.items():
-                keys[key] = _nested_value(cell) or keys.get(key)
+                keys[key] = max(keys.get(key), _nested_value(cell), key=_NESTED.index)
     if not keys:
         raise DataError(f"{path} line 1", repr(lines[0][:80]), expected="a JSON object", fix="Write one object a line.")
     # keys that differ in case alone would be one column to DuckDB
@@ -179,12 +190,16 @@ def _json_lines(stage: Stage, path: Path, lines: Sequence[str], encoding: str) -
 
 
 def _later_lines(stage: Stage, path: Path) -> list[str]:
-    """Return a line for each key of the whole file: what is rare may not be among its first lines."""
+    """Return a line for each key and kind of value of the whole file: what is rare may not be among its first lines."""
+    if path in stage.lines:
+        return stage.lines[path]
     whole = f"read_json_objects({path_literal(path)}, format='newline_delimited', ignore_errors=true, {json_limits(path)})"
     keys = f"SELECT json, unnest(json_keys(json)) AS key FROM {whole}"
     with translated(path):
-        found = stage.connection.execute(f"SELECT any_value(CAST(json AS VARCHAR)) FROM ({keys}) GROUP BY key ORDER BY key")
-        return [str(row[0]) for row in found.fetchall()]
+        kinds = "TRY(json_type(json -> key)) AS kind, TRY(json_type(json -> key, '$[0]')) AS first"
+        query = f"SELECT key, {kinds}, any_value(CAST(json AS VARCHAR)) FROM ({keys}) GROUP BY ALL ORDER BY ALL"
+        stage.lines[path] = [str(row[3]) for row in stage.connection.execute(query).fetchall()]
+    return stage.lines[path]
 
 
 def _text(path: Path, lines: Sequence[str], options: ReadOptions, role: Role, encoding: str) -> Table:
@@ -240,7 +255,12 @@ def _quote(lines: Sequence[str], delimiter: str) -> str:
     if delimiter not in ("\t", " ", "::"):
         return '"'
     cells = [cell for line in lines for cell in line.split(delimiter) if cell.startswith('"')]
-    return '"' if cells and all(len(cell) > 1 and cell.endswith('"') for cell in cells) else ""
+    if not cells:
+        return ""
+    if all(len(cell) > 1 and cell.endswith('"') for cell in cells):
+        return '"'
+    torn = len(delimiter) == 1 and _evenness(_rows(lines, delimiter, "")) < 1  # by line breaks inside quotes, perhaps
+    return '"' if torn and _evenness(_rows(lines, delimiter, '"')) == 1 else ""
 
 
 def _rows(lines: Sequence[str], delimiter: str, quote: str) -> list[list[str]]:
@@ -274,7 +294,7 @@ def _has_header(rows: Sequence[Sequence[str]], role: Role, options: ReadOptions)
     if any(_is_number(cell if options.decimal == "." else cell.replace(options.decimal, ".")) for cell in first):
         return False
     if role in _POSITIONAL:
-        return known >= 2 or (known == 1 and _stands_apart(rows))
+        return known >= 2 or (known == 1 and role == "triples" and _stands_apart(rows))
     return True  # words in the first line of such a table are names, known or not; "--no-header" says otherwise
 
 

@@ -94,6 +94,7 @@ class Stage:
         counted: (kind, tally, reason) -> rows that a source has counted itself and not passed on.
         attributes: plain names of all attribute columns seen, so that an option that names none of them is an error.
         whole: packed files that were read to their end.
+        lines: JSON lines files -> a line for each of their keys.
         sources: one entry for each source: its name, files with their sizes, and options, for the manifest.
     """
 
@@ -102,6 +103,7 @@ class Stage:
     sources: list[Json] = field(default_factory=list)
     attributes: set[str] = field(default_factory=set)
     whole: set[Path] = field(default_factory=set)
+    lines: dict[Path, list[str]] = field(default_factory=dict)
     counted: dict[tuple[str, Tallied, str], int] = field(default_factory=dict)
 
     def note(self, source: str, files: Iterable[Path], options: Json | None = None) -> None:

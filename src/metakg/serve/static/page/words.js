@@ -25,8 +25,8 @@ export function duration(seconds) {
 
 /** How an answer was made: a short name for the badge, a sentence for those who ask, and what is said where no path leads. */
 export const WAYS = {
-  adapted: { name: "from your picks", about: "Adapted to what you picked a moment ago; nothing was retrained.", short: "fits your picks as a whole", without: "what speaks for it lies further away" },
-  trained: { name: "from past clicks", about: "Known from the clicks that the model was trained on.", short: "fits your past clicks", without: "what speaks for it lies further away" },
+  adapted: { name: "from your picks", about: "Adapted to what you picked a moment ago; nothing was retrained.", short: "fits your picks as a whole", without: "something else speaks for it" },
+  trained: { name: "from past clicks", about: "Known from the clicks that the model was trained on.", short: "fits your past clicks", without: "something else speaks for it" },
   "kg-only": { name: "from facts alone", about: "Nobody clicked yet: made from the knowledge graph alone.", short: "fits what is known about you", without: "it is shown because of what is known about you" },
   popular: { name: "popular", about: "Nothing is known about you yet, so this is what most people like.", short: "liked by many here", without: "it is shown because many people like it" },
 };
