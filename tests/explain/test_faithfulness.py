@@ -136,13 +136,16 @@ def test_the_place_is_that_of_the_list(model: str) -> None:
             assert (told.rank, told.way, told.score) == (place, entry.way, pytest.approx(entry.score))
 
 
-def test_what_was_clicked_is_explained_as_if_it_could_be_shown() -> None:
-    engine = fit("blend", toy_view())
-    told = engine.explain("ann", "i00")
-    assert "i00" not in {entry.item for entry in engine.recommend("ann", 12)}
-    assert told.paths
-    assert told.score > told.score_without >= 0
-    assert told.faithfulness > 0
+@pytest.mark.parametrize("model", ["item-knn", "blend"])
+def test_what_a_user_has_clicked_has_no_other_reason(model: str) -> None:
+    """Above all not "another person", who would be he himself."""
+    engine = fit(model, toy_view())
+    for told in (engine.explain("ann", "i00"), engine.explain(None, "i07", liked=["i07"])):
+        assert (told.clicked, told.paths, told.faithfulness) == (True, (), 0.0)
+        assert str(told).endswith(": this user has clicked it")
+    clicked, other = engine.reasons("ann", ["i00", engine.recommend("ann", 1)[0].item])
+    assert clicked == ()
+    assert other
 
 
 def test_where_no_path_leads_the_words_say_what_does() -> None:

@@ -9,6 +9,7 @@ import torch
 from metakg.data import IdMap, Interactions, KnowledgeGraph, Support, TrainView, Triples, Vocabulary
 from metakg.models.kg_knn import Facts, relation_lift
 from metakg.models.profile import ProfileRecommender
+from metakg.models.reasons import ENTITY
 from metakg.models.registry import FLOORS, build, config_for
 
 # Three users, four items a b c d, entities x y behind them. d has facts but no click.
@@ -224,3 +225,29 @@ def test_nothing_to_learn_from_still_gives_finite_scores(name: str, view: TrainV
     assert np.isfinite(scores(fitted(name, empty), 0, 1, 2)).all()
     adapted = fitted(name, empty).adapt(Support.clicks("u0", ["a"]))
     assert np.isfinite(scores(adapted, 0, 1)).all()
+
+
+def test_a_reason_of_two_hops_crosses_what_the_channel_crosses() -> None:
+    """i0 and i1 reach x over an entity of their own; a hub that joins i0 and x too is not crossed, and is no reason."""
+    items, rare_a, x, rare_b, hub = 130, 130, 131, 132, 133
+    facts = [(0, rare_a), (rare_a, x), (1, rare_b), (rare_b, x), (0, hub), (hub, x), *((i, hub) for i in range(2, items))]
+    heads, tails = (np.array(ends, np.int32) for ends in zip(*facts, strict=True))
+    ids = [f"i{n}" for n in range(items)]
+    v = Vocabulary(IdMap(["u"]), IdMap(ids), IdMap([*ids, "rare_a", "x", "rare_b", "hub"]), IdMap(["r"]))
+    clicks = Interactions(np.zeros(1, np.int32), np.zeros(1, np.int32))
+    graph = KnowledgeGraph(Triples(heads, np.zeros(len(heads), np.int32), tails), Triples.empty())
+    model = fitted("kg-knn", TrainView(v, clicks, graph), hops=2, max_items=100, max_links=128)
+    (reason,) = [reason for reason in model.reasons(0, 1) if len(reason.steps) == 4]
+    assert [step.entity for step in reason.steps] == [rare_a, x, rare_b, 1]
+    assert not any(node - ENTITY == hub for _, node in reason.edges)
+
+
+def test_clicks_of_training_that_come_again_change_nothing(view: TrainView) -> None:
+    """Above all not for others: an item that one user had clicked in training is not new because he clicks it once more."""
+    for name in FLOORS:
+        model = fitted(name, view, **({"newness": 0.75} if name == "blend" else {}))
+        v, pairs = view.vocabulary, view.interactions
+        clicks = zip(v.users.ids(pairs.users), v.items.ids(pairs.items), strict=True)
+        again = model.adapt(Support.of(clicks=clicks))
+        everybody = torch.arange(view.n_users)
+        assert torch.equal(again.score_all(everybody), model.score_all(everybody)), name

@@ -19,6 +19,7 @@ from metakg.errors import CheckpointError
 from metakg.models.base import Recommender
 from metakg.models.evidence import Evidence
 from metakg.models.metakg import EvidenceTasks, MetaKG, MetaKGConfig, as_tasks
+from metakg.models.reasons import reasons_of
 from metakg.models.walk import Walk, WalkConfig
 from metakg.rng import torch_generator
 from metakg.testing import ModelContract, arriving, planted_split, toy_view
@@ -336,6 +337,29 @@ def test_reasons_have_shares_that_add_up_to_one_at_most(candidates: int) -> None
             if prior[item] == 0:
                 assert reasons == []
     assert found > 30
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_reasons_of_what_f_does_not_order_are_the_plain_sum_taken_apart(candidates: int) -> None:
+    """Each channel is measured by its best unseen item there, as in the score: a loud one is not the whole reason."""
+    model, checked = model_of(candidates=candidates), 0
+    factors, weights = model.evidence.factors, model.evidence.weights
+    for user in range(7):
+        profile = model.profiles(np.array([user], np.int32))
+        found = model.gather(np.array([user], np.int32), profile)
+        person = model.person(user)
+        for item in np.flatnonzero(found.prior[0] > 0).tolist():
+            parts = model.evidence.parts_of(profile, item, person.seen)
+            assert parts.sum() == pytest.approx(found.prior[0, item], rel=1e-5)
+            terms = factors.terms(profile, item)
+            raw = np.bincount(terms.channels, terms.amounts, minlength=len(weights)) * weights
+            if item in found.items[0] or not (parts / parts.sum() - raw / raw.sum()).any():
+                continue
+            shares = {r.steps: r.share for r in model.reasons_for(person, item, limit=100)}
+            expected = {r.steps: r.share for r in reasons_of(model.view, terms, item, 100, parts, in_all=True)}
+            assert shares == pytest.approx(expected)
+            checked += 1
+    assert checked > 5
 
 
 # -- what is kept --------------------------------------------------------------------------------------------------------------

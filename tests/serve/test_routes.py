@@ -127,7 +127,7 @@ def test_reasons_are_paths_whose_nodes_and_edges_take_turns(client) -> None:
         get(client, "/api/explain/ann/i07?limit=2"),
         post(client, "/api/session/explain", {"liked": ["i00"], "item": "i01", "limit": 2}),
     ):
-        told = {"user", "item", "score", "rank", "score_without", "rank_without", "way", "faithfulness", "reasons"}
+        told = {"user", "item", "score", "rank", "score_without", "rank_without", "way", "clicked", "faithfulness", "reasons"}
         assert set(answer) == told
         for reason in answer["reasons"]:
             path = reason["path"]

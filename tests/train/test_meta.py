@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from metakg.data import KnowledgeGraph, Support, Triples
+from metakg.data import KnowledgeGraph, Support, TrainView, Triples
+from metakg.data.view import Tasks
 from metakg.errors import DataError, NonFiniteLoss
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
@@ -160,3 +161,15 @@ def test_an_empty_support_and_a_wild_rate_are_named(world, model: MetaKG) -> Non
     wild = AdaptConfig(learning_rate=1e30, epochs=4, facts=64)
     with pytest.raises(NonFiniteLoss, match=r"1 pairs such as \(users-1, items-50\)"):
         co_adapt(model, Support.clicks("users-1", ["items-50"]), wild, seed=1)
+
+
+def test_nothing_left_beside_the_tasks_that_reward_the_scheduler_is_said(world) -> None:
+    view = world.view
+    model = MetaKG(MetaKGConfig(dim=8, dims=(8,)), view, torch.Generator().manual_seed(1))
+    support, query = view.tasks.support, view.tasks.query
+    first = int(support.users[0])
+    one = Tasks(np.array([first], np.int32), support.select(support.users == first), query.select(query.users == first))
+    few = TrainView(view.vocabulary, view.interactions, view.graph, one)
+    config = MetaConfig(tasks=2, scheduler=SchedulerConfig(pool=4, reward="held_out"))
+    with pytest.raises(DataError, match="meta-training tasks: found 1 in all, held out to reward the scheduler"):
+        TaskBatches(model, few, config, seed=1)

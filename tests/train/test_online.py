@@ -15,7 +15,7 @@ from metakg.errors import DataError
 from metakg.models.metakg_paper import MetaKG
 from metakg.models.metakg_paper_config import MetaKGConfig
 from metakg.train.adapt import AdaptConfig, CoAdapting
-from metakg.train.online import OnlineConfig, adapt_user
+from metakg.train.online import OnlineConfig, adapt_user, offered
 from metakg.train.online import _propagate as propagate
 
 
@@ -149,3 +149,18 @@ def test_the_wrapper_takes_the_short_way_for_one_user(world) -> None:
     assert torch.equal(short.score_all(torch.arange(30)), expected.score_all(torch.arange(30)))
     long = wrapped.adapt(Support.clicks("users-1", ["brand-new"]))
     assert long.model.graph is not model.graph
+
+
+def test_vectors_of_users_who_moved_are_found_whoever_asks(world) -> None:
+    model = recommender(world)
+    vectors = model.vectors
+    moved = replace(vectors, moved=(7, 2, 40), vectors=torch.arange(3.0).unsqueeze(1).expand(3, vectors.final.shape[1]))
+    asked = torch.tensor([2, 3, 40, 7, 2, 0])
+    found = moved.of_users(asked, model.graph.n_users)
+    assert found[[0, 2, 3, 4], 0].tolist() == [1.0, 2.0, 0.0, 1.0]
+    assert torch.equal(found[[1, 5]], vectors.final[[3, 0]])
+
+
+def test_the_step_is_not_offered_where_old_clicks_are_no_edges() -> None:
+    assert offered(MetaKGConfig())
+    assert not offered(MetaKGConfig(adapt_graph="support"))

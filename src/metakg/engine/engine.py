@@ -8,7 +8,6 @@ anybody else's answers. New items, entities and facts change the base (`adapt(su
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -193,6 +192,8 @@ class Engine:
     ) -> Explanation:
         """Return the paths that carry most of an item's score for a user (see `recommend` for the arguments).
 
+        What he has clicked himself has none.
+
         Raises:
             DataError: the item is unknown (an unknown user simply has no path).
             ConfigError: the model cannot take its scores apart (see `explains`).
@@ -201,9 +202,8 @@ class Engine:
         row, answers = self._known_item(item), self._profile_answers()
         model, asked = answers.recommender, self._asked(user, liked, disliked)
         person = answers.person(asked)
-        person = replace(person, seen=person.seen[person.seen != row])  # else what he has clicked would have no score
-        answer = answers.answer(asked, person)
-        reasons = model.reasons_for(person, row, limit)
+        answer, clicked = answers.answer(asked, person), bool(np.isin(row, person.seen))
+        reasons = [] if clicked else model.reasons_for(person, row, limit)
         cut = Cut(edge for reason in reasons for edge in reason.edges)
         raw, scores = answer.scores, self._refused(asked, answer.scores)
         less = raw if not len(cut) else model.score_person(person, cut)[0]
@@ -220,6 +220,7 @@ class Engine:
             score_without=float(without[row]),
             rank_without=self._place_of(row, without, shown),
             way=answer.way if answer.speaks[row] else "popular",
+            clicked=clicked,
             faithfulness=part_lost(float(raw[row]), float(less[row]), model.bare_score(person, row)) if reasons else 0.0,
         )
 
@@ -236,7 +237,8 @@ class Engine:
         rows, answers = [self._known_item(item) for item in items], self._profile_answers()
         person = answers.person(self._asked(user, liked, disliked))
         model = answers.recommender
-        return [in_words(model.view, model.reasons_for(person, row, limit)) for row in rows]
+        seen = frozenset(person.seen.tolist())
+        return [() if row in seen else in_words(model.view, model.reasons_for(person, row, limit)) for row in rows]
 
     def similar(self, item: str, k: int = 20) -> list[Recommendation]:
         """Return the neighbours of an item, closest first; the closest has score 1. Fewer than k if no more are close.

@@ -111,6 +111,7 @@ class Explanation:
         score_without: the score without the edges of the paths.
         rank_without: the place without them.
         way: how the answer is made for this item; "popular" where nothing of the user speaks for it.
+        clicked: whether the user has clicked it himself, which is reason enough; then there are no paths.
         faithfulness: what it loses then, as a part of all that speaks for it: 1 all of it, 0 nothing.
     """
 
@@ -123,9 +124,12 @@ class Explanation:
     score_without: float
     rank_without: int
     way: Way
+    clicked: bool
     faithfulness: float
 
     def __str__(self) -> str:
+        if self.clicked:
+            return f"{self.label}: this user has clicked it"
         if not self.paths:
             return f"{self.label}: no path of two steps from this user's own items; {_NO_PATH[self.way]}"
         lines = [f"{self.label} (place {self.rank:,})", *(f"  {path.share:5.1%}  {path}" for path in self.paths)]
@@ -145,6 +149,7 @@ class Explanation:
             "score_without": self.score_without,
             "rank_without": self.rank_without,
             "way": self.way,
+            "clicked": self.clicked,
             "faithfulness": self.faithfulness,
             "reasons": [path.as_json() for path in self.paths],
         }

@@ -288,6 +288,16 @@ class Evidence:
         own = self._describe_own(profile, own_row, own_place, own_item, own_weight, total, parts, top, n_own)
         return Gathered(rows[None], features, prior[None], *own)
 
+    def parts_of(self, profile: sparse.csr_array, item: int, seen: Rows) -> npt.NDArray[np.float64]:
+        """Return what each channel adds to the plain sum of an item nobody has to have seen: (1, I) -> (C,); see `gather`."""
+        parts = np.zeros(len(self.channels))
+        for c, said in enumerate(self.factors.told_to_one(self.factors.between(profile))):
+            items = np.arange(profile.shape[1], dtype=np.int32) if said.items is None else said.items
+            best = said.values[~np.isin(items, seen)].max(initial=0.0)
+            own = said.values[items == item].sum()
+            parts[c] = self.weights[c] * own / (best if best > 0 else 1.0)
+        return parts
+
     @staticmethod
     def _add(sums: Floats, said: Said, amounts: Floats) -> None:
         """Add what a channel says to the items' sums, in place."""

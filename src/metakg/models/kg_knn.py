@@ -3,7 +3,7 @@
 Every item is described by the typed facts around it: (relation, direction, entity). Two items are close if they share
 facts; a fact shared by few items counts more, and so does a fact of a relation whose sharing goes with co-clicks in the
 training data. With F the (I, M) incidence of items and facts, c_m the number of items of fact m, r(m) its relation,
-and n_i the number of facts of item i, the score of item j for profile p is
+and n_i the number of facts of item i that count, the score of item j for profile p is
 
     sum_i p_i  n_i^-q  sum_m F_im  w_r(m) c_m^-s  F_jm  n_j^-q,      s = rarity, q = fact_exponent.
 

@@ -302,12 +302,9 @@ class MetaKG(ProfileRecommender):
         scores = self._silenced(person, item)
         if scores is not None:
             parts = np.maximum(scores[-1] - scores[:-2], 0.0)
-        factors, weights = self.evidence.factors, self.evidence.weights.astype(np.float64)
-        terms = factors.terms(person.profile, item)
-        if parts.sum() > 0:
-            return reasons_of(self.view, terms, item, limit, parts, in_all=True)
-        # f does not order it, or no single channel carries it: the plain sum speaks
-        return reasons_of(self.view, terms, item, limit, weights)
+        if parts.sum() <= 0:  # f does not order it, or no single channel carries it: the plain sum speaks
+            parts = self.evidence.parts_of(person.profile, item, person.seen)
+        return reasons_of(self.view, self.evidence.factors.terms(person.profile, item), item, limit, parts, in_all=True)
 
     def bare_score(self, person: Person, item: int) -> float:
         """Return what an item would score if nothing about the person spoke for it: f of it with all channels silent."""

@@ -110,9 +110,10 @@ class NodeVectors:
         """Return the vectors of some users, the newest where there are several: (B,) -> (B, F)."""
         found = self.final.index_select(0, users.clamp(max=n_users - 1))
         if self.vectors is not None:
-            same = users.unsqueeze(1) == torch.tensor(self.moved, device=users.device)
-            hit = same.any(1)
-            found[hit] = self.vectors[same[hit].int().argmax(1)]
+            moved, place = torch.tensor(self.moved, device=users.device).sort()
+            at = torch.searchsorted(moved, users).clamp(max=len(moved) - 1)
+            hit = moved[at] == users
+            found[hit] = self.vectors[place[at[hit]]]
         return found
 
 

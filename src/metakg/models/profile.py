@@ -239,10 +239,15 @@ class ProfileRecommender(Recommender):
         return type(self)(self.config, view, self.rng, recent=recent, previous=self)
 
     def adapt(self, support: Support) -> Self:
-        """Return a recommender over the extended view, in which what arrived counts fully and older clicks less."""
+        """Return a recommender over the extended view, in which what arrived counts fully and older clicks less.
+
+        A click of training that comes again has not arrived: it stays what it was.
+        """
         view = self.view.extend(support)
         shape = (view.n_users, view.n_items)
         users, items = view.vocabulary.users.rows(support.users), view.vocabulary.items.rows(support.items)
+        had = np.isin(users * np.int64(view.n_items) + items, self.view.interactions.keys(view.n_items))
+        users, items = users[~had], items[~had]
         recent = sparse.csr_array((np.ones(len(users), np.float32), (users, items)), shape=shape)
         if self.recent is not None:
             earlier = self.recent.copy()

@@ -192,10 +192,14 @@ def _fact_edges(view: TrainView, *ends: tuple[int, int]) -> tuple[tuple[int, int
 
 
 def _middle(view: TrainView, start: int, end: int) -> int:
-    """Return an entity that facts join to both."""
+    """Return the entity with the fewest links that facts join to both: it tells most, and no hub is crossed while others do."""
     facts = view.graph.entity
-    near, far = (np.union1d(facts.tails[facts.of_head(node)], facts.heads[facts.of_tail(node)]) for node in (start, end))
-    return int(np.intersect1d(near, far, assume_unique=True)[0])
+
+    def near(node: int) -> Rows:
+        return np.union1d(facts.tails[facts.of_head(node)], facts.heads[facts.of_tail(node)])
+
+    between = np.intersect1d(near(start), near(end), assume_unique=True)
+    return int(min(between.tolist(), key=lambda node: len(near(node))))
 
 
 def _key(items: Keys, nodes: Keys) -> Keys:

@@ -200,6 +200,7 @@ class Explanation(BaseModel):
     score_without: float
     rank_without: int
     way: Literal["trained", "adapted", "kg-only", "popular"]
+    clicked: bool
     faithfulness: float
     reasons: list[ReasonOut]
 

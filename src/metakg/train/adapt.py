@@ -69,7 +69,8 @@ class PairBatches:
         def sampler(pairs: Interactions) -> PairSampler:
             return PairSampler(pairs, known, pool.astype(np.int32), view.n_items, rng)
 
-        replayed = sampler(known) if config.replay else None
+        old = known.select(~np.isin(known.keys(view.n_items), pairs.keys(view.n_items)))
+        replayed = sampler(old) if config.replay and len(old) else None
         self.pairs = ShuffledPairs(sampler(pairs), config.batch_size, replayed=replayed, replay=config.replay)
         self.facts = None
         if model.config.kg_weight:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metakg import rng as random
 from metakg.data import TrainView
+from metakg.errors import DataError
 from metakg.models.metakg_paper import MetaBatch, MetaKG, TaskScores
 from metakg.models.nn.ckg import triple_sampler
 from metakg.models.nn.network import Tables
@@ -54,7 +55,7 @@ class TaskBatches:
         seed: of order, negatives, corrupted facts and scheduler.
 
     Raises:
-        DataError: the view has no tasks, or fewer than the scheduler needs.
+        DataError: the view has no tasks, or none beside those held out to reward the scheduler.
     """
 
     def __init__(self, model: MetaKG, view: TrainView, config: MetaConfig, seed: int) -> None:
@@ -77,6 +78,13 @@ class TaskBatches:
                 self.held_out = np.sort(self.order_rng.permutation(n)[: max(1, n // 20)])
         self.candidates = np.setdiff1d(np.arange(n), self.held_out)
         self.size = config.tasks if config.scheduler is None else max(config.scheduler.pool, config.tasks)
+        if not len(self.candidates):
+            raise DataError(
+                "meta-training tasks",
+                f"{n} in all, held out to reward the scheduler",
+                expected="more of them",
+                fix='Leave out the scheduler, or its reward "held_out"; or give more users with clicks.',
+            )
         self.order = self.candidates
         self._chosen: tuple[Tensor, Tensor, Tensor] | None = None
 

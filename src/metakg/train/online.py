@@ -44,8 +44,9 @@ class OnlineConfig(BaseModel):
 
 
 def offered(config: MetaKGConfig) -> bool:
-    """Say whether a model can take this step: the paper's network, with users that are not gated and one attention."""
-    return config.arch == "paper" and config.gate_empty == "bypass" and config.attention_level == "layer0"
+    """Say whether a model can take this step: the paper's network, users that are not gated, one attention, one graph."""
+    whole = config.adapt_graph == "all"  # else a user's old clicks are no edges once he was adapted
+    return config.arch == "paper" and config.gate_empty == "bypass" and config.attention_level == "layer0" and whole
 
 
 def adapt_user(model: MetaKG, user: str, liked: Sequence[str], config: OnlineConfig, *, seed: int = 0) -> MetaKG:
@@ -63,7 +64,8 @@ def adapt_user(model: MetaKG, user: str, liked: Sequence[str], config: OnlineCon
         ValueError: the model is not `ready`, or its settings are others than `offered`.
     """
     if not offered(model.config):
-        raise ValueError('the online step is for arch = "paper", gate_empty = "bypass" and attention_level = "layer0"')
+        settings = 'arch = "paper", gate_empty = "bypass", attention_level = "layer0" and adapt_graph = "all"'
+        raise ValueError(f"the online step is for {settings}")
     vectors = model.vectors
     if vectors is None:
         raise ValueError("the recommender has no vectors yet; call ready() once")

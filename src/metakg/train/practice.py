@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -115,6 +116,8 @@ def practise(
     check_memory(estimate_practice_bytes(model, config.tasks_each, n_worlds, kinds), available_bytes())
     lessons, exam = _worlds(model, config, seed, report or (lambda _: None), examined=validate is None)
     source = PracticeBatches([tasks for world in lessons for tasks, _ in world.values()], config, seed)
+    counts = Counter(kind for world in lessons for kind, (tasks, _) in world.items() for _ in range(len(tasks)))
+    del lessons  # the source has them
     identity: Json = {
         "data": view_fingerprint(model.view),
         "model": model.config.model_dump(mode="json"),
@@ -134,12 +137,32 @@ def practise(
         on_progress=on_progress,
         sinks=sinks,
     )
-    outcome = loop.run(resume=resume)
-    counts: dict[str, int] = {}
-    for world in lessons:
-        for kind, (tasks, _) in world.items():
-            counts[kind] = counts.get(kind, 0) + len(tasks)
-    return Practised(outcome, counts)
+    return Practised(loop.run(resume=resume), dict(counts))
+
+
+def _useful(sets: Sequence[EvidenceTasks]) -> EvidenceTasks:
+    """Join the tasks that have an answer among their candidates, in half precision.
+
+    Set by set into one table, so that no more than twice what the tasks hold is there at a time.
+
+    Raises:
+        DataError: there is none.
+    """
+    kept = [tasks.hits.any(1) for tasks in sets]
+    size = sum(int(which.sum()) for which in kept)
+    if not size:
+        raise _too_few_clicks()
+
+    def joined(name: str) -> Tensor:
+        parts = [getattr(tasks, name) for tasks in sets]
+        whole = torch.empty(size, *parts[0].shape[1:], dtype=torch.half if parts[0].is_floating_point() else parts[0].dtype)
+        end = 0
+        for part, which in zip(parts, kept, strict=True):
+            begin, end = end, end + int(which.sum())
+            whole[begin:end] = part[which]
+        return whole
+
+    return EvidenceTasks(*(joined(name) for name in ("features", "hits", "own", "own_mask")))
 
 
 class PracticeBatches:
@@ -150,12 +173,7 @@ class PracticeBatches:
     """
 
     def __init__(self, sets: list[EvidenceTasks], config: PracticeConfig, seed: int) -> None:
-        useful = [tasks.select(tasks.hits.any(1).nonzero()[:, 0]) for tasks in sets]
-        useful = [replace(tasks, features=tasks.features.half(), own=tasks.own.half()) for tasks in useful if len(tasks)]
-        if not useful:
-            raise _too_few_clicks()
-        names = ("features", "hits", "own", "own_mask")
-        self.all = EvidenceTasks(*(torch.cat([getattr(tasks, name) for tasks in useful]) for name in names))
+        self.all = _useful(sets)
         self.config = config
         self.rng = random.generator(seed, "practice/order")
         self.order: np.ndarray = np.arange(len(self.all))

@@ -20,6 +20,7 @@ _EXPLAINED = {
     "score_without": 0.5,
     "rank_without": 7,
     "way": "trained",
+    "clicked": False,
     "faithfulness": 0.4,
     "reasons": [REASON],
 }
