@@ -242,12 +242,15 @@ def test_a_reason_of_two_hops_crosses_what_the_channel_crosses() -> None:
     assert not any(node - ENTITY == hub for _, node in reason.edges)
 
 
-def test_clicks_of_training_that_come_again_change_nothing(view: TrainView) -> None:
-    """Above all not for others: an item that one user had clicked in training is not new because he clicks it once more."""
-    for name in FLOORS:
-        model = fitted(name, view, **({"newness": 0.75} if name == "blend" else {}))
-        v, pairs = view.vocabulary, view.interactions
-        clicks = zip(v.users.ids(pairs.users), v.items.ids(pairs.items), strict=True)
-        again = model.adapt(Support.of(clicks=clicks))
-        everybody = torch.arange(view.n_users)
-        assert torch.equal(again.score_all(everybody), model.score_all(everybody)), name
+def test_an_item_is_not_new_because_its_only_user_clicks_it_again(view: TrainView) -> None:
+    """c has been clicked by u1 alone. In the profile of u1 the click is a recent one then; to the others it is what it was."""
+    model = fitted("blend", view, newness=0.75)
+    again = model.adapt(Support.of(clicks=[("u1", "c")]))
+    assert scores(again, 0, 2) == pytest.approx(scores(model, 0, 2))
+    twice = again.adapt(Support.of(clicks=[("u1", "c"), ("u2", "d")]))
+    assert twice.new.tolist() == [False, False, False, True]
+    kept = type(twice).from_tensors(twice.config, twice.view, twice.rng, twice.tensors())
+    assert (kept.new == twice.new).all()
+    assert torch.equal(kept.score_all(torch.arange(3)), twice.score_all(torch.arange(3)))
+    taken = view.interactions.select(~((view.interactions.users == 1) & (view.interactions.items == 2)))
+    assert again.over(TrainView(view.vocabulary, taken, view.graph)).new.tolist() == [False, False, True, True]

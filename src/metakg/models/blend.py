@@ -76,8 +76,8 @@ class Blend(ProfileRecommender):
         facts += np.bincount(self.view.graph.entity.tails, minlength=self.view.n_entities)
         self.unknown = np.flatnonzero(facts[: self.view.n_items] == 0)
         self.unclicked = np.flatnonzero((self.view.popularity == 0) & (facts[: self.view.n_items] > 0))
-        came = 0 if self.recent is None else np.asarray(self.recent.sum(axis=0)).ravel()
-        self.new = np.asarray(self.view.popularity - came <= 0)  # (I,)
+        came, had = (0 if m is None else np.asarray(m.sum(axis=0)).ravel() for m in (self.recent, self.again))
+        self.new = np.asarray(self.view.popularity - (came - had) <= 0)  # (I,)
         self.weights = tuple(weight for _, _, weight in kinds)
         made: list[ProfileRecommender] = []
         for (kind, settings, _), before in zip(kinds, old, strict=True):

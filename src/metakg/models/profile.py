@@ -59,6 +59,7 @@ class ProfileRecommender(Recommender):
         view: training data.
         rng: unused by closed forms; part of the common signature.
         recent: (U, I) pairs that arrived after training, or None.
+        again: (U, I) those of them that training had already, or None.
         previous: the recommender this one was adapted from, whose unchanged structures may be shared.
         learnt: what the first fit learnt (the tensors named by `learns`), for one that is read from a bundle.
     """
@@ -75,11 +76,12 @@ class ProfileRecommender(Recommender):
         rng: torch.Generator,
         *,
         recent: sparse.csr_array | None = None,
+        again: sparse.csr_array | None = None,
         previous: Self | None = None,
         learnt: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(config, view, rng)
-        self.recent = recent
+        self.recent, self.again = recent, again
         self.prepare(previous, learnt)
 
     def prepare(self, previous: Self | None, learnt: Mapping[str, Tensor] | None) -> None:
@@ -184,11 +186,13 @@ class ProfileRecommender(Recommender):
         return np.tile(self.view.popularity_share, (len(users), 1))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the recent pairs, (n, 2) int32; all else follows from the view."""
-        if self.recent is None:
-            return {}
-        pairs = self.recent.tocoo()
-        return {"recent": torch.from_numpy(np.stack([pairs.row, pairs.col], axis=1).astype(np.int32))}
+        """Return the recent pairs, and those that training had before, each (n, 2) int32; all else follows from the view."""
+        found = {"recent": self.recent, "again": self.again}
+        coordinates = {name: matrix.tocoo() for name, matrix in found.items() if matrix is not None}
+        return {
+            name: torch.from_numpy(np.stack([pairs.row, pairs.col], axis=1).astype(np.int32))
+            for name, pairs in coordinates.items()
+        }
 
     @classmethod
     def from_tensors(cls, config: ModelConfig, view: TrainView, rng: torch.Generator, tensors: dict[str, Tensor]) -> Self:
@@ -197,20 +201,20 @@ class ProfileRecommender(Recommender):
         Raises:
             CheckpointError: a tensor is missing, unexpected, or of another shape.
         """
-        learnt = {name: tensor for name, tensor in tensors.items() if name != "recent"}
+        learnt = {name: tensor for name, tensor in tensors.items() if name not in ("recent", "again")}
         if set(learnt) != set(cls.learns):
             names = ", ".join(sorted(tensors)) or "none"
-            raise cls._unfit(config, names, f"{', '.join(cls.learns) or 'none'}, and at most 'recent' beside")
+            raise cls._unfit(config, names, f"{', '.join(cls.learns) or 'none'}, and at most 'recent' and 'again' beside")
         cls.check_learnt(config, view, learnt)
-        pairs, shape = tensors.get("recent"), (view.n_users, view.n_items)
-        if pairs is None:
-            return cls(config, view, rng, learnt=learnt)  # type: ignore[arg-type]
-        inside = pairs.ndim == 2 and pairs.shape[1] == 2 and bool(((pairs >= 0) & (pairs < torch.tensor(shape))).all())
-        if not inside:
-            raise cls._unfit(config, f"'recent' of shape {tuple(pairs.shape)}", "pairs of user and item rows of the view")
-        users, items = pairs.numpy().T
-        recent = sparse.csr_array((np.ones(len(pairs), np.float32), (users, items)), shape=shape)
-        return cls(config, view, rng, recent=recent, learnt=learnt)  # type: ignore[arg-type]
+        shape, came = (view.n_users, view.n_items), {}
+        for name in ("recent", "again"):
+            pairs = tensors.get(name)
+            if pairs is None:
+                continue
+            if pairs.ndim != 2 or pairs.shape[1] != 2 or bool(((pairs < 0) | (pairs >= torch.tensor(shape))).any()):
+                raise cls._unfit(config, f"'{name}' of shape {tuple(pairs.shape)}", "pairs of user and item rows of the view")
+            came[name] = _pairs(pairs[:, 0].numpy(), pairs[:, 1].numpy(), shape)
+        return cls(config, view, rng, learnt=learnt, **came)  # type: ignore[arg-type]
 
     @classmethod
     def check_learnt(cls, config: ModelConfig, view: TrainView, learnt: Mapping[str, Tensor]) -> None:
@@ -235,26 +239,38 @@ class ProfileRecommender(Recommender):
 
     def over(self, view: TrainView) -> Self:
         """Return this recommender over a view with the same rows from which clicks or facts were taken away."""
-        recent = None if self.recent is None else sparse.csr_array(self.recent.multiply(view.history))
-        return type(self)(self.config, view, self.rng, recent=recent, previous=self)
+        recent, again = (None if m is None else sparse.csr_array(m.multiply(view.history)) for m in (self.recent, self.again))
+        return type(self)(self.config, view, self.rng, recent=recent, again=again, previous=self)
 
     def adapt(self, support: Support) -> Self:
-        """Return a recommender over the extended view, in which what arrived counts fully and older clicks less.
-
-        A click of training that comes again has not arrived: it stays what it was.
-        """
+        """Return a recommender over the extended view, in which what arrived counts fully and older clicks less."""
         view = self.view.extend(support)
         shape = (view.n_users, view.n_items)
         users, items = view.vocabulary.users.rows(support.users), view.vocabulary.items.rows(support.items)
-        had = np.isin(users * np.int64(view.n_items) + items, self.view.interactions.keys(view.n_items))
-        users, items = users[~had], items[~had]
-        recent = sparse.csr_array((np.ones(len(users), np.float32), (users, items)), shape=shape)
-        if self.recent is not None:
-            earlier = self.recent.copy()
-            earlier.resize(shape)
-            recent = sparse.csr_array(recent + earlier)
-        recent.data[:] = 1.0
-        return type(self)(self.config, view, self.rng, recent=recent, previous=self)
+        keys = users * np.int64(view.n_items) + items
+        had = np.isin(keys, self.view.interactions.keys(view.n_items))
+        if self.recent is not None:  # what came before, training need not have had
+            came = self.recent.tocoo()
+            had &= ~np.isin(keys, came.row * np.int64(view.n_items) + came.col)
+        again = self.again
+        if again is not None or had.any():
+            again = _joined(_pairs(users[had], items[had], shape), again)
+        recent = _joined(_pairs(users, items, shape), self.recent)
+        return type(self)(self.config, view, self.rng, recent=recent, again=again, previous=self)
+
+
+def _pairs(users: Rows, items: Rows, shape: tuple[int, int]) -> sparse.csr_array:
+    return sparse.csr_array((np.ones(len(users), np.float32), (users, items)), shape=shape)
+
+
+def _joined(pairs: sparse.csr_array, earlier: sparse.csr_array | None) -> sparse.csr_array:
+    """Return pairs and earlier ones, each 1 however often it is there."""
+    if earlier is not None:
+        earlier = earlier.copy()
+        earlier.resize(pairs.shape)
+        pairs = sparse.csr_array(pairs + earlier)
+    pairs.data[:] = 1.0
+    return pairs
 
 
 def _row_of(matrix: sparse.csr_array, row: int) -> Rows:
