@@ -21,7 +21,8 @@ export function Why({ item, label, liked, disliked }) {
   if (answer.problem) return html`<${Trouble} ...${answer} />`;
   if (!reasons) return html`<div class="why waiting" aria-hidden="true"></div>`;
   if (reasons.length === 0) {
-    return html`<p class="nothing">No path leads here from your picks: ${WAYS[answer.data.way].without}.</p>`;
+    const why = answer.data.clicked ? "You picked it yourself" : `No path leads here from your picks: ${WAYS[answer.data.way].without}`;
+    return html`<p class="nothing">${why}.</p>`;
   }
   return html`
     <div class="why" aria-busy=${answer.busy ? "true" : "false"}>
