@@ -20,7 +20,7 @@ from metakg.errors import ConfigError, DataError
 from metakg.evaluation import Evaluation, evaluate
 from metakg.evaluation.evaluator import Shots, check_rules
 from metakg.evaluation.report import DAGGER, aggregate, best_floor, grid, means_of, rules_of, tables
-from metakg.evaluation.result import MASK, TIES
+from metakg.evaluation.result import MASK, TIES, notes_of
 from metakg.evaluation.significance import compare_models
 from metakg.heap import peak_bytes
 from metakg.models.registry import FLOORS, MODELS
@@ -149,12 +149,13 @@ class Leaderboard:
             parts.append(self._searches(markdown=markdown))
         about = [rules_of(self.rows), *(result.about for result in self.evaluations[0].results)]
         parts.append("\n".join(f"{'- ' if markdown else ''}{line}" for line in about) + "\n")
+        models = dict.fromkeys(e.model for e in self.evaluations)
         notes = dict.fromkeys(
             [
                 *self._unfinished(),
                 *self._fewer(),
                 *self._elsewhere(),
-                *(note for evaluation in self.evaluations for note in evaluation.notes),
+                *(note for model in models for note in notes_of([e for e in self.evaluations if e.model == model])),
             ]
         )
         if notes:

@@ -12,7 +12,7 @@ saved as it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -170,20 +170,7 @@ class Evaluation:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What a reader should doubt: perfect scores, and lists that are full of ties."""
-        notes = []
-        for result in self.results:
-            perfect = [f"{metric}@{k}" for (metric, k), values in result.values.items() if (values == 1.0).all()]
-            if perfect:
-                notes.append(
-                    f"{self.model}, {result.name}: {', '.join(perfect)} is exactly 1 for every user; "
-                    "real data are never that kind, so look for answers that the model can see."
-                )
-        tied = [(r.name, float(r.tied.mean())) for r in self.results]
-        many = [f"{share:.0%} in {name}" for name, share in tied if share > _MANY_TIES]
-        if many:
-            by = "a lot" if self.ties == "lot" else "the order of items in the data"
-            notes.append(f"{self.model}: listed scores are tied, so that {by} decides what stands first: {', '.join(many)}.")
-        return tuple(notes)
+        return tuple(notes_of([self]))
 
     def result(self, scenario: str, shots: int | None = None) -> ScenarioResult:
         """Return the result of one scenario at one number of shots (None: all).
@@ -299,6 +286,25 @@ class Evaluation:
     def _keeps_hits(self) -> bool:
         """Whether all hits are there; they are not where the evaluation was read from format 1, which it then stays."""
         return all(result.hits is not None for result in self.results)
+
+
+def notes_of(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return what a reader should doubt of one model under some seeds: perfect scores, and lists that are full of ties."""
+    first, notes = evaluations[0], []
+    for evaluation in evaluations:
+        for result in evaluation.results:
+            perfect = [f"{metric}@{k}" for (metric, k), values in result.values.items() if (values == 1.0).all()]
+            if perfect:
+                notes.append(
+                    f"{first.model}, {result.name}: {', '.join(perfect)} is exactly 1 for every user; "
+                    "real data are never that kind, so look for answers that the model can see."
+                )
+    tied = [(r.name, float(np.mean([e.results[n].tied.mean() for e in evaluations]))) for n, r in enumerate(first.results)]
+    many = [f"{share:.0%} in {name}" for name, share in tied if share > _MANY_TIES]
+    if many:
+        by = "a lot" if first.ties == "lot" else "the order of items in the data"
+        notes.append(f"{first.model}: listed scores are tied, so that {by} decides what stands first: {', '.join(many)}.")
+    return list(dict.fromkeys(notes))
 
 
 def _place_type(width: int) -> pa.DataType:
