@@ -186,9 +186,12 @@ def _behind(path: Path) -> Path:
         OSError: it leads back to itself.
     """
     try:
-        return path.resolve()
-    except RuntimeError as err:  # Python's word for it below 3.13
-        raise OSError(errno.ELOOP, "a link that leads back to itself", str(path)) from err
+        real = path.resolve()
+    except RuntimeError:  # Python's word for it below 3.13
+        real = path
+    if real.is_symlink():
+        raise OSError(errno.ELOOP, "a link that leads back to itself", str(path))
+    return real
 
 
 def _check_place(folder: Path) -> None:

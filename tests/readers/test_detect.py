@@ -94,8 +94,15 @@ def test_a_folder_of_films_as_it_is_published(tmp_path, write, pairs_of, facts_o
 def test_files_of_clicks_are_all_read_whatever_they_are_called(tmp_path, write, pairs_of):
     write("d/ratings.csv", "userId,movieId,rating\n1,1,4\n")
     write("d/ratings_test.csv", "userId,movieId,rating\n2,1,4\n")
-    write("d/more.csv", "user_id,item_id\n3,1\n".replace("user_id", "userId").replace("item_id", "movieId"))
+    write("d/more.csv", "user_id,item_id\n3,1\n")
     assert pairs_of(read(tmp_path / "d")) == {("1", "1"), ("2", "1"), ("3", "1")}
+    write("e/ratings.dat", "1::1::4::978300760\n")
+    write("e/more.csv", "user,item\n2,1\n")
+    write("e/mykg.csv", "head,relation,tail\n1,by,p\n")
+    assert pairs_of(read(tmp_path / "e")) == {("1", "1"), ("2", "1")}
+    write("e/events.csv", "")
+    with pytest.raises(DataError, match=r"events\.csv: found an empty file"):
+        read(tmp_path / "e")
 
 
 def test_a_file_that_is_named_keeps_its_role_and_says_what_it_lacks(tmp_path, write):

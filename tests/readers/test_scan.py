@@ -162,13 +162,20 @@ def test_head_drops_the_byte_order_mark_and_a_line_that_the_window_cut(write):
     assert head(path) == ["a,b"]
 
 
-def test_folders_such_as_date_2024_01_01_are_columns_unless_the_file_has_them(tmp_path, connection):
+def test_folders_such_as_date_2024_01_01_are_columns_unless_the_file_has_them(tmp_path):
     """As Spark and Hive write tables in parts; an id in the file is never replaced by the folder's."""
-    folder = tmp_path / "user=007" / "date=2024-01-01"
+    folder = tmp_path / "lr=0.1" / "run" / "user=007" / "date=2024-01-01"
     folder.mkdir(parents=True)
     pq.write_table(pa.table({"item": ["1"]}), folder / "p.parquet")
-    data = read(interactions=tmp_path / "user=007")
+    data = read(interactions=folder.parent)
     assert data.vocabulary.users.ids([0]) == ["007"]
     assert data.interactions.times_s.tolist() == [1704067200]
-    pq.write_table(pa.table({"user": ["u"], "item": ["1"]}), folder / "p.parquet")
-    assert read(interactions=folder / "p.parquet").vocabulary.users.ids([0]) == ["u"]
+    for name in ("user", "User"):
+        pq.write_table(pa.table({name: ["u"], "item": ["1"]}), folder / "p.parquet")
+        data = read(interactions=folder / "p.parquet")
+        assert data.vocabulary.users.ids([0]) == ["u"]
+        assert data.interactions.times_s.tolist() == [1704067200]
+    pq.write_table(pa.table({"item": ["1"], "genre": ["x"]}), tmp_path / "lr=0.1" / "run" / "items.parquet")
+    told = read(interactions=folder / "p.parquet", item_attributes=tmp_path / "lr=0.1" / "run" / "items.parquet")
+    assert told.vocabulary.relations.ids([0]) == ["genre"]
+    assert len(told.vocabulary.relations) == 1, "what lies above other folders is not of this table"

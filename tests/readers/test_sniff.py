@@ -258,3 +258,9 @@ def test_keys_with_signs_that_mean_something_elsewhere(write):
     row = {"item_id": "1", "$id": "a", "/x": "b", "a.b": "c", 'q"': "d"}
     data = read(interactions=write("c.csv", "user,item\nu,1\n"), item_attributes=write("i.jsonl", json.dumps(row) + "\n"))
     assert len(data.graph.entity) == 4
+
+
+def test_a_quote_that_begins_a_title_and_an_uneven_row_cost_one_row(write):
+    rows = [f"u{n}\t{n}\tTitle {n}" for n in range(40)] + ['v\t1\t"Heroes', "w\t2\tTitle\tand more", "x\t3\tLast"]
+    data = read(interactions=write("c.tsv", "user\titem\ttitle\n" + "\n".join(rows) + "\n"))
+    assert len(data.interactions) == 42

@@ -219,7 +219,7 @@ class Engine:
             rank=self._place_of(row, scores, shown),
             score_without=float(without[row]),
             rank_without=self._place_of(row, without, shown),
-            way=answer.way if answer.speaks[row] else "popular",
+            way=answer.way if clicked or answer.speaks[row] else "popular",
             clicked=clicked,
             faithfulness=part_lost(float(raw[row]), float(less[row]), model.bare_score(person, row)) if reasons else 0.0,
         )

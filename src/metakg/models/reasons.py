@@ -199,7 +199,7 @@ def _middle(view: TrainView, start: int, end: int) -> int:
         return np.union1d(facts.tails[facts.of_head(node)], facts.heads[facts.of_tail(node)])
 
     between = np.intersect1d(near(start), near(end), assume_unique=True)
-    return int(min(between.tolist(), key=lambda node: len(near(node))))
+    return int(min(between.tolist(), key=lambda node: (len(near(node)) < 2, len(near(node)))))  # nothing crosses a leaf
 
 
 def _key(items: Keys, nodes: Keys) -> Keys:

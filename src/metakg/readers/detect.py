@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from metakg.errors import ConfigError, DataError
+from metakg.errors import ConfigError, DataError, EmptyFileError
 from metakg.readers import amazon, lfm1b, yelp
 from metakg.readers.atomic import SUFFIXES as ATOMIC
 from metakg.readers.atomic import looks_atomic, stage_atomic, suffix
@@ -49,6 +50,7 @@ _STEMS: Mapping[Role, tuple[str, ...]] = {
     "user_attributes": ("users", "user_attributes", "customers"),
 }
 """Role -> what such a file is called in a folder of tables; elsewhere its columns decide."""
+_OF_A_CLICK = ("user", "item", "value", "time")
 
 
 def find_sources(
@@ -132,7 +134,8 @@ def _of_path(path: Path, options: ReadOptions, form: str) -> list[Source]:
         return [_bind(stage_atomic, path, options)]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if _is_table(file) or looks_like_rdf(file))
-        clicks = [file for file in files if _role_by_name(file) == "interactions"]
+        tables = (file for file in files if not looks_like_rdf(file))
+        clicks = [file for file in tables if _role_by_name(file) == "interactions"]
         return [_of_file(file, options, clicks) for file in files]
     return [_of_file(path, options)]
 
@@ -211,8 +214,8 @@ def _stage_table(stage: Stage, path: Path, options: ReadOptions, clicks: Sequenc
         stage: where to.
         path: the file.
         options: how to read it.
-        clicks: files of the folder that are called as clicks are. Another one of users and items that has columns which none of
-            these has (tags, say) is left out, and noted.
+        clicks: files of the folder that are called as clicks are. Another one of users and items that has columns beside them
+            which none of these has (tags, say) is left out, and noted.
 
     Raises:
         DataError: neither shows what it is.
@@ -229,9 +232,8 @@ def _stage_table(stage: Stage, path: Path, options: ReadOptions, clicks: Sequenc
     for role, needed in NEEDS.items():
         wanted = ("entity", "label") if role == "labels" and not fits(names, ("id",), options) else needed
         if fits(names, wanted, options) == len(wanted):
-            known = {plain(name) for file in clicks for name in first_names(file, options, stage)}
-            others = [name for name in names if clicks and plain(name) not in known]
-            if role == "interactions" and others:
+            others = _others(stage, names, options, clicks) if role == "interactions" else []
+            if others:
                 stage.note("table", [path], {"left_out": others})
             else:
                 ROLES[role](stage, path, options)
@@ -245,3 +247,13 @@ def _stage_table(stage: Stage, path: Path, options: ReadOptions, clicks: Sequenc
         expected="columns that show what the file holds: user and item, or head, relation and tail, or item and entity",
         fix="Say what it is: --interactions FILE, --triples FILE, --links FILE, --labels FILE, --item-attributes FILE.",
     )
+
+
+def _others(stage: Stage, names: Sequence[str], options: ReadOptions, clicks: Sequence[Path]) -> list[str]:
+    """Return those columns that are no part of a click and that no file which is called as clicks are has; none without one."""
+    others = [name for name in names if name and not any(fits([name], [role], options) for role in _OF_A_CLICK)]
+    known: set[str] = set()
+    for file in clicks if others else ():
+        with suppress(EmptyFileError):  # said when it is read
+            known |= {plain(name) for name in first_names(file, options, stage)}
+    return [name for name in others if clicks and plain(name) not in known]

@@ -13,7 +13,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,15 +174,20 @@ def json_limits(path: Path) -> str:
     return f"compression='{compression(path)}', maximum_object_size={1 << 26}"
 
 
-def scan_parquet(path: Path, *, keys: bool = False) -> Scan:
+def scan_parquet(path: Path, *, more: Mapping[str, str | None] | None = None) -> Scan:
     """Return the scan of a Parquet file; its columns keep their types.
 
     Args:
         path: the file.
-        keys: whether folders such as `date=2024-01-01` above it are columns too, of text.
+        more: further columns of text, the same in every row: None where it is missing.
     """
-    hive = "hive_partitioning=true, hive_types_autocast=false" if keys else "hive_partitioning=false"
-    return Scan(f"read_parquet({path_literal(path)}, {hive})", path, "parquet")
+    sql = f"read_parquet({path_literal(path)}, hive_partitioning=false)"  # which lets a folder replace a column of the file
+    if more:
+        added = ", ".join(
+            f"{'NULL' if text is None else literal(text)}::VARCHAR AS {identifier(n)}" for n, text in more.items()
+        )
+        sql = f"(SELECT *, {added} FROM {sql})"
+    return Scan(sql, path, "parquet")
 
 
 def identifier(name: str) -> str:

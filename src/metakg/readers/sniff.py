@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 from metakg.errors import DataError
 from metakg.readers.columns import Column, Nested, fits, split_type
@@ -137,15 +138,27 @@ def first_names(path: Path, options: ReadOptions, stage: Stage) -> list[str]:
 
 
 def _parquet(stage: Stage, path: Path) -> Table:
-    folders = {part.partition("=")[0] for part in path.parent.parts if "=" in part}
     scan = scan_parquet(path)
     with translated(path):
         described = stage.connection.execute(f"DESCRIBE SELECT * FROM {scan.sql}").fetchall()
-        if folders and not folders & {str(row[0]) for row in described}:  # what Spark and Hive write into the path alone
-            scan = scan_parquet(path, keys=True)
+        own = {str(row[0]).casefold() for row in described}
+        more = {name: text for name, text in _of_folders(path).items() if name.casefold() not in own}
+        if more:
+            scan = scan_parquet(path, more=more)
             described = stage.connection.execute(f"DESCRIBE SELECT * FROM {scan.sql}").fetchall()
     columns = [Column(str(row[0]), identifier(str(row[0])), str(row[1]), nested=_nested_type(str(row[1]))) for row in described]
     return Table(path, scan, columns, header=True)
+
+
+def _of_folders(path: Path) -> dict[str, str | None]:
+    """Return what Spark and Hive write into the path alone, of the folders right above: `date=2024-01-01/user=7/p.parquet`."""
+    found = {}
+    for folder in path.absolute().parents:
+        name, sign, text = folder.name.partition("=")
+        if not sign or not name:
+            break
+        found[unquote(name)] = None if text == "__HIVE_DEFAULT_PARTITION__" else unquote(text)
+    return found
 
 
 _NESTED: tuple[Nested | None, ...] = (None, "lists", "objects", "records")
@@ -259,8 +272,10 @@ def _quote(lines: Sequence[str], delimiter: str) -> str:
         return ""
     if all(len(cell) > 1 and cell.endswith('"') for cell in cells):
         return '"'
-    torn = len(delimiter) == 1 and _evenness(_rows(lines, delimiter, "")) < 1  # by line breaks inside quotes, perhaps
-    return '"' if torn and _evenness(_rows(lines, delimiter, '"')) == 1 else ""
+    if len(delimiter) > 1 or _evenness(_rows(lines, delimiter, "")) == 1:
+        return ""
+    rows = _rows(lines, delimiter, '"')  # torn by line breaks inside quotes, perhaps
+    return '"' if _evenness(rows) == 1 and any("\n" in cell for row in rows[:-1] for cell in row) else ""
 
 
 def _rows(lines: Sequence[str], delimiter: str, quote: str) -> list[list[str]]:
