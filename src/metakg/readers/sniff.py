@@ -9,9 +9,11 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from metakg.errors import DataError
@@ -24,6 +26,7 @@ from metakg.readers.scan import (
     head,
     identifier,
     json_limits,
+    literal,
     open_bytes,
     path_literal,
     scan_csv,
@@ -184,15 +187,12 @@ def _json_lines(stage: Stage, path: Path, lines: Sequence[str], encoding: str) -
     if encoding == "utf-16":
         fix = "Save it as UTF-8, for example: iconv -f UTF-16 -t UTF-8 FILE."
         raise DataError(str(path), "JSON lines in UTF-16", expected="JSON lines in UTF-8", fix=fix)
+    seen = _objects(lines)
+    shown = {key for value in seen for key, cell in value.items() if cell is not None and cell != []}
     keys: dict[str, Nested | None] = {}
-    for line in [*lines, *_later_lines(stage, path)]:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue  # counted later, as a line that cannot be read
-        if isinstance(value, dict):
-            for key, cell in value.items():
-                keys[key] = max(keys.get(key), _nested_value(cell), key=_NESTED.index)
+    for value in [*seen, *_objects(_later_lines(stage, path, shown))]:
+        for key, cell in value.items():
+            keys[key] = max(keys.get(key), _nested_value(cell), key=_NESTED.index)
     if not keys:
         raise DataError(f"{path} line 1", repr(lines[0][:80]), expected="a JSON object", fix="Write one object a line.")
     # keys that differ in case alone would be one column to DuckDB
@@ -202,16 +202,33 @@ def _json_lines(stage: Stage, path: Path, lines: Sequence[str], encoding: str) -
     return Table(path, scan_json_lines(path, names), columns, header=True)
 
 
-def _later_lines(stage: Stage, path: Path) -> list[str]:
-    """Return a line for each key and kind of value of the whole file: what is rare may not be among its first lines."""
+def _objects(lines: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the objects that lines hold; those that cannot be read are counted later."""
+    found = []
+    for line in lines:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return [value for value in found if isinstance(value, dict)]
+
+
+def _later_lines(stage: Stage, path: Path, shown: AbstractSet[str]) -> list[str]:
+    """Return lines with all keys of the whole file and all kinds of their values, but for those keys that have been shown.
+
+    What is rare may not be among the first lines.
+    """
     if path in stage.lines:
         return stage.lines[path]
     whole = f"read_json_objects({path_literal(path)}, format='newline_delimited', ignore_errors=true, {json_limits(path)})"
-    keys = f"SELECT json, unnest(json_keys(json)) AS key FROM {whole}"
+    run, keys = stage.connection.execute, f"SELECT json, unnest(json_keys(json)) AS key FROM {whole}"
     with translated(path):
-        kinds = "TRY(json_type(json -> key)) AS kind, TRY(json_type(json -> key, '$[0]')) AS first"
-        query = f"SELECT key, {kinds}, any_value(CAST(json AS VARCHAR)) FROM ({keys}) GROUP BY ALL ORDER BY ALL"
-        stage.lines[path] = [str(row[3]) for row in stage.connection.execute(query).fetchall()]
+        late = sorted({str(row[0]) for row in run(f"SELECT DISTINCT key FROM ({keys})").fetchall()} - shown)
+        if late:  # a second look, at their values
+            kinds = "TRY(json_type(json -> key)) AS kind, TRY(json_type(json -> key, '$[0]')) AS first"
+            chosen = f"SELECT * FROM ({keys}) WHERE key IN ({', '.join(map(literal, late))})"
+            query = f"SELECT key, {kinds}, any_value(CAST(json AS VARCHAR)) FROM ({chosen}) GROUP BY ALL ORDER BY ALL"
+            stage.lines[path] = [str(row[3]) for row in run(query).fetchall()]
+        else:
+            stage.lines[path] = []
     return stage.lines[path]
 
 
