@@ -38,3 +38,12 @@ def is_set(settings: Json, name: str) -> bool:
             return False
         settings = settings[part]
     return True
+
+
+def flat(settings: Json) -> dict[str, Any]:
+    """Return nested settings by dotted name; an empty group is a value."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        below = flat(value) if isinstance(value, dict) and value else None
+        found |= {key: value} if below is None else {f"{key}.{name}": inner for name, inner in below.items()}
+    return found

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metakg.data import Interactions
@@ -83,3 +83,15 @@ def test_lengths_must_agree():
 def test_unknown_rows_are_refused(users, items, column):
     with pytest.raises(DataError, match=f"column {column}: found row -"):
         Interactions(rows(*users), rows(*items))
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_which_pairs_were_observed_equals_a_set(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, m = rng.integers(0, 12), rng.integers(0, 12)
+    users, items = (rng.integers(0, 6, n).astype(np.int32) for _ in range(2))
+    asked, wanted = (rng.integers(-1, 9, m).astype(np.int32) for _ in range(2))
+    pairs = set(zip(users.tolist(), items.tolist(), strict=True))
+    expected = [pair in pairs for pair in zip(asked.tolist(), wanted.tolist(), strict=True)]
+    assert Interactions(users, items).has(asked, wanted).tolist() == expected

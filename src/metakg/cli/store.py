@@ -111,9 +111,7 @@ def rebuild(
     with _opened(address) as opened:
         live = Live(opened)
         live.swap(bundle)
-        live.settle()  # what arrived while it was loaded is in as well, and whoever was forgotten is out
-        state = live.state
-    assert state is not None
+        state = live.settle()  # what arrived while it was loaded is in as well, and whoever was forgotten is out
     if out is not None:
         state.engine.save(out, overwrite=overwrite)
     made = {

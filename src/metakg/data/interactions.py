@@ -73,6 +73,17 @@ class Interactions:
         """Return one int64 per pair, equal for equal pairs: user * n_items + item."""
         return self.users.astype(np.int64) * n_items + self.items
 
+    def has(self, users: Rows, items: Rows) -> Mask:
+        """Say which of some pairs were observed; -1 is nobody and nothing: (n,), (n,) -> (n,).
+
+        Only the pairs of these users are compared: with all, a newcomer's few clicks would cost what all others have clicked.
+        """
+        asked = np.zeros(max(int(self.users.max(initial=-1)), int(users.max(initial=-1))) + 2, np.bool_)
+        asked[users] = True  # -1 asks for the last place, which is nobody's
+        theirs, n = self.select(asked[self.users]), int(max(self.items.max(initial=-1), items.max(initial=-1))) + 1
+        keys = users.astype(np.int64) * n + items
+        return np.asarray((users >= 0) & (items >= 0) & np.isin(keys, theirs.keys(n)))
+
     def csr(self, n_users: int, n_items: int) -> sparse.csr_array:
         """Return the (U, I) float32 matrix with a one for every observed pair, however often it was observed."""
         ones = np.ones(len(self), np.float32)

@@ -219,13 +219,8 @@ class TrainView:
             user = _with_facts(graph.user, support.user_triples, vocabulary.users, vocabulary)
             graph = KnowledgeGraph(graph.entity, user)
         pairs = Interactions(vocabulary.users.rows(support.users), vocabulary.items.rows(support.items))
-        keys, first = np.unique(pairs.keys(vocabulary.n_items), return_index=True)
-        # Only the old pairs of these users can be the same pair again; comparing with all would cost more than the step.
-        arriving = np.zeros(vocabulary.n_users, np.bool_)
-        arriving[pairs.users] = True
-        theirs = self.interactions.select(arriving[self.interactions.users])
-        known = np.isin(keys, theirs.keys(vocabulary.n_items))
-        fresh = pairs.select(np.sort(first[~known]).astype(np.int32))
+        first = np.sort(np.unique(pairs.keys(vocabulary.n_items), return_index=True)[1])
+        fresh = pairs.select(first[~self.interactions.has(pairs.users, pairs.items)[first]].astype(np.int32))
         interactions = Interactions.concat(self.interactions.pairs_only(), fresh) if len(fresh) else self.interactions
         return TrainView(vocabulary, interactions, graph, self.tasks)
 

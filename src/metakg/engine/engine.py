@@ -580,9 +580,7 @@ class Engine:
     def _knows(self, support: Support) -> Mask:
         """Say which clicks of a support the base has already: -> (n,)."""
         view = self.recommender.view
-        users, items = view.vocabulary.users.rows(support.users), view.vocabulary.items.rows(support.items)
-        keys = users.astype(np.int64) * view.n_items + items
-        return np.asarray((users >= 0) & (items >= 0) & np.isin(keys, view.interactions.keys(view.n_items)))
+        return view.interactions.has(view.vocabulary.users.rows(support.users), view.vocabulary.items.rows(support.items))
 
     def _asked(self, user: str | None, liked: Sequence[str], disliked: Sequence[str]) -> Asked:
         clicks = (self.overlay[user] if user is not None else Clicks()).then(liked, disliked)

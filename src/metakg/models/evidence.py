@@ -289,7 +289,7 @@ class Evidence:
         return Gathered(rows[None], features, prior[None], *own)
 
     def parts_of(self, profile: sparse.csr_array, item: int, seen: Rows) -> npt.NDArray[np.float64]:
-        """Return what each channel adds to the plain sum of an item nobody has to have seen: (1, I) -> (C,); see `gather`."""
+        """Return what each channel adds to the plain sum of an unseen item, as `gather` adds it up: (1, I) -> (C,)."""
         parts = np.zeros(len(self.channels))
         for c, said in enumerate(self.factors.told_to_one(self.factors.between(profile))):
             items = np.arange(profile.shape[1], dtype=np.int32) if said.items is None else said.items

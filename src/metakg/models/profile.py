@@ -16,7 +16,7 @@ from pydantic import NonNegativeFloat
 from scipy import sparse
 from torch import Tensor
 
-from metakg.data import Support, TrainView
+from metakg.data import Interactions, Support, TrainView
 from metakg.errors import CheckpointError
 from metakg.models.base import ModelConfig, Recommender
 from metakg.models.reasons import Cut, Reason
@@ -247,25 +247,14 @@ class ProfileRecommender(Recommender):
         view = self.view.extend(support)
         shape = (view.n_users, view.n_items)
         users, items = view.vocabulary.users.rows(support.users), view.vocabulary.items.rows(support.items)
-        had, again = self._had(users, items), self.again
+        had, again = self.view.interactions.has(users, items), self.again
+        if self.recent is not None:  # what came before, training need not have had
+            came = self.recent.tocoo()
+            had &= ~Interactions(came.row, came.col).has(users, items)
         if again is not None or had.any():
             again = _joined(_pairs(users[had], items[had], shape), again)
         recent = _joined(_pairs(users, items, shape), self.recent)
         return type(self)(self.config, view, self.rng, recent=recent, again=again, previous=self)
-
-    def _had(self, users: Rows, items: Rows) -> Mask:
-        """Say which of some pairs training had: (n,), (n,) rows of a view that goes on -> (n,)."""
-        arriving = np.zeros(max(self.view.n_users, int(users.max(initial=-1)) + 1), np.bool_)
-        arriving[users] = True
-        pairs, n = self.view.interactions, max(self.view.n_items, int(items.max(initial=-1)) + 1)
-        theirs = pairs.select(arriving[pairs.users])  # few: comparing with all pairs would cost more than the step
-        keys = users * np.int64(n) + items
-        had = np.isin(keys, theirs.keys(n))
-        if self.recent is not None:  # what came before, training need not have had
-            came = self.recent.tocoo()
-            mine = arriving[came.row]
-            had &= ~np.isin(keys, came.row[mine] * np.int64(n) + came.col[mine])
-        return had
 
 
 def _pairs(users: Rows, items: Rows, shape: tuple[int, int]) -> sparse.csr_array:

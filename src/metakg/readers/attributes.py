@@ -108,7 +108,7 @@ def _chosen(stage: Stage, table: Table, key: Column, label: Column | None, optio
         stage.attributes |= {plain(name) for name in inside}
         chosen += inside.values()
     for column in chosen:
-        if column.nested in ("objects", "records"):
+        if column.holds_objects:
             raise DataError(
                 table.where,
                 f"objects in column {column.name!r}",

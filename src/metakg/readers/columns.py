@@ -66,6 +66,11 @@ class Column:
     typed: bool = False
     nested: Nested | None = None
 
+    @property
+    def holds_objects(self) -> bool:
+        """Whether its cells hold objects, or lists of them, so that a field inside may be named."""
+        return self.nested in ("objects", "records")
+
 
 def plain(name: str) -> str:
     """Return a column name as it is compared: "User ID", "user_id" and "userId" are one."""
@@ -127,7 +132,7 @@ def find(columns: Sequence[Column], role: str, wanted: str | None, *, where: str
 def field_of(columns: Sequence[Column], wanted: str) -> Column | None:
     """Return the field that a name such as `product.id` means in a column of objects, or of lists of them; or None."""
     base, *path = wanted.split(".")
-    found = next((column for column in columns if column.name == base and column.nested in ("objects", "records")), None)
+    found = next((column for column in columns if column.name == base and column.holds_objects), None)
     if found is None or not path or not all(path) or '"' in wanted:
         return None
     quoted = "".join(f'."{name}"' for name in path)
@@ -141,7 +146,7 @@ def unread(columns: Sequence[Column], used: Sequence[Column]) -> list[str]:
     """Return the names of the columns that nothing is read from: neither they nor, of a column of objects, a field inside."""
     opened = {column.name.partition(".")[0] for column in used}
     left = (column for column in columns if column.name and column not in used)
-    return [column.name for column in left if column.nested not in ("objects", "records") or column.name not in opened]
+    return [column.name for column in left if not column.holds_objects or column.name not in opened]
 
 
 def need(columns: Sequence[Column], role: str, wanted: str | None, *, where: str) -> Column:

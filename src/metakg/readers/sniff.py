@@ -66,7 +66,8 @@ _BINARY: dict[bytes, tuple[str, str]] = {
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\x0b\x0c\x1b"))
 _FEW = 50
 """More control bytes than one in so many, and it is no text that was damaged here and there."""
-_SOME = 3
+_ENOUGH = 3
+"""Rows below a first one from which on it is told whether it stands apart."""
 _DELIMITERS = ("\t", ",", ";", "|", "::", " ")
 
 
@@ -333,7 +334,7 @@ def _has_header(rows: Sequence[Sequence[str]], role: Role, options: ReadOptions)
 def _stands_apart(rows: Sequence[Sequence[str]]) -> bool:
     """Return whether no cell of the first row occurs again below it, among some rows."""
     below = [set(column) for column in zip(*rows[1:], strict=False)]
-    return len(rows) > _SOME and not any(cell in column for cell, column in zip(rows[0], below, strict=False))
+    return len(rows) > _ENOUGH and not any(cell in column for cell, column in zip(rows[0], below, strict=False))
 
 
 def _is_number(text: str) -> bool:

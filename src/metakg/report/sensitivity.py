@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from metakg.experiments.lab import OURS
 from metakg.experiments.rows import Done
 from metakg.experiments.sensitivity import STUDIES
 from metakg.models.registry import FLOORS
+from metakg.nesting import flat
 from metakg.report import charts
 from metakg.report.axes import Axis
 from metakg.report.blocks import SCENARIO_NAMES, Section, Table, scenario_names, values_table
@@ -92,7 +93,7 @@ def _otherwise_set(runs: Runs) -> list[str]:
         for model in {row["model"] for row in unit.rows if row.get("study") in STUDIES and row["model"] in board}:
             studied = {name for study in STUDIES.values() if model in study for name in study[model][1](0)}
             theirs, of_board = (
-                {path: value for path, value in _leaves(one.rule).items() if path[1] not in studied}
+                {name: value for name, value in _fitted(one).items() if name.split(".")[1] not in studied}
                 for one in (unit, board[model])
             )
             if theirs != of_board:
@@ -106,14 +107,6 @@ def _units(runs: Runs, experiment: str) -> Sequence[Done]:
     return [unit for unit in (record.units if record else ()) if "model" in unit.rule]
 
 
-def _leaves(rule: Json) -> dict[tuple[str, ...], object]:
-    """Return the settings of a rule, each by the names that lead to it."""
-
-    def walk(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
-        if isinstance(value, dict) and value:
-            for name, inner in value.items():
-                yield from walk(inner, (*path, name))
-        else:
-            yield path, value
-
-    return dict(walk({"model": rule["model"], "training": rule["training"] or {"none": None}}, ()))
+def _fitted(unit: Done) -> dict[str, object]:
+    """Return the settings that a unit's model was fitted with, by dotted name."""
+    return flat({"model": unit.rule["model"], "training": unit.rule["training"] or {"none": None}})

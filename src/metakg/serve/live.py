@@ -145,10 +145,12 @@ class Live:
                     self._take(events)
                 return self._state
 
-    def settle(self) -> None:
-        """Work in, here and now, what waits for the builder."""
+    def settle(self) -> State:
+        """Work in, here and now, what waits for the builder. To be called after `swap`."""
         while self._pending:
             self._build()
+        assert self._state is not None
+        return self._state
 
     def committed(self, events: Sequence[Event]) -> None:
         """Take in what this process has just committed."""

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
+from metakg.explain import Way
+
 SLASH = "\ue000"
 """Stands for a slash within one part of a path (see `gate`); an id must not hold it."""
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\uE000]+$"
@@ -162,7 +164,7 @@ class Recommended(BaseModel):
     item: str
     label: str
     score: float
-    way: Literal["trained", "adapted", "kg-only", "popular"]
+    way: Way
     reasons: list[ReasonOut] | None = None
 
 
@@ -199,7 +201,7 @@ class Explanation(BaseModel):
     rank: int
     score_without: float
     rank_without: int
-    way: Literal["trained", "adapted", "kg-only", "popular"]
+    way: Way
     clicked: bool
     faithfulness: float
     reasons: list[ReasonOut]

@@ -305,17 +305,7 @@ def fit_start(
     """Fit what gives another model its start, in place; its log and checkpoints go to `folder / name`."""
     loop = LoopConfig(learning_rate=config.learning_rate, epochs=config.epochs, log_every=500)
     place = None if folder is None else folder / name
-    settings = config.model_dump(mode="json")
-    named = _without_its_rate({**(identity or {}), "init": settings}, settings)  # a loop may go on at another rate
+    # What follows does not shape a start.
+    named = {key: value for key, value in (identity or {}).items() if key not in ("training", "recipe")}
+    named["loop"] = config.model_dump(mode="json")  # whose rate may change on the way, as that of any loop
     Loop(module, source, loop, folder=place, identity=named, on_progress=on_progress).run(resume=resume)
-
-
-def _without_its_rate(identity: Json, settings: Json) -> Json:
-    """Return what a start belongs to without its own learning rate, wherever its settings stand."""
-    found: Json = {}
-    for key, value in identity.items():
-        if value == settings:
-            found[key] = {name: setting for name, setting in settings.items() if name != "learning_rate"}
-        else:
-            found[key] = _without_its_rate(value, settings) if isinstance(value, dict) else value
-    return found

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from metakg import files
 from metakg.errors import missing_extra
+from metakg.nesting import flat
 from metakg.types import Json
 
 
@@ -99,10 +100,7 @@ class MLflow:
 
 def numbers(record: Json) -> dict[str, float]:
     """Return the numbers of a record, nested ones under "outer.inner", `step` left out."""
-    found: dict[str, float] = {}
-    for key, value in record.items():
-        if isinstance(value, dict):
-            found |= {f"{key}.{inner}": number for inner, number in numbers(value).items()}
-        elif isinstance(value, int | float) and not isinstance(value, bool) and key != "step":
-            found[key] = float(value)
-    return found
+    numeric = {
+        name: value for name, value in flat(record).items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return {name: float(value) for name, value in numeric.items() if name.rpartition(".")[2] != "step"}

@@ -116,8 +116,10 @@ def practise(
     check_memory(estimate_practice_bytes(model, config.tasks_each, n_worlds, kinds), available_bytes())
     lessons, exam = _worlds(model, config, seed, report or (lambda _: None), examined=validate is None)
     source = PracticeBatches([tasks for world in lessons for tasks, _ in world.values()], config, seed)
-    counts = Counter(kind for world in lessons for kind, (tasks, _) in world.items() for _ in range(len(tasks)))
-    del lessons  # the source has them
+    counts: Counter[str] = Counter()
+    for world in lessons:
+        counts.update({kind: len(tasks) for kind, (tasks, _) in world.items()})
+    del lessons, world  # the source has them
     identity: Json = {
         "data": view_fingerprint(model.view),
         "model": model.config.model_dump(mode="json"),
