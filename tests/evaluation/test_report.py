@@ -230,6 +230,21 @@ def test_a_picture(tmp_path):
     assert (tmp_path / "models.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_of_many_models_has_a_panel_for_each_scenario(tmp_path):
+    names = [f"model-{i}" for i in range(9)]
+    plot.bars(
+        aggregate([row(model=name, scenario=scenario) for name in names for scenario in ("user_cold", "warm")]),
+        tmp_path / "models.svg",
+    )
+    text = (tmp_path / "models.svg").read_text(encoding="utf-8")
+    assert all(f">{name}</text>" in text for name in names)
+    assert text.count(">user cold</text>") == text.count(">warm</text>") == 1
+    few = [row(model=name, scenario="warm") for name in names[:8]]
+    plot.bars(aggregate(few), tmp_path / "few.svg")
+    assert "role-legend" in (tmp_path / "few.svg").read_text(encoding="utf-8")
+    assert "role-legend" not in text
+
+
 def test_a_picture_needs_rows_and_a_format(tmp_path):
     report = aggregate(REPORT)
     with pytest.raises(ConfigError, match=r"the ending '.pdf'; expected .svg or .png"):

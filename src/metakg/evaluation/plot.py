@@ -11,6 +11,9 @@ from metakg.types import Json
 
 _PIXELS_PER_POINT = 2.0
 
+_GROUPED = 8
+"""Models whose bars stand side by side in one panel, told apart by colour."""
+
 
 def check(path: Path) -> None:
     """Refuse, before the work, a picture that could not be drawn after it.
@@ -79,15 +82,24 @@ def _spec(rows: Sequence[Json], title: str) -> Json:
     models = list(dict.fromkeys(point["model"] for point in data))
     scenarios = list(dict.fromkeys(point["scenario"] for point in data))
     metric = f"{rows[0]['metric']}@{rows[0]['k']}"
-    base = altair.Chart(altair.InlineData(values=data)).encode(
-        x=altair.X("scenario:N", sort=scenarios, title=None, axis=altair.Axis(labelAngle=0)),
-        xOffset=altair.XOffset("model:N", sort=models),
-    )
-    drawn = base.mark_bar().encode(
-        y=altair.Y("mean:Q", title=metric),
-        color=altair.Color("model:N", sort=models, title=None, scale=altair.Scale(scheme="tableau20")),
-    )
-    deviation = base.mark_rule().encode(y=altair.Y("low:Q", title=metric), y2="high:Q")
-    chart = (drawn + deviation).properties(title=title, width=max(320, 24 * len(data)), height=280)
+    given = altair.InlineData(values=data)
+    if len(models) > _GROUPED:  # a panel for each scenario, and names at the bars: colours would no longer tell them apart
+        base = altair.Chart().encode(y=altair.Y("model:N", sort=models, title=None))
+        drawn = base.mark_bar().encode(x=altair.X("mean:Q", title=metric))
+        deviation = base.mark_rule().encode(x=altair.X("low:Q", title=metric), x2="high:Q")
+        panel = altair.layer(drawn, deviation, data=given).properties(width=340, height=15 * len(models))
+        chart = panel.facet(altair.Facet("scenario:N", sort=scenarios, title=None), columns=2)
+        chart = chart.properties(title=title, padding={"left": 20, "right": 5, "top": 5, "bottom": 5})  # names are set wider
+    else:
+        base = altair.Chart(given).encode(
+            x=altair.X("scenario:N", sort=scenarios, title=None, axis=altair.Axis(labelAngle=0)),
+            xOffset=altair.XOffset("model:N", sort=models),
+        )
+        drawn = base.mark_bar().encode(
+            y=altair.Y("mean:Q", title=metric),
+            color=altair.Color("model:N", sort=models, title=None, scale=altair.Scale(scheme="tableau20")),
+        )
+        deviation = base.mark_rule().encode(y=altair.Y("low:Q", title=metric), y2="high:Q")
+        chart = (drawn + deviation).properties(title=title, width=max(320, 24 * len(data)), height=280)
     description: Json = chart.to_dict()
     return description
