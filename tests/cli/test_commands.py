@@ -201,7 +201,7 @@ def test_compare_refuses_before_the_work_a_picture_that_cannot_be_drawn_or_a_pla
             run(*words, option, tmp_path / "file" / "p.svg")
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(ConfigError, match="expected the extra `plot`"):
-        run(*words, "--plot", tmp_path / "p.svg")
+        run(*words, "--plot", tmp_path / "p.png")
 
 
 def test_compare_says_its_rules_and_judges_once_what_is_named_twice(folder) -> None:

@@ -1,11 +1,8 @@
 """Report rows over seeds, and what people see of them."""
 
-import sys
-
 import pytest
 
-from metakg.errors import ConfigError, DataError
-from metakg.evaluation import plot
+from metakg.errors import DataError
 from metakg.evaluation.report import against_best_floor, aggregate, grid, read_rows, rules_of, tables, write_rows
 
 
@@ -218,48 +215,3 @@ def test_rows_on_disk(tmp_path):
         read_rows(tmp_path / "bad.jsonl")
     with pytest.raises(DataError, match="nowhere"):
         read_rows(tmp_path / "nowhere.jsonl")
-
-
-def test_a_picture(tmp_path):
-    report = aggregate(REPORT)
-    plot.bars(report, tmp_path / "models.svg")
-    text = (tmp_path / "models.svg").read_text(encoding="utf-8")
-    for name in ("popularity", "blend", "metakg", "user cold", "warm", "recall@20, paper protocol"):
-        assert name in text
-    plot.bars(report, tmp_path / "models.png", title="Floors")
-    assert (tmp_path / "models.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_picture_of_many_models_has_a_panel_for_each_scenario(tmp_path):
-    names = [f"model-{i}" for i in range(9)]
-    plot.bars(
-        aggregate([row(model=name, scenario=scenario) for name in names for scenario in ("user_cold", "warm")]),
-        tmp_path / "models.svg",
-    )
-    text = (tmp_path / "models.svg").read_text(encoding="utf-8")
-    assert all(f">{name}</text>" in text for name in names)
-    assert text.count(">user cold</text>") == text.count(">warm</text>") == 1
-    few = [row(model=name, scenario="warm") for name in names[:8]]
-    plot.bars(aggregate(few), tmp_path / "few.svg")
-    assert "role-legend" in (tmp_path / "few.svg").read_text(encoding="utf-8")
-    assert "role-legend" not in text
-
-
-def test_a_picture_needs_rows_and_a_format(tmp_path):
-    report = aggregate(REPORT)
-    with pytest.raises(ConfigError, match=r"the ending '.pdf'; expected .svg or .png"):
-        plot.bars(report, tmp_path / "models.pdf")
-    with pytest.raises(ConfigError, match="plot of map@20: found 0 rows"):
-        plot.bars(report, tmp_path / "models.svg", metric="map")
-    with pytest.raises(ConfigError, match="some for the same model and scenario"):
-        plot.bars(aggregate([row(), row(shots=1)]), tmp_path / "models.svg")
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("module", ["altair", "vl_convert"])
-def test_without_the_extra_the_next_step_is_named(tmp_path, monkeypatch, module):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(
-        ConfigError, match=rf'no module {module}; expected the extra `plot`. In the clone of metakg: pip install ".\[plot\]"'
-    ):
-        plot.bars(aggregate(REPORT), tmp_path / "models.svg")

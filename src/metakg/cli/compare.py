@@ -42,7 +42,7 @@ def compare(
     markdown: Annotated[
         Path | None, typer.Option(help="Write the tables into this page, between its two markers; the rest of it stays.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the recall as .svg or .png (extra 'plot').")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the recall as .svg, or as .png (extra 'plot').")] = None,
     keep: Annotated[
         Path | None,
         typer.Option(help="Keep every finished run in this folder, and the BPR vectors that models share; skip what is there."),
@@ -100,9 +100,9 @@ def compare(
         text = f"{board.text(markdown=True, reference=reference, against=against)}{picture}\n{board.footer()}"
         files.write_between(markdown, BEGIN, END, text)
     if plot is not None:
-        from metakg.evaluation.plot import bars
+        from metakg.report.pictures import compared, write
 
-        bars(board.rows, plot, metric="recall", k=k)
+        write(compared(board.rows, metric="recall", k=k), plot)
 
 
 def _seeds_of(asked: list[str]) -> tuple[list[str], dict[str, int]]:
@@ -138,7 +138,7 @@ def _check_outputs(plot: Path | None, page: Path | None, rows: Path | None, shot
         if path is not None:
             files.check_file(path, overwrite=True)
     if plot is not None:
-        from metakg.evaluation.plot import check
+        from metakg.report.pictures import check
 
         check(plot)
     if plot is not None and shots is not None and len(shots) > 1:

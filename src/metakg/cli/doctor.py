@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXTRAS = {
     "rdf": ("pyoxigraph",),
-    "plot": ("altair", "vl_convert"),
+    "plot": ("vl_convert",),
     "tune": ("optuna",),
     "serve": ("fastapi", "uvicorn", "httptools", "sqlalchemy", "prometheus_client"),
     "postgres": ("psycopg",),

@@ -9,9 +9,8 @@ evaluator      `evaluate`: the scenarios of a split, one after the other
 result         `Evaluation`: what comes out, and its folder on disk
 significance   is one model better than another, or is it chance
 report         rows over seeds, as text, Markdown and JSON lines
-plot           the same as a picture
 
-`metrics`, `result`, `significance`, `report` and `plot` do without torch; `evaluate` is loaded on first use.
+`metrics`, `result`, `significance` and `report` do without torch; `evaluate` is loaded on first use.
 """
 
 from __future__ import annotations

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from metakg import files
-from metakg.errors import missing_extra
 from metakg.evaluation.report import grid
 from metakg.report.blocks import Cell, Section, Table
 from metakg.report.collect import Runs
-from metakg.report.colours import fixed
 from metakg.report.figures import Figure
 from metakg.report.missing import missing
+from metakg.report.pictures import write
 from metakg.report.sections import sections
 
 
@@ -37,17 +36,8 @@ def _place(figure: Figure, page: Path, pictures: str) -> Path:
 
 
 def _picture(figure: Figure, page: Path, pictures: str) -> Path:
-    place, svg = _place(figure, page, pictures), figure.svg()
-    if pictures == "svg":
-        data = svg.encode()
-    else:
-        try:
-            import vl_convert
-        except ImportError as err:
-            raise missing_extra("pictures", "plot", err) from err
-        data = vl_convert.svg_to_png(fixed(svg), scale=2.0)
-    with files.atomic_file(place) as temporary:
-        temporary.write_bytes(data)
+    place = _place(figure, page, pictures)
+    write(figure, place)
     return place
 
 

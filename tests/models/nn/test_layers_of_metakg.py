@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metakg.models.nn.aggregate import bi_interaction
 from metakg.models.nn.attention import segment_softmax
-from metakg.models.nn.dropout import dropout
+from metakg.models.nn.dropout import dropout, keep_mask
 from metakg.models.nn.gate import fuse
 from metakg.models.nn.segments import looped_mm, looped_outer, padded_mm, padded_outer, run_ptr, segment_mm, segment_outer
 from metakg.models.nn.sparse import spmm, transpose
@@ -149,3 +149,9 @@ def test_dropout_keeps_the_mean_and_repeats_with_its_generator(size: int) -> Non
     if size == 1000:
         assert float(first.mean()) == pytest.approx(1.0, abs=0.05)
     assert dropout(x, 0.0, rng) is x
+    rng.set_state(state)
+    keep, scale = keep_mask((size, 3), 0.25, rng)
+    assert keep is not None
+    assert keep.dtype == torch.bool
+    assert torch.equal(first, keep * scale), "the mask is drawn alike where it is wanted by itself"
+    assert keep_mask((size, 3), 0.0, rng) == (None, 1.0)
