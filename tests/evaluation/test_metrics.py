@@ -149,7 +149,7 @@ def test_bad_arguments(ks, relevant, names, message):
 
 
 def test_metrics_and_reports_do_without_torch():
-    modules = ", ".join(f"metakg.evaluation.{name}" for name in ("metrics", "result", "significance", "report", "plot"))
+    modules = ", ".join(f"metakg.evaluation.{name}" for name in ("metrics", "result", "significance", "report"))
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
