@@ -35,9 +35,11 @@ def squared_norm(*rows: Tensor, batch: int, weight: float = 1.0, reads: Tensor |
     Args:
         rows: the vectors.
         batch: number of examples.
-        weight: of the penalty.
+        weight: of the penalty; for 0 nothing is computed.
         reads: (n,) how often each row was read, where the rows are whole tables of n rows; None: once each.
     """
+    if not weight:
+        return rows[0].new_zeros(())
     scale = weight / (2 * batch)
     if reads is None:
         once: Tensor = _Squares.apply(scale, *rows)  # type: ignore[no-untyped-call]

@@ -24,7 +24,7 @@ from metakg import losses
 from metakg.data import TrainView
 from metakg.models.fm import FactorisationMachine, FmConfig
 from metakg.models.learnt import LearntConfig, embedding
-from metakg.models.nn.dense import linear
+from metakg.models.nn.dense import product, tower
 from metakg.models.nn.dropout import dropout
 from metakg.models.nn.features import TailNorm
 from metakg.models.nn.rows import compare_rows
@@ -82,10 +82,9 @@ class NFM(FactorisationMachine):
         z = (users * sums.vectors.index_select(0, both).view(2, *users.shape)).flatten(0, 1)
         if among is not None:
             z = z + among.index_select(0, both)
-        z = self._drop(z)
-        for layer, bias in zip(self.layers, self.biases, strict=True):
-            z = self._drop(linear(z, layer, bias, relu=True))
-        positive, negative = (z @ self.top + sums.linear.index_select(0, both)).chunk(2)
+        rate = self.config.dropout if self.training else 0.0
+        z = tower(dropout(z, rate, self.rng), [*self.layers], [*self.biases], self.top, rate=rate, rng=self.rng)
+        positive, negative = (z + sums.linear.index_select(0, both)).chunk(2)
         network = losses.squared_norm(*self.layers, self.top, batch=1, weight=self.config.weight_decay)
         l2 = self.length_penalty(users, sums, len(batch)) + network
         return {"rank": losses.bpr(positive - negative).mean(), "l2": l2}
@@ -112,15 +111,15 @@ class NFM(FactorisationMachine):
         sums = self.features.sums(self.entity, self.weight)
         first, deeper = self.layers[0], list(zip(self.layers, self.biases, strict=True))[1:]
         among, bias = sums.among(), self.biases[0]
-        constant = bias.expand(len(sums.vectors), -1) if among is None else linear(among, first, bias)  # (I, D_1)
+        constant = bias.expand(len(sums.vectors), -1) if among is None else product(among, first, bias)  # (I, D_1)
         scores = torch.empty(len(users), self.view.n_items, device=users.device)
         for row, vector in enumerate(self.user[users.long()]):
             towards = first * vector  # (D_1, D)
             for begin in range(0, self.view.n_items, _PIECE):
                 part = slice(begin, begin + _PIECE)
-                z = linear(sums.vectors[part], towards).add_(constant[part]).relu_()
+                z = product(sums.vectors[part], towards).add_(constant[part]).relu_()
                 for layer, bias in deeper:
-                    z = linear(z, layer, bias, relu=True)
+                    z = product(z, layer, bias, relu=True)
                 scores[row, part] = z @ self.top + sums.linear[part]
         return scores
 
@@ -153,8 +152,5 @@ class NFM(FactorisationMachine):
     def _network(self, z: Tensor) -> Tensor:
         """Return h . z_L of interactions z_0, nothing dropped: (n, D) -> (n,)."""
         for layer, bias in zip(self.layers, self.biases, strict=True):
-            z = linear(z, layer, bias, relu=True)
+            z = product(z, layer, bias, relu=True)
         return z @ self.top
-
-    def _drop(self, z: Tensor) -> Tensor:
-        return dropout(z, self.config.dropout, self.rng) if self.training else z

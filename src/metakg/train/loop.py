@@ -220,14 +220,14 @@ class Loop:
         self.folder, self.identity = folder, {**(identity or {}), "loop": config.model_dump(mode="json")}
         self.validate, self.on_progress = validate, on_progress
         self.sinks: list[Sink] = list(sinks)
-        trained = [p for p in model.parameters() if p.requires_grad]
+        self.trained = [p for p in model.parameters() if p.requires_grad]
         self.names = [name for name, p in model.named_parameters() if p.requires_grad]
         self.optimizer: torch.optim.Optimizer
         if config.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=True)
+            self.optimizer = torch.optim.Adam(self.trained, lr=config.learning_rate, fused=True)
         else:  # torch has no fused Adagrad for a GPU
-            on_cpu = all(p.device.type == "cpu" for p in trained)
-            self.optimizer = torch.optim.Adagrad(trained, lr=config.learning_rate, fused=on_cpu or None)
+            on_cpu = all(p.device.type == "cpu" for p in self.trained)
+            self.optimizer = torch.optim.Adagrad(self.trained, lr=config.learning_rate, fused=on_cpu or None)
         self.total = config.epochs * len(source)
         self.step, self.best_step, self.stale, self.seconds = 0, 0, 0, 0.0
         self.best_score: float | None = None
@@ -300,12 +300,12 @@ class Loop:
         """Run forward and backward; nothing but gradients changes."""
         self.optimizer.zero_grad()
         terms: dict[str, Tensor] = self.model(batch)
-        total = torch.stack(list(terms.values())).sum()
-        losses = {name: float(term.detach()) for name, term in terms.items()}
-        if not torch.isfinite(total):
+        stacked = torch.stack(list(terms.values()))
+        losses = dict(zip(terms, stacked.tolist(), strict=True))
+        if not all(map(math.isfinite, losses.values())):
             raise self._not_finite(batch, f"losses {losses}")
-        total.backward()  # type: ignore[no-untyped-call]
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        stacked.sum().backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in self.trained if p.grad is not None]
         norm = float(nn.utils.get_total_norm(gradients, foreach=True))
         if not math.isfinite(norm):
             raise self._not_finite(batch, f"a gradient of length {norm} (losses {losses})")

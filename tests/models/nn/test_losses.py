@@ -38,3 +38,11 @@ def test_a_length_is_that_of_all_tensors_together_and_twice_differentiable() -> 
     for length, rows in ((once, (x, y)), (often, (z, z.detach().clone().requires_grad_()))):
         assert torch.autograd.gradcheck(length, rows)
         assert torch.autograd.gradgradcheck(length, rows)
+
+
+def test_a_length_that_weighs_nothing_is_not_worked_out() -> None:
+    x = torch.full((2, 3), torch.nan, requires_grad=True)
+    for reads in (None, torch.ones(2)):
+        length = losses.squared_norm(x, batch=7, weight=0.0, reads=reads)
+        assert float(length) == 0.0
+        assert not length.requires_grad

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from metakg import losses
-from metakg.models.nn.dense import linear
+from metakg.models.nn.dense import product
 from metakg.sample.episodes import Episodes
 
 _ITEMS = 1024
@@ -101,7 +101,7 @@ def rank(content: Tensor, d: Decision) -> Tensor:
         stacked = item[some].flatten(0, 1)  # (b * H, W): one product for all users
         for start in range(0, len(content), _ITEMS):
             rows = content[start : start + _ITEMS]
-            hidden = linear(stacked, rows).view(-1, h, len(rows)).add_(first[some].unsqueeze(-1)).relu_()
+            hidden = product(stacked, rows).view(-1, h, len(rows)).add_(first[some].unsqueeze(-1)).relu_()
             hidden = torch.baddbmm(bias[some].unsqueeze(-1), second[some], hidden).relu_()
             result[some, start : start + _ITEMS] = torch.bmm(out[some].unsqueeze(1), hidden).squeeze(1)
     return result

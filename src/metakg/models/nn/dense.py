@@ -12,6 +12,7 @@ For shapes that come again and again: oneDNN writes machine code for each one th
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from metakg.models.nn.dropout import drop_
+
 _WORTH = 1 << 20
 """Multiplications from which on oneDNN's longer way to the product is paid back."""
 
@@ -27,9 +30,29 @@ _VECTOR = 16
 """Numbers of a row from which on torch's softmax takes several at a time."""
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
-    """Return x W^T + b, cut at zero if `relu` is set: (n, D), (O, D), (O,) -> (n, O). Once differentiable."""
-    result: Tensor = _Linear.apply(x, weight, bias, relu)  # type: ignore[no-untyped-call]
+def tower(
+    x: Tensor,
+    layers: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    top: Tensor,
+    *,
+    rate: float = 0.0,
+    rng: torch.Generator | None = None,
+) -> Tensor:
+    """Return h . z_K of z_0 = x, z_k = drop(ReLU(W_k z_{k-1} + b_k)): (n, D_0) -> (n,). Once differentiable.
+
+    One node of the graph, which knows that nobody else reads its gradients: they are cut in place, where those of a layer by
+    itself would be copied.
+
+    Args:
+        x: (n, D_0).
+        layers: W_k, (D_k, D_{k-1}) each.
+        biases: b_k, (D_k,) each.
+        top: h, (D_K,).
+        rate: share of a layer's numbers that are dropped.
+        rng: what draws them; only needed for a rate above 0.
+    """
+    result: Tensor = _Tower.apply(x, top, rate, rng, *layers, *biases)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -44,29 +67,47 @@ def softmax(x: Tensor) -> Tensor:
     return grown / grown.sum(-1, keepdim=True)
 
 
-class _Linear(torch.autograd.Function):
+class _Tower(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
-        y = product(x, weight, bias, relu=relu)
-        ctx.save_for_backward(x, weight, y if relu else None)
-        return y
+    def forward(ctx: Any, x: Tensor, top: Tensor, rate: float, rng: torch.Generator | None, *weights: Tensor) -> Tensor:
+        depth, states, ctx.grown = len(weights) // 2, [x], 1.0
+        for layer, bias in zip(weights[:depth], weights[depth:], strict=True):
+            states.append(product(states[-1], layer, bias, relu=True))
+            if rate:
+                assert rng is not None, "dropping needs a generator"
+                ctx.grown = drop_(states[-1], rate, rng)
+        ctx.save_for_backward(top, *weights[:depth], *states)
+        return states[-1] @ top
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        x, weight, y = ctx.saved_tensors
-        g = gradient if y is None else torch.ops.aten.threshold_backward(gradient, y, 0)
-        to_x, to_weight, to_bias, _ = ctx.needs_input_grad
-        return (
-            product(g, weight.T) if to_x else None,
-            g.T @ x if to_weight else None,
-            g.sum(0) if to_bias else None,
-            None,
-        )
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        top, *others = ctx.saved_tensors
+        depth = len(others) // 2
+        layers, states = others[:depth], others[depth:]
+        to_x, to_top, _, _, *wanted = ctx.needs_input_grad
+        found: list[Tensor | None] = [None] * (2 * depth)
+        g = gradient[:, None] * top
+        for k in reversed(range(depth)):
+            if not (to_x or any(wanted[: k + 1]) or any(wanted[depth : depth + k + 1])):
+                break
+            torch.ops.aten.threshold_backward.grad_input(g, states[k + 1], 0, grad_input=g)  # what was dropped is zero, too
+            if ctx.grown != 1.0:
+                g.mul_(ctx.grown)
+            if wanted[k]:
+                found[k] = g.T @ states[k]
+            if wanted[depth + k]:
+                found[depth + k] = g.sum(0)
+            if k or to_x:
+                g = product(g, layers[k].T)
+        return g if to_x else None, gradient @ states[-1] if to_top else None, None, None, *found
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
-    """Return the same without a way back. The weight may be a view, such as another's transpose."""
+    """Return x W^T + b, cut at zero if `relu` is set: (n, D), (O, D), (O,) -> (n, O). Without a way back.
+
+    The weight may be a view, such as another's transpose.
+    """
     if _onednn() and x.numel() * len(weight) >= _WORTH and x.dtype == torch.float32 and x.device.type == "cpu":
         result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "relu" if relu else "none", [], "")
         return result

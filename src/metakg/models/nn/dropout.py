@@ -18,9 +18,15 @@ def dropout(x: Tensor, rate: float, rng: torch.Generator) -> Tensor:
     threshold = _threshold(rate)
     if not threshold:
         return x
-    kept = torch.empty_like(x, requires_grad=False)  # compared into: a bool between would take as long as drawing
-    torch.ge(_bytes(x.shape, rng, x.device), threshold, out=kept)
-    return x * kept.mul_(_scale(threshold))
+    return x * _factors(x, threshold, rng)
+
+
+def drop_(x: Tensor, rate: float, rng: torch.Generator) -> float:
+    """Do the same in place, without a way back; return by how much the rest grew."""
+    threshold = _threshold(rate)
+    if threshold:
+        x.mul_(_factors(x, threshold, rng))
+    return _scale(threshold)
 
 
 def keep_mask(
@@ -40,6 +46,13 @@ def _threshold(rate: float) -> int:
 
 def _scale(threshold: int) -> float:
     return _LEVELS / (_LEVELS - threshold)
+
+
+def _factors(x: Tensor, threshold: int, rng: torch.Generator) -> Tensor:
+    """Draw zeros, and what the rest is multiplied with: of the shape of x."""
+    kept = torch.empty_like(x, requires_grad=False)  # compared into: a bool between would take as long as drawing
+    torch.ge(_bytes(x.shape, rng, x.device), threshold, out=kept)
+    return kept.mul_(_scale(threshold))
 
 
 def _bytes(shape: tuple[int, ...], rng: torch.Generator, device: torch.device | str) -> Tensor:
