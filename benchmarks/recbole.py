@@ -19,10 +19,10 @@ Equal on both sides: batch (2,048), width (64), Adam at 1e-3, one uniform negati
 every few epochs with the same patience, best epoch kept. Everything else is each side's default (ours start from BPR vectors
 of the same pairs, which are fitted before the first epoch and counted in no epoch's seconds; theirs start at random), except
 that `fm` and `nfm` here read ids alone and regularise nothing, as there, `nfm` has RecBole's three hidden layers without
-dropout, `kgcn` its four neighbours in one hop, and `ripplenet` its sixteen facts a hop. (Where RecBole labels single pairs, as in FM and NFM, it counts a positive
-and its negative as two: its batches hold 1,024 clicks, and an epoch has twice as many steps.) An epoch is training alone,
-without validation, and its seconds are the median of the epochs on either side; ours are timed before and after RecBole's, so
-that a machine that slows down slows both.
+dropout, `kgcn` its four neighbours in one hop, and `ripplenet` its sixteen facts a hop. (Where RecBole labels single pairs, as
+in FM and NFM, it counts a positive and its negative as two: its batches hold 1,024 clicks, and an epoch has twice as many
+steps.) An epoch is training alone, without validation, and its seconds are the median of the epochs on either side; ours are
+timed before and after RecBole's, so that a machine that slows down slows both.
 """
 
 from __future__ import annotations
