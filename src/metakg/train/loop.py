@@ -298,7 +298,8 @@ class Loop:
 
     def _gradients(self, batch: Any) -> dict[str, float]:
         """Run forward and backward; nothing but gradients changes."""
-        self.optimizer.zero_grad()
+        for p in self.trained:
+            p.grad = None
         terms: dict[str, Tensor] = self.model(batch)
         stacked = torch.stack(list(terms.values()))
         losses = dict(zip(terms, stacked.tolist(), strict=True))
@@ -306,7 +307,7 @@ class Loop:
             raise self._not_finite(batch, f"losses {losses}")
         stacked.sum().backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in self.trained if p.grad is not None]
-        norm = float(nn.utils.get_total_norm(gradients, foreach=True))
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
         if not math.isfinite(norm):
             raise self._not_finite(batch, f"a gradient of length {norm} (losses {losses})")
         if self.config.clip_norm and norm > self.config.clip_norm:  # scaling a whole node table costs, so only if needed
