@@ -72,10 +72,8 @@ class FactorisationMachine(Learnt):
         """Return the sums of the items of a batch, and where its positives and negatives stand: (2, B)."""
         asked, n_items = torch.stack([batch.positives, batch.negatives]), self.view.n_items
         if not self.features.facts and asked.numel() >= n_items:  # as many reads as rows: from the table, not from a part of it
-            sums = self.features.sums(self.entity, self.weight)
-            if self.config.weight_decay:  # else nobody asks which rows were read
-                sums = replace(sums, there=torch.zeros(n_items, device=asked.device).index_fill_(0, asked.flatten(), 1.0))
-            return sums, asked
+            there = torch.zeros(n_items, device=asked.device).index_fill_(0, asked.flatten(), 1.0)
+            return replace(self.features.sums(self.entity, self.weight), there=there), asked
         return self.sums_of(asked)
 
     def sums_of(self, items: Tensor) -> tuple[Sums, Tensor]:

@@ -298,6 +298,7 @@ class Loop:
 
     def _gradients(self, batch: Any) -> dict[str, float]:
         """Run forward and backward; nothing but gradients changes."""
+        # By hand what `zero_grad` and `get_total_norm` do: a small model's step is short enough to feel their bookkeeping.
         for p in self.trained:
             p.grad = None
         terms: dict[str, Tensor] = self.model(batch)
