@@ -147,8 +147,8 @@ class Leaderboard:
         parts.append(self._costs(markdown=markdown))
         if self.searched:
             parts.append(self._searches(markdown=markdown))
-        about = [rules_of(self.rows), *(result.about for result in self.evaluations[0].results)]
-        parts.append("\n".join(f"{'- ' if markdown else ''}{line}" for line in about) + "\n")
+        about = [self.legend(markdown=markdown), rules_of(self.rows), *(result.about for result in self.evaluations[0].results)]
+        parts.append("\n".join(f"{'- ' if markdown else ''}{line}" for line in about if line) + "\n")
         models = dict.fromkeys(e.model for e in self.evaluations)
         notes = dict.fromkeys(
             [
@@ -176,6 +176,18 @@ class Leaderboard:
         marked = [name for name, search in self.searched.items() if not search.converged]
         how: dict[str, Any] = {"comparisons": tests, "marked": marked, "printed": printed, "markdown": markdown}
         return tables(self.rows, [(metric, self.k)], floors=FLOORS, **how)
+
+    def legend(self, *, markdown: bool = False) -> str:
+        """Return one line that says what the marks of the tables mean, or nothing if no model is marked."""
+        baseline = self.best_floor()
+        if baseline is None or len({e.model for e in self.evaluations}) == 1:
+            return ""
+        marks = ", ".join("\\*" * n if markdown else "*" * n for n in (1, 2, 3))
+        return (
+            f"{marks}: different from {baseline}, the floor with the highest mean recall over the scenarios, with p < 0.05, "
+            f"0.01, 0.001 in both paired tests, corrected for their number; {'in bold' if markdown else '<'}: "
+            "the best of its scenario."
+        )
 
     def _tests(self, baseline: str, *, markdown: bool) -> str:
         """Return the paired tests of the other models against one: of recall with intervals, and of NDCG."""

@@ -208,6 +208,15 @@ def test_compare_says_its_rules_and_judges_once_what_is_named_twice(folder) -> N
     text = run("compare", folder / "split", "--models", "walk", "--scenarios", "warm,warm", "--mask", "support")
     assert "protocol strict, all items ranked, mask support" in text
     assert text.count("\nwarm: ") == 1
+    assert "*, **, ***" not in text  # one model: nothing was tested
+
+
+def test_compare_names_the_floor_that_its_marks_are_against(folder, tmp_path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- written by metakg compare: begin -->\n<!-- written by metakg compare: end -->\n")
+    text = run("compare", folder / "split", "--models", "popularity,walk", "--markdown", page)
+    assert "\n*, **, ***: different from walk, the floor with the highest mean recall" in text
+    assert "\n- \\*, \\*\\*, \\*\\*\\*: different from walk, " in page.read_text()
 
 
 def test_train_resumes_only_what_has_a_log(folder, tmp_path) -> None:

@@ -46,6 +46,7 @@ def demo(
     board = compare(cut, models, seeds=[seed], settings=_SETTINGS)
     say(board.table("recall"))
     say(board.table("ndcg"))
+    say(f"{board.legend()}\n")
 
     assert cut.validation is not None  # split() cuts one unless told otherwise
     best = compare(cut.validation, models, seeds=[seed], settings=_SETTINGS).best("ndcg")
