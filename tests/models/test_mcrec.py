@@ -192,6 +192,17 @@ def test_features_spread_from_users_and_items_that_have_them() -> None:
     assert torch.equal(model.user, users)
 
 
+def test_features_are_in_training_what_they_are_in_use() -> None:
+    """Drawn ones spread too, before a step is taken: paths are learnt over them."""
+    model = build(toy_view())
+    model.start_as_drawn()
+    model.begin()
+    torch.testing.assert_close(model.feature[8 + 17], model.feature[[8 + 3, 8 + 4, 8 + 5]].mean(0))
+    before = model.feature.clone()
+    model.settle()
+    assert torch.equal(before, model.feature)
+
+
 def test_a_new_user_is_what_he_clicked() -> None:
     model = build(toy_view())
     new = model.extend(Support.clicks("zoe", ["i00", "i03"]))

@@ -169,7 +169,9 @@ def test_what_no_clicked_item_lacks_is_not_noise_for_one_that_does() -> None:
     chosen = Chosen((Link(AUTHOR, False), Link(SERIES, False)), (), 7)
     model = Melu(MeluConfig(dim=3, hidden=4), view, torch.Generator().manual_seed(3), chosen=chosen)
     series = model.null[1].clone()
+    judged = model.extend(Support.clicks("zoe", ["i05"]))
     model.settle()
+    assert torch.equal(judged.null, model.null), "while it trains it is judged as it will be"
     clicked = torch.from_numpy(np.unique(known.items).astype(np.int64))
     of_authors = model.items(clicked)[:, :3].mean(0)
     torch.testing.assert_close(model.null[0], of_authors)

@@ -418,6 +418,27 @@ def test_joint_is_training_from_scratch_on_all_pairs() -> None:
     assert adapted.presented == 2 * len(view.interactions)
 
 
+def test_joint_is_no_way_to_choose_epochs() -> None:
+    """Whatever the parameters are, it trains anew from scratch, and would be judged the same after every epoch."""
+    config, how = settings_for("fm", {"dim": 4, "training": {"adapt": {"mode": "joint"}}})
+    with pytest.raises(ConfigError, match=r"training\.adapt\.mode of fm: found 'joint' in a training that is judged"):
+        training.fit(config, how, toy_view(), 1, validate=lambda _: 0.0)
+
+
+@pytest.mark.parametrize("name", LEARNT)
+def test_whoever_likes_everything_is_taken_in_without_a_step(name: str) -> None:
+    view = toy_view(tasks=True)
+    fitted = fit(name, view, seed=1, **quick(name)).recommender
+    every = [view.vocabulary.items.id(row) for row in range(view.n_items)]
+    for item in every:
+        fitted = fitted.adapt(Support.clicks("zed", [item]))
+    row = torch.tensor([fitted.view.vocabulary.users.row("zed")])
+    assert np.diff(fitted.view.history.indptr)[int(row)] == view.n_items
+    assert torch.isfinite(fitted.score_all(row)).all()
+    together = fit(name, view, seed=1, **quick(name)).recommender.adapt(Support.clicks("zed", every))
+    assert getattr(together, "presented", 0) == 0
+
+
 def test_an_adaptation_leaves_the_fitted_model_alone_and_can_be_repeated_on_top() -> None:
     fitted = adapting("finetune_replay")
     before = state(fitted)

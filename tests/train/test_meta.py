@@ -17,6 +17,7 @@ from metakg.train.adapt import AdaptConfig, CoAdapting, co_adapt
 from metakg.train.initialise import InitConfig, initialise
 from metakg.train.loop import Loop, LoopConfig
 from metakg.train.meta import MetaConfig, TaskBatches
+from metakg.train.online import OnlineConfig
 from metakg.train.scheduler import SchedulerConfig
 
 
@@ -101,6 +102,16 @@ def test_without_steps_co_adaptation_is_the_models_own_adaptation(world, model: 
     support = Support.clicks("users-1", ["items-50"])
     by_edges = model.adapt(support).score_all(torch.arange(30))
     assert torch.equal(co_adapt(model, support, AdaptConfig(epochs=0), seed=1).score_all(torch.arange(30)), by_edges)
+
+
+@pytest.mark.parametrize("each_user", [False, True])
+def test_whoever_likes_everything_is_taken_in_without_a_step(model: MetaKG, each_user: bool) -> None:
+    every = model.view.vocabulary.items.ids(np.arange(model.view.n_items, dtype=np.int32))
+    support, settings = Support.clicks("stranger", every), AdaptConfig(each_user=each_user)
+    adapted = CoAdapting(model, settings, 1, OnlineConfig()).adapt(support)
+    row = torch.tensor([adapted.view.vocabulary.users.row("stranger")])
+    assert torch.isfinite(adapted.score_all(row)).all()
+    assert torch.equal(co_adapt(model, support, settings, seed=1).score_all(row), model.adapt(support).score_all(row))
     wrapped = CoAdapting(model, AdaptConfig(), seed=1)
     nobody = Support.clicks("users-1", [])
     assert torch.equal(wrapped.adapt(nobody).score_all(torch.arange(30)), model.adapt(nobody).score_all(torch.arange(30)))

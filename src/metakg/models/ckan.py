@@ -15,7 +15,8 @@ item has a hundred thousand; an item nobody has clicked starts from itself; sets
 and once for all for ranking; a node offers at most `cap` facts; an entity without facts reads itself, by a relation of its
 own; a user without clicks starts from the facts about him, one of whom nothing is known from what everybody clicks. Differs
 from the authors' code: the first part of a user is the mean of all seeds, not of the heads of the sampled facts
-(`origin = "heads"`); entities that a batch reads are regularised, nothing else.
+(`origin = "heads"`); entities that a batch reads through its facts are regularised, and not those that only stand in a mean of
+seeds.
 """
 
 from __future__ import annotations

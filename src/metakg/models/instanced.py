@@ -103,6 +103,11 @@ class Instanced(Learnt):
         n = self.view.n_users
         with torch.no_grad():
             self.feature[:n], self.feature[n : n + len(items)] = users, items
+        self.start_as_drawn()
+
+    def start_as_drawn(self) -> None:
+        """Let the features of the others follow from those of users and items with a click, as they do in use."""
+        with torch.no_grad():
             self.feature.copy_(self.fill_cold("feature", self.feature.detach(), self.trained_rows("feature")))
         self._index()
 

@@ -228,6 +228,12 @@ class Learnt(Recommender):
                 if self.config.cold in _BY_NEIGHBOURS:
                     table.copy_(self._from_neighbours(table, named(view.interactions.items, len(table), items.device))[0])
 
+    def start_as_drawn(self) -> None:
+        """Start from the rows as they were drawn, where nothing was fitted elsewhere; by default there is nothing to do.
+
+        A model with rows that training does not move, and that follow from others in use, lets them follow here.
+        """
+
     def item_rows(self) -> Tensor | None:
         """Return what new users stand at the mean of: (at least I, D), or None. By default the first table with items."""
         name = self._table_of("item", "entity", "node")

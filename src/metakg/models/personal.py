@@ -118,6 +118,7 @@ class Personal(Learnt):
 
     def __init__(self, config: PersonalConfig, view: TrainView, rng: torch.Generator, *, chosen: Chosen | None = None) -> None:
         super().__init__(config, view, rng)
+        self._settled = False
         salt = int(torch.randint(1 << 62, (1,), generator=rng))
         self.chosen = self._choose(view, salt) if chosen is None else chosen
         fields, paths = ([path.codes() for path in part] for part in (map(_field, self.chosen.fields), self.chosen.paths))
@@ -210,16 +211,20 @@ class Personal(Learnt):
     def settle(self) -> None:
         """Give cold rows their start; the tasks' query pairs are history from now on, as in a bundle.
 
-        Where every clicked item has a relation, nothing was learnt of lacking it: an item that does is given what those have
-        on average.
+        Where every clicked item has a relation, nothing was learnt of lacking it, so that there is something to fill in.
         """
         self.prepare(self.view.interactions.pairs_only())
         super().settle()
-        clicked = torch.from_numpy(np.flatnonzero(self.view.popularity)).to(self.entity.device)
+        self._fill_null(self)
+        self._settled = True
+
+    def _fill_null(self, trained: Personal) -> None:
+        """Give an item that lacks a relation which every clicked item of a trained model has what those have on average."""
+        clicked = torch.from_numpy(np.flatnonzero(trained.view.popularity)).to(self.entity.device)
         if self.chosen.fields and len(clicked):
             with torch.no_grad():
-                found, there = self.content.by_field(self.entity, clicked)
-                self.null.copy_(torch.where(there.all(0).unsqueeze(-1), found.mean(0), self.null))
+                found, there = trained.content.by_field(trained.entity, clicked)
+                self.null.copy_(torch.where(there.all(0).unsqueeze(-1), found.mean(0), trained.null))
 
     # -- scores ----------------------------------------------------------------------------------------------------------
 
@@ -279,6 +284,9 @@ class Personal(Learnt):
     def extend(self, support: Support) -> Self:
         """Return a copy over the larger view that knows which clicks are new."""
         new = super().extend(support)
+        new._settled = self._settled
+        if not self._settled:  # judged while it trains
+            new._fill_null(self)
         v = new.view.vocabulary
         came = np.stack([v.users.rows(support.users), v.items.rows(support.items)], axis=1)
         both = np.unique(np.concatenate([self.recent.cpu().numpy(), came]), axis=0)
@@ -317,7 +325,7 @@ class Personal(Learnt):
             )
         chosen = Chosen(tuple(path.links[0] for path in fields), paths, int(salt))
         model = cls(config, view, rng, chosen=chosen)  # type: ignore[arg-type]
-        model.recent = torch.empty_like(recent)
+        model.recent, model._settled = torch.empty_like(recent), True
         Learnt.load_tensors(model, tensors)
         model.prepare(view.interactions.pairs_only())  # what is kept was settled: queries of its tasks are history
         return model

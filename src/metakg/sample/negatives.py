@@ -87,6 +87,12 @@ def without_negatives(pool: Rows, known: Interactions, n_users: int) -> Mask:
     return found
 
 
+def comparable(pairs: Interactions, known: Interactions, pool: Rows) -> Mask:
+    """Say which pairs are of users for whom a pool holds something that they are not known to like: (n,) bool."""
+    n_users = 1 + max(int(pairs.users.max(initial=0)), int(known.users.max(initial=0)))
+    return ~without_negatives(pool, known, n_users)[pairs.users]
+
+
 def nothing_to_compare(where: str, pool: Rows) -> DataError:
     """Return the error that all users of some clicks like every item of a pool (see `without_negatives`)."""
     return DataError(

@@ -13,7 +13,7 @@ from torch import Tensor
 from metakg.data import Interactions
 from metakg.data.vocabulary import Vocabulary
 from metakg.errors import DataError
-from metakg.sample.negatives import NegativeSampler, nothing_to_compare, without_negatives
+from metakg.sample.negatives import NegativeSampler, comparable, nothing_to_compare
 from metakg.sample.triples import TripleBatch
 from metakg.types import Json, Rows
 
@@ -103,11 +103,10 @@ class PairSampler:
             raise DataError(
                 "the pairs to learn from", "none", expected="at least one click", fix="A scenario needs a support set."
             )
-        n_users = 1 + int(max(pairs.users.max(), known.users.max(initial=0)))
-        sated = without_negatives(pool, known, n_users)[pairs.users]
-        if sated.all():
+        kept = comparable(pairs, known, pool)
+        if not kept.any():
             raise nothing_to_compare("the pairs to learn from", pool)
-        pairs = pairs.select(~sated) if sated.any() else pairs
+        pairs = pairs if kept.all() else pairs.select(kept)
         self.users, self.items = pairs.users.astype(np.int64), pairs.items.astype(np.int64)
         self._negatives = NegativeSampler(pool, known, n_items, rng)
         self.rng = rng

@@ -14,15 +14,16 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from metakg import rng as random
-from metakg.data import Interactions, Support
+from metakg.data import Interactions, Support, TrainView
 from metakg.errors import DataError
 from metakg.models.metakg_paper import JointBatch, MetaKG
 from metakg.models.nn.ckg import triple_sampler
+from metakg.sample.negatives import comparable
 from metakg.sample.pairs import PairSampler, ShuffledPairs
 from metakg.train.loop import Loop, LoopConfig, Progress
 from metakg.train.online import OnlineConfig, adapt_each, adapt_user, offered
 from metakg.train.trained import Trained
-from metakg.types import Json
+from metakg.types import Json, Rows
 
 
 class AdaptConfig(BaseModel):
@@ -50,6 +51,11 @@ class AdaptConfig(BaseModel):
     """Let every user of the support take the step of eq. 21 once more, after all have been adapted together (`online`)."""
 
 
+def candidates(view: TrainView, config: AdaptConfig) -> Rows:
+    """Return the items that may be negatives: (n,) rows, ascending."""
+    return (np.arange(view.n_items) if config.all_negatives else np.flatnonzero(view.popularity)).astype(np.int32)
+
+
 class PairBatches:
     """Hands out shuffled pairs and facts: plain BPR with the triple loss. Also the ablation `base` of meta-training.
 
@@ -63,11 +69,11 @@ class PairBatches:
     def __init__(self, model: MetaKG, pairs: Interactions, config: AdaptConfig, seed: int) -> None:
         view = model.view
         self.config, self.view, self.device = config, view, model.node.device
-        pool = np.arange(view.n_items) if config.all_negatives else np.flatnonzero(view.popularity)
+        pool = candidates(view, config)
         rng, known = random.generator(seed, "adapt/negatives"), view.interactions.pairs_only()
 
         def sampler(pairs: Interactions) -> PairSampler:
-            return PairSampler(pairs, known, pool.astype(np.int32), view.n_items, rng)
+            return PairSampler(pairs, known, pool, view.n_items, rng)
 
         old = known.select(~np.isin(known.keys(view.n_items), pairs.keys(view.n_items)))
         replayed = sampler(old) if config.replay and len(old) else None
@@ -119,6 +125,8 @@ def co_adapt(
 ) -> MetaKG:
     """Return a recommender adapted to all that arrived (eq. 26); `model` stays as it was.
 
+    Where whoever clicked is known to like all that could be a negative, edges are added and no step is taken.
+
     Raises:
         DataError: the support has no click, and steps were asked for.
         NonFiniteLoss: the learning rate is too high.
@@ -134,6 +142,8 @@ def co_adapt(
                 expected="at least one pair to adapt on",
                 fix="Reveal some support pairs (shots above 0), or adapt with epochs = 0.",
             )
+        if not comparable(pairs, adapted.view.interactions.pairs_only(), candidates(adapted.view, config)).any():
+            return adapted.eval().ready()  # they are known to like all there is
         adapted.use_generator(random.torch_generator(seed, "adapt/model", str(adapted.node.device)))
         loop = LoopConfig(learning_rate=config.learning_rate, epochs=config.epochs, clip_norm=config.clip_norm)
         trained = adapted.config

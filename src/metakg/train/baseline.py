@@ -26,6 +26,7 @@ from metakg.models.nn.ckg import training_edges
 from metakg.models.nn.transr import xavier
 from metakg.models.registry import build
 from metakg.models.space import Choice, Space, Span
+from metakg.sample.negatives import comparable
 from metakg.train.checkpoint import view_fingerprint
 from metakg.train.feeds import FEEDS, Ration
 from metakg.train.initialise import BprConfig, InitConfig, fit_bpr, fit_start, fit_transr
@@ -200,11 +201,18 @@ def train_baseline(
         sinks: further places to log to.
 
     Raises:
-        ConfigError: the start does not suit the model.
+        ConfigError: the start does not suit the model, or `validate` is given and the model adapts by joint training.
         DataError: the view cannot be learnt from.
         TrainingError: the numbers exploded.
         CheckpointError: `resume` found another run's checkpoint.
     """
+    if validate is not None and config.adapt.mode == "joint":
+        raise ConfigError(
+            f"setting training.adapt.mode of {model.config.kind}",
+            "'joint' in a training that is judged as it goes",
+            expected="another mode: joint adapts by training from scratch, so that its judgement is the same after every epoch",
+            fix="Choose the epochs under finetune_replay, then train that many with joint and without validation.",
+        )
     model.to(device)
     model.use_generator(random.torch_generator(seed, "model", device))
     identity: Json = {
@@ -262,7 +270,11 @@ class Adapting(Trained):
         self.training_config, self.seed, self.presented = training, seed, presented
 
     def adapt(self, support: Support) -> Self:
-        """Return a recommender adapted to what arrived; a support without clicks, and mode "none", take no step."""
+        """Return a recommender adapted to what arrived.
+
+        No step is taken in mode "none", for a support without clicks, and where whoever clicked is known to like all that could
+        be a negative.
+        """
         rule = self.training_config.adapt
         if rule.mode == "none" or not len(support) or (rule.mode != "joint" and not rule.epochs):
             return type(self)(self.model.extend(support), self.training_config, self.seed)
@@ -287,6 +299,8 @@ class Adapting(Trained):
         replay = self.view.interactions.pairs_only() if rule.mode == "finetune_replay" else None
         size, facts, negatives = rule.batch_size, training.facts, training.negatives
         ration = Ration(arrived, known, size, facts, negatives, training.pool, replay, "adapt", training.hardest)
+        if not comparable(arrived, known, ration.candidates(v.n_items)).any():
+            return 0
         adapted.use_generator(random.torch_generator(self.seed, "adapt/model", str(self.rng.device)))
         changes = {"learning_rate": rule.learning_rate, "epochs": rule.epochs, "validate_every": None}
         source = FEEDS[adapted.feed](adapted, ration, self.seed)
@@ -317,7 +331,9 @@ def _start(
     """Give the vectors of a model their start, in place."""
     about: dict[str, Any] = {"folder": folder, "identity": identity, "resume": resume, "on_progress": on_progress}
     view, device = model.view, next(model.parameters()).device
-    if config.start == "bpr":
+    if config.start == "xavier":
+        model.start_as_drawn()
+    elif config.start == "bpr":
         n, dim = view.n_users + view.n_items, model.config.dim
         start = xavier(n, dim, rng=random.torch_generator(seed, "bpr/init")).to(device)
         vectors = fit_bpr(pairs, view.n_users, view.n_items, config.bpr, start, seed, **about)

@@ -16,7 +16,7 @@ from metakg.sample.pairs import PairBatch, PairSampler, PairsAndFacts, ShuffledP
 from metakg.sample.triples import TripleBatch
 from metakg.train.initialise import FactBatches
 from metakg.train.loop import Source
-from metakg.types import Json
+from metakg.types import Json, Rows
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class Ration:
     purpose: str = "train"
     hardest: int = 1
 
+    def candidates(self, n_items: int) -> Rows:
+        """Return the items that may be negatives: (n,) rows, ascending."""
+        counts = np.bincount(self.known.items, minlength=n_items)
+        return (np.arange(n_items) if self.pool == "all" else np.flatnonzero(counts)).astype(np.int32)
+
 
 class PairFeed:
     """Shuffled pairs with fresh negatives. With K negatives a pair stands K times in a row in its batch.
@@ -61,11 +66,11 @@ class PairFeed:
     def __init__(self, model: Learnt, ration: Ration, seed: int) -> None:
         view = model.view
         self.ration, self.view, self.device = ration, view, next(model.parameters()).device
-        pool = np.arange(view.n_items) if ration.pool == "all" else np.unique(ration.known.items)
+        pool = ration.candidates(view.n_items)
         rng = random.generator(seed, f"{ration.purpose}/pairs")
 
         def sampler(pairs: Interactions) -> PairSampler:
-            return PairSampler(pairs, ration.known, pool.astype(np.int32), view.n_items, rng)
+            return PairSampler(pairs, ration.known, pool, view.n_items, rng)
 
         replayed = sampler(ration.replay) if ration.replay is not None and len(ration.replay) else None
         each, hardest = ration.negatives, ration.hardest
