@@ -68,11 +68,11 @@ def _hop(edges: Edges, seeds: Edges, size: int, offset: Tensor, cap: int | None)
     place = place.mul_(step.unsqueeze(1)).add_(start.unsqueeze(1))  # (n, size), ascending as a whole
     seed = torch.searchsorted(total, place, right=True).sub_(1)
     seed.clamp_(rowptr[:-1].unsqueeze(1), rowptr[1:].unsqueeze(1) - 1)
-    within = place.sub_(pick(total, seed)).mul_(pick(degrees / counts, seed)).long()  # how far into the seed's own edges
+    within = place.sub_(pick(total, seed)).mul_(pick(degrees.double() / counts, seed)).long()  # how far into its seed
     of_seed = pick(degrees, seed)
     within.clamp_(min=0).clamp_(max=of_seed - 1)
     nth = torch.arange(len(seeds.cols), device=offset.device) - torch.repeat_interleave(rowptr[:-1], rowptr.diff())
-    within += pick((nth * _GOLDEN).frac_().mul_(degrees).long(), seed)
+    within += pick((nth.double() * _GOLDEN).frac_().mul_(degrees).long(), seed)
     within -= torch.where(within < of_seed, 0, of_seed)
     return within.add_(pick(edges.rowptr.index_select(0, seeds.cols), seed))
 
