@@ -178,7 +178,7 @@ class Leaderboard:
         return tables(self.rows, [(metric, self.k)], floors=FLOORS, **how)
 
     def legend(self, *, markdown: bool = False) -> str:
-        """Return one line that says what the marks of the tables mean, or nothing if no model is marked."""
+        """Return one line that says what the marks of the tables mean, or nothing where no model was tested."""
         baseline = self.best_floor()
         if baseline is None or len({e.model for e in self.evaluations}) == 1:
             return ""

@@ -102,6 +102,9 @@ def test_without_steps_co_adaptation_is_the_models_own_adaptation(world, model: 
     support = Support.clicks("users-1", ["items-50"])
     by_edges = model.adapt(support).score_all(torch.arange(30))
     assert torch.equal(co_adapt(model, support, AdaptConfig(epochs=0), seed=1).score_all(torch.arange(30)), by_edges)
+    wrapped = CoAdapting(model, AdaptConfig(), seed=1)
+    nobody = Support.clicks("users-1", [])
+    assert torch.equal(wrapped.adapt(nobody).score_all(torch.arange(30)), model.adapt(nobody).score_all(torch.arange(30)))
 
 
 @pytest.mark.parametrize("each_user", [False, True])
@@ -112,9 +115,6 @@ def test_whoever_likes_everything_is_taken_in_without_a_step(model: MetaKG, each
     row = torch.tensor([adapted.view.vocabulary.users.row("stranger")])
     assert torch.isfinite(adapted.score_all(row)).all()
     assert torch.equal(co_adapt(model, support, settings, seed=1).score_all(row), model.adapt(support).score_all(row))
-    wrapped = CoAdapting(model, AdaptConfig(), seed=1)
-    nobody = Support.clicks("users-1", [])
-    assert torch.equal(wrapped.adapt(nobody).score_all(torch.arange(30)), model.adapt(nobody).score_all(torch.arange(30)))
 
 
 def test_the_wrapper_scores_as_its_model(world, model: MetaKG) -> None:

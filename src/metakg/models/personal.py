@@ -211,7 +211,7 @@ class Personal(Learnt):
     def settle(self) -> None:
         """Give cold rows their start; the tasks' query pairs are history from now on, as in a bundle.
 
-        Where every clicked item has a relation, nothing was learnt of lacking it, so that there is something to fill in.
+        Where every clicked item has a relation, nothing was learnt of lacking it; what stands for that is filled in here.
         """
         self.prepare(self.view.interactions.pairs_only())
         super().settle()
@@ -285,7 +285,7 @@ class Personal(Learnt):
         """Return a copy over the larger view that knows which clicks are new."""
         new = super().extend(support)
         new._settled = self._settled
-        if not self._settled:  # judged while it trains
+        if not self._settled:  # judged while it trains, as it will rank
             new._fill_null(self)
         v = new.view.vocabulary
         came = np.stack([v.users.rows(support.users), v.items.rows(support.items)], axis=1)

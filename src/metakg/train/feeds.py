@@ -47,8 +47,7 @@ class Ration:
 
     def candidates(self, n_items: int) -> Rows:
         """Return the items that may be negatives: (n,) rows, ascending."""
-        counts = np.bincount(self.known.items, minlength=n_items)
-        return (np.arange(n_items) if self.pool == "all" else np.flatnonzero(counts)).astype(np.int32)
+        return (np.arange(n_items) if self.pool == "all" else np.flatnonzero(np.bincount(self.known.items))).astype(np.int32)
 
 
 class PairFeed:
