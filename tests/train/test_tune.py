@@ -20,7 +20,7 @@ from metakg.testing import planted_split
 from metakg.train import tune as module
 from metakg.train.fit import TRAINING, fit, scenario_mean, settings_for
 from metakg.train.loop import Loop, Progress, watching
-from metakg.train.trials import Trial, as_toml
+from metakg.train.trials import Trial, as_toml, read_log
 from metakg.train.tune import space_of, tune
 
 FIXED: dict[str, Any] = {
@@ -183,6 +183,14 @@ def test_settings_that_explode_or_do_not_fit_are_a_failed_trial(
     monkeypatch.setattr(module, "fit", fit)
     with pytest.raises(TrainingError, match="no trial that reached a validation; the last one failed: step 1"):
         tune(split, "fm", minutes=5, trials=2, settings=FIXED)
+
+
+def test_a_search_in_which_nothing_can_be_trained_ends_at_once(split: Split, tmp_path: Path) -> None:
+    log = tmp_path / "fm.jsonl"
+    found = r"training\.adapt\.mode of fm: found 'joint'.*; 5 of 5 trials for this reason"
+    with pytest.raises(TrainingError, match=found):
+        tune(split, "fm", minutes=5, settings={**FIXED, "training": {**FIXED["training"], "adapt": {"mode": "joint"}}}, log=log)
+    assert len(read_log(log)[1]) == 5
 
 
 def test_another_fault_ends_the_search(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def tune(
         ConfigError: the extra `tune` is not installed, the model has nothing to search, a fixed setting is wrong, one put in
             line is not searched, or there is no such device.
         DataError: there is no validation split, or the log holds another search.
-        TrainingError: no trial reached a validation.
+        TrainingError: no trial reached a validation; where the first five all failed for one reason, at once.
     """
     search = _optuna()
     if split.validation is None:
@@ -157,14 +157,17 @@ def tune(
                 study.tell(asked, None if pruned else trial.score, search.trial.TrialState.PRUNED if pruned else None)
             done.append(trial)
             log_trial(log, trial)
+            if _hopeless(done):
+                break
     best = Searched(tuple(done)).best
     if best is None:
         reason = f"; the last one failed: {done[-1].remark}" if done and done[-1].remark else ""
+        same = f"; {len(done)} of {len(done)} trials for this reason" if _hopeless(done) else ""
         raise TrainingError(
             f"search over {model}",
-            f"no trial that reached a validation{reason}",
+            f"no trial that reached a validation{reason}{same}",
             expected="at least one",
-            fix="Give more minutes, or validate more often.",
+            fix="Change what is fixed." if same else "Give more minutes, or validate more often.",
         )
     chosen = nested(best.values, fixed)
     chosen = nested({"training.loop.epochs": best.best_epoch}, chosen)
@@ -221,6 +224,11 @@ def _run(
             raise
         trial.state, trial.remark = "failed", str(err)
     trial.seconds = time.monotonic() - began
+
+
+def _hopeless(trials: Sequence[Trial]) -> bool:
+    """Say whether all failed, and for one reason, which must lie in what is fixed then."""
+    return len(trials) >= _STARTUP and all(trial.state == "failed" and trial.remark == trials[0].remark for trial in trials)
 
 
 def _optuna() -> Any:
