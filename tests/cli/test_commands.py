@@ -437,6 +437,8 @@ def test_tune_refuses_before_the_search_what_it_could_not_write_or_go_on_with(fo
         run(*words, "--out", tmp_path / "best.toml", "--set", "training.scheduler=null")
     with pytest.raises(ConfigError, match="--resume: found no --log"):
         run(*words, "--out", tmp_path / "best.toml", "--resume")
+    with pytest.raises(DataError, match="scenario 'lukewarm': found no such scenario"):
+        run(*words, "--out", tmp_path / "best.toml", "--scenarios", "warm,lukewarm")
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="writing"):
         run(*words, "--out", tmp_path / "file" / "best.toml")

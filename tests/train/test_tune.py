@@ -154,7 +154,7 @@ def test_the_last_look_is_after_the_last_epoch(split: Split) -> None:
 def test_a_trial_behind_the_median_is_pruned(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     quality, asked = iter([0.5, 0.5, 0.5, 0.5, 0.5, 0.1, 0.6]), []
 
-    def score(recommender: Any, judged: Split) -> float:
+    def score(recommender: Any, *_: Any) -> float:
         if not asked or asked[-1][0] is not recommender.model:  # kept, not its id, which another model may be given later
             asked.append((recommender.model, next(quality)))
         return float(asked[-1][1])
@@ -209,6 +209,38 @@ def test_what_cannot_be_searched_is_said(split: Split) -> None:
         tune(split, "blend", minutes=1)
     with pytest.raises(ConfigError, match="no_such"):
         tune(split, "fm", minutes=1, settings={"no_such": 1})
+
+
+def test_a_search_judges_by_the_scenarios_it_is_given(split: Split, tmp_path: Path) -> None:
+    log, names = tmp_path / "trials.jsonl", ("user_cold",)
+    found = tune(split, "fm", minutes=5, trials=1, every=6, settings=FIXED, scenarios=names, log=log)
+    validation = split.validation
+    assert validation is not None
+    config, how = settings_for("fm", nested(found.best.values, FIXED))
+    judged = scenario_mean(fit(config, how, validation.train, 1), validation, names)
+    assert found.best.score == pytest.approx(judged)
+    assert judged != pytest.approx(scenario_mean(fit(config, how, validation.train, 1), validation))
+    assert json.loads(log.read_text().splitlines()[0])["scenarios"] == ["user_cold"]
+    with pytest.raises(DataError, match="a search with another scenarios"):
+        tune(split, "fm", minutes=5, trials=2, every=6, settings=FIXED, log=log, resume=True)
+    again = tune(split, "fm", minutes=5, trials=1, every=6, settings=FIXED, scenarios="user_cold", log=log, resume=True)
+    assert again.best.score == found.best.score
+    with pytest.raises(DataError, match="'lukewarm': found no such scenario"):
+        tune(split, "fm", minutes=5, settings=FIXED, scenarios=["lukewarm"])
+
+
+def test_a_log_of_before_scenarios_could_be_chosen_is_of_all(split: Split, tmp_path: Path) -> None:
+    log = tmp_path / "trials.jsonl"
+    tune(split, "fm", minutes=5, trials=1, every=6, settings=FIXED, log=log)
+    first, *rest = log.read_text().splitlines()
+    about = json.loads(first)
+    assert about.pop("scenarios") is None
+    log.write_text("\n".join([json.dumps(about), *rest]) + "\n")
+    assert len(tune(split, "fm", minutes=5, trials=1, every=6, settings=FIXED, log=log, resume=True).trials) == 1
+    every = ["warm", "user_cold"]
+    tune(split, "fm", minutes=5, trials=1, every=6, settings=FIXED, scenarios=every, log=log, resume=True)
+    with pytest.raises(DataError, match="a search with another scenarios"):
+        tune(split, "fm", minutes=5, trials=1, every=6, settings=FIXED, scenarios=["warm"], log=log, resume=True)
 
 
 def test_settings_as_toml_read_back() -> None:

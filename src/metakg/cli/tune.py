@@ -16,6 +16,7 @@ from metakg.cli.common import (
     SetOption,
     SettingsOption,
     SplitArgument,
+    chosen,
     model_settings,
     open_split,
     print_json,
@@ -37,6 +38,9 @@ def tune(
     seed: SeedOption = 1,
     settings_files: SettingsOption = None,
     settings: SetOption = None,
+    scenarios: Annotated[
+        str, typer.Option(help="Validation scenarios to choose by (their mean), names with commas between, or 'all'.")
+    ] = "all",
     enqueue: Annotated[
         list[str] | None,
         typer.Option(
@@ -74,6 +78,7 @@ def tune(
             every=every,
             seed=seed,
             settings=fixed,
+            scenarios=chosen(scenarios),
             enqueue=[_dotted(entry) for entry in enqueue or ()],
             log=log,
             resume=resume,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -273,9 +273,9 @@ def judged_on(split: Split, view: TrainView) -> Judge:
     return lambda recommender: scenario_mean(recommender, split)
 
 
-def scenario_mean(recommender: Recommender, split: Split) -> float:
-    """Return the mean of Recall@20 and NDCG@20 over users, then over both and all scenarios, after adapting to each."""
-    results = evaluate(recommender, split, k=20, metric_names=("recall", "ndcg")).results
+def scenario_mean(recommender: Recommender, split: Split, scenarios: Literal["all"] | Sequence[str] = "all") -> float:
+    """Return the mean of Recall@20 and NDCG@20 over users, then over both and the scenarios, after adapting to each."""
+    results = evaluate(recommender, split, scenarios=scenarios, k=20, metric_names=("recall", "ndcg")).results
     means = [float(values.mean()) for result in results for values in result.values.values()]
     return sum(means) / len(means)
 

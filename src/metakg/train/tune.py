@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from metakg import rng as random
 from metakg.data import Split
 from metakg.errors import ConfigError, DataError, TrainingError, is_out_of_memory, missing_extra
+from metakg.evaluation.evaluator import check_rules
 from metakg.evaluation.result import MASK, TIES
 from metakg.models.base import Recommender
 from metakg.models.registry import MODELS
@@ -75,6 +76,7 @@ def tune(
     every: int = 5,
     seed: int = 1,
     settings: Mapping[str, Any] | None = None,
+    scenarios: Literal["all"] | Sequence[str] = "all",
     enqueue: Sequence[Mapping[str, Any]] = (),
     log: Path | None = None,
     resume: bool = False,
@@ -92,6 +94,8 @@ def tune(
         every: epochs between two validations.
         seed: of the search and of every training.
         settings: what is fixed; not searched.
+        scenarios: the validation scenarios to choose by, in the mean. A list holds familiar items or new ones, so that what is
+            best in the mean of all may serve one of them badly.
         enqueue: settings by dotted name, each tried before the search looks for itself; what one leaves open has the default.
             Those that a resumed search has tried are not tried again.
         log: a file that gets one JSON line a trial; None keeps nothing.
@@ -102,7 +106,7 @@ def tune(
     Raises:
         ConfigError: the extra `tune` is not installed, the model has nothing to search, a fixed setting is wrong, one put in
             line is not searched, or there is no such device.
-        DataError: there is no validation split, or the log holds another search.
+        DataError: there is no validation split or no such scenario in it, or the log holds another search.
         TrainingError: no trial reached a validation; where the first five all failed for one reason, at once.
     """
     search = _optuna()
@@ -110,6 +114,7 @@ def tune(
         raise DataError("split", "no validation split", expected="one to choose by", fix="Split again with validation.")
     if model not in MODELS or model not in TRAINING:
         raise ConfigError("model", repr(model), expected=f"one of {', '.join(sorted(TRAINING))}", fix="Check the spelling.")
+    asked_for = check_rules(split.validation, scenarios)
     fixed = dict(settings or {})
     check_device(*settings_for(model, fixed), device)
     space = {name: where for name, where in space_of(model).items() if not is_set(fixed, name)}
@@ -128,6 +133,7 @@ def tune(
         "seed": seed,
         "mask": MASK,
         "ties": TIES,
+        "scenarios": None if set(asked_for) == set(split.validation.scenarios) else sorted(asked_for),
     }
     past = open_log(log, about, resume)
     study = search.create_study(
@@ -149,7 +155,7 @@ def tune(
             asked = study.ask(_distributions(search, space))
             trial = Trial(len(done), {name: _decode(value) for name, value in asked.params.items()}, device=device)
             judged = any(other.scores for other in done)
-            _run(search, asked, trial, split.validation, model, fixed, every, seed, ends, judged, report)
+            _run(search, asked, trial, split.validation, asked_for, model, fixed, every, seed, ends, judged, report)
             if trial.state == "failed" or trial.score is None:
                 study.tell(asked, state=search.trial.TrialState.FAIL)
             else:
@@ -179,6 +185,7 @@ def _run(
     asked: optuna.trial.Trial,
     trial: Trial,
     validation: Split,
+    scenarios: Sequence[str],
     model: str,
     fixed: Json,
     every: int,
@@ -192,7 +199,7 @@ def _run(
     last = every  # the epoch a trial ends with, which may come before the next turn to validate
 
     def judge(recommender: Recommender) -> float:
-        score = scenario_mean(recommender, validation)
+        score = scenario_mean(recommender, validation, scenarios)
         trial.scores.append(score)
         trial.epochs.append(min(every * len(trial.scores), last))
         asked.report(score, trial.epochs[-1])
