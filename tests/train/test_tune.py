@@ -20,7 +20,7 @@ from metakg.testing import planted_split
 from metakg.train import tune as module
 from metakg.train.fit import TRAINING, fit, scenario_mean, settings_for
 from metakg.train.loop import Loop, Progress, watching
-from metakg.train.trials import Trial, as_toml, read_log
+from metakg.train.trials import Trial, as_toml, log_trial, open_log, read_log, searches
 from metakg.train.tune import space_of, tune
 
 FIXED: dict[str, Any] = {
@@ -241,6 +241,17 @@ def test_a_log_of_before_scenarios_could_be_chosen_is_of_all(split: Split, tmp_p
     tune(split, "fm", minutes=5, trials=1, every=6, settings=FIXED, scenarios=every, log=log, resume=True)
     with pytest.raises(DataError, match="a search with another scenarios"):
         tune(split, "fm", minutes=5, trials=1, every=6, settings=FIXED, scenarios=["warm"], log=log, resume=True)
+
+
+def test_logs_of_one_model_count_together_only_if_they_judged_by_the_same(tmp_path: Path) -> None:
+    for name, by in (("a", None), ("b", None), ("c", ["warm"])):
+        log = tmp_path / f"{name}.jsonl"
+        open_log(log, {"event": "search", "model": "fm", "scenarios": by}, False)
+        log_trial(log, Trial(0, {}, scores=[0.1], epochs=[1]))
+    with pytest.raises(DataError, match=r"c\.jsonl: found a search of fm by other scenarios"):
+        searches(tmp_path, ["fm"])
+    (tmp_path / "c.jsonl").unlink()
+    assert len(searches(tmp_path, ["fm"])["fm"].trials) == 2
 
 
 def test_settings_as_toml_read_back() -> None:

@@ -150,7 +150,4 @@ class Instanced(Learnt):
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Become what `tensors` of an equal model returned; on an error, stay as it was."""
-        unused = torch.Generator().manual_seed(0)  # what it draws is overwritten; ours may live on another device
-        other = type(self).from_tensors(self.config, self.view, unused, {name: value.cpu() for name, value in tensors.items()})
-        other.use_generator(self.rng)
-        self.__dict__.update(other.to(self.feature.device).__dict__)
+        self._become(tensors)

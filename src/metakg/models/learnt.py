@@ -326,6 +326,13 @@ class Learnt(Recommender):
         trained = {f"{_TRAINED}{name}": self.trained_rows(name) for name, kind in self.rows.items() if kind not in _FEW}
         return super().tensors() | trained
 
+    def _become(self, tensors: dict[str, Tensor]) -> None:
+        """Be what `from_tensors` makes of them from now on, for a model of which they also say what it is built from."""
+        device, unused = next(self.parameters()).device, torch.Generator().manual_seed(0)  # what it draws is overwritten
+        other = type(self).from_tensors(self.config, self.view, unused, {name: value.cpu() for name, value in tensors.items()})
+        other.use_generator(self.rng)
+        self.__dict__.update(other.to(device).__dict__)
+
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take over what `tensors` of an equal model returned.
 

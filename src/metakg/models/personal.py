@@ -332,10 +332,7 @@ class Personal(Learnt):
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Become what `tensors` of an equal model returned; on an error, stay as it was."""
-        unused = torch.Generator().manual_seed(0)  # what it draws is overwritten; ours may live on another device
-        other = type(self).from_tensors(self.config, self.view, unused, {name: value.cpu() for name, value in tensors.items()})
-        other.use_generator(self.rng)
-        self.__dict__.update(other.to(self.entity.device).__dict__)
+        self._become(tensors)
 
     def _choose(self, view: TrainView, salt: int) -> Chosen:
         if self.config.features == "id" and not self.with_paths:

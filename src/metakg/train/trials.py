@@ -121,14 +121,24 @@ def searches(folder: Path, models: Sequence[str]) -> dict[str, Searched]:
     """Return what the logs in a folder (`*.jsonl`) hold of some models; several logs of a model count together.
 
     Raises:
-        DataError: a file there is no log of a search, or none is of these models.
+        DataError: a file there is no log of a search, two of one model judge by other scenarios, or none is of these.
     """
     found: dict[str, list[Trial]] = {}
+    judged_by: dict[str, list[str] | None] = {}
     for log in sorted(folder.glob("*.jsonl")):
         about, trials = read_log(log)
         if about.get("event") != "search" or "model" not in about:
             raise DataError(str(log), "no search in its first line", expected="the log of a search", fix="Move it elsewhere.")
-        found.setdefault(about["model"], []).extend(trials)
+        name, by = about["model"], about.get("scenarios")
+        if name in found and judged_by[name] != by:
+            raise DataError(
+                str(log),
+                f"a search of {name} by other scenarios than a log beside it",
+                expected="searches of a model that judged by the same, whose scores compare",
+                fix="Move one of them to another folder.",
+            )
+        judged_by[name] = by
+        found.setdefault(name, []).extend(trials)
     if not set(found) & set(models):
         raise DataError(
             str(folder), "no log of these models", expected="`metakg tune --log` files, *.jsonl", fix="Name their folder."

@@ -1,9 +1,9 @@
 """A search over a model's settings: Optuna's TPE on the validation scenarios, with median pruning, within a budget of time.
 
 Where it looks stands beside the settings (`space` of a model's and of its training's); what is given is not searched. Every
-trial trains on the training part of the validation split and is judged on its scenarios, after adapting to each, every few
-epochs; a trial that falls behind the median is pruned. The first trial has the defaults, so a search never ends below them;
-settings of which much is hoped can be put in line behind it (`enqueue`).
+trial trains on the training part of the validation split and is judged on its scenarios (all, or those asked for), after
+adapting to each, every few epochs; a trial that falls behind the median is pruned. The first trial has the defaults, so a
+search never ends below them; settings of which much is hoped can be put in line behind it (`enqueue`).
 Every trial is a line in a log, from which a search that was cut short goes on (its time counts).
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 
 _STARTUP = 5
-"""Trials before pruning and the model of the search set in."""
+"""Trials before pruning and the model of the search set in, and after which a search that got nowhere is given up."""
 
 
 @dataclass(frozen=True)
